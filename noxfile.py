@@ -1,0 +1,89 @@
+"""Every check of the project is a session: ``nox -l`` lists them, ``nox -s NAME`` runs one.
+
+A session makes its own environment; only nox itself must be installed.
+"""
+
+from __future__ import annotations
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|venv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "typing", "tests"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+
+# --- Checks -------------------------------------------------------------------------------------
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Run ruff: rules and layout."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Run mypy and pyright, both strict, on the package and on a file of typed API usage."""
+    session.install(".", *_group("typing"))
+    session.run("mypy")
+    session.run("pyright")
+    # A public name whose type is unknown or only inferred is unknown to the user's checker too.
+    session.run("pyright", "--verifytypes", "lktrio", "--ignoreexternal")
+
+
+@nox.session
+def typing_legacy(session: nox.Session) -> None:
+    """Check that the package serves people who still use trio-typing and mypy 1.8."""
+    session.install(".", *_group("typing_legacy"))
+    session.run("mypy", "--config-file", "tests/typing/legacy.ini", "tests/typing/legacy.py")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built and installed package; arguments go to pytest."""
+    session.install(".", *_group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def coverage(session: nox.Session) -> None:
+    """Run the tests with branch coverage and hold it to the thresholds."""
+    session.install("-e", ".", *_group("test"))
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    # The core without I/O takes values and returns values: nothing in it is hard to reach.
+    core = ",".join(f"lktrio/{name}.py" for name in PYPROJECT["tool"]["lktrio"]["core"])
+    session.run("coverage", "report", f"--include={core}", "--fail-under=100")
+    session.run("coverage", "report", "--include=lktrio/*", f"--omit={core}", "--fail-under=97")
+    # A line of a test that does not run proves nothing.
+    session.run("coverage", "report", "--include=tests/*", "--fail-under=97")
+
+
+@nox.session(python=PYTHONS[0])
+def floors(session: nox.Session) -> None:
+    """Run the tests with the oldest release of every dependency that pyproject.toml admits."""
+    oldest = [
+        f"{requirement.name}=={specifier.version}"
+        for requirement in map(Requirement, PYPROJECT["project"]["dependencies"])
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    ]
+    session.install(".", *oldest, *_group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """Execute the code blocks of README.md."""
+    session.install(".", *_group("test"))
+    session.run("pytest", "tests/test_readme.py", *session.posargs)
+
+
+def _group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PYPROJECT, name)

@@ -1,0 +1,197 @@
+"""Programs that use the library, as types: read by mypy and pyright, run by nobody.
+
+A silenced line is a mistake that the checkers must find; both report a comment that silences
+nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import httpx
+import trio
+
+from lktrio import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    LLM,
+    NOT_GIVEN,
+    APIConnectionError,
+    APIConnectOptions,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    ChatChunk,
+    ChatCompletionOptions,
+    ChatContext,
+    ChatMessage,
+    ChatModel,
+    CollectedResponse,
+    CompletionUsage,
+    FunctionToolCall,
+    LLMModels,
+    NotGivenOr,
+    ToolContext,
+    function_tool,
+    is_given,
+)
+
+# --- A conversation ---------------------------------------------------------------------------
+
+
+def conversation() -> ChatContext:
+    chat_ctx = ChatContext()
+    message = chat_ctx.add_message(role="user", content="Why do whales sing?")
+    assert_type(message, ChatMessage)
+    chat_ctx.add_message(role="narrator", content="...")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    saved = chat_ctx.to_dict()
+    assert_type(saved, dict[str, Any])
+    assert_type(chat_ctx.copy(), ChatContext)
+    return ChatContext.from_dict(saved)
+
+
+# --- A stream ---------------------------------------------------------------------------------
+
+
+async def text_of(llm: LLM) -> None:
+    async with llm.chat(chat_ctx=conversation()) as stream:
+        async for text in stream.text:
+            assert_type(text, str)
+    assert_type(stream.usage, CompletionUsage | None)
+    assert_type(stream.finish_reason, str | None)
+    assert_type(stream.truncated, bool)
+    assert_type(stream.error, APIError | None)
+
+
+async def chunks_of(llm: LLM) -> None:
+    async with llm.chat(chat_ctx=conversation()) as stream:
+        async for chunk in stream:
+            assert_type(chunk, ChatChunk)
+            assert_type(chunk.usage, CompletionUsage | None)
+            if chunk.delta is not None:
+                assert_type(chunk.delta.content, str | None)
+                assert_type(chunk.delta.reasoning, str | None)
+                for call in chunk.delta.tool_calls:
+                    assert_type(call, FunctionToolCall)
+                    assert_type(call.arguments, str)
+        for call in stream.withheld_calls:
+            assert_type(call, FunctionToolCall)
+
+
+async def first_words(llm: LLM) -> ChatChunk | None:
+    async with llm.chat(chat_ctx=conversation()) as stream:
+        with trio.move_on_after(0.2):
+            return await anext(stream)
+    return None
+
+
+async def whole_answer(model: ChatModel) -> str:
+    response = await model.chat(chat_ctx=conversation()).collect()
+    assert_type(response, CollectedResponse)
+    return response.text
+
+
+# --- Settings ---------------------------------------------------------------------------------
+
+
+def settings(llm: LLM, chat_ctx: ChatContext) -> None:
+    options: ChatCompletionOptions = {"temperature": 0.2, "stop": ["\n"], "seed": None}
+    llm.chat(
+        chat_ctx=chat_ctx,
+        conn_options=APIConnectOptions(max_retry=1, timeout=5.0, total_timeout=30.0),
+        tool_choice="required",
+        parallel_tool_calls=False,
+        inference_class="priority",
+        extra_kwargs=options,
+    )
+    llm.chat(chat_ctx=chat_ctx, conn_options=DEFAULT_API_CONNECT_OPTIONS)
+    llm.chat(
+        chat_ctx=chat_ctx,
+        tool_choice={"type": "function", "function": {"name": "get_weather"}},
+        parallel_tool_calls=NOT_GIVEN,
+    )
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"temprature": 1.0})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llm.chat(chat_ctx=chat_ctx, tool_choice="always")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def left_out(temperature: NotGivenOr[float | None] = NOT_GIVEN) -> float | None:
+    if not is_given(temperature):
+        temperature = 1.0
+    assert_type(temperature, float | None)
+    return temperature
+
+
+def models(configured: str, client: httpx.AsyncClient) -> list[LLM]:
+    known: LLMModels = "openai/gpt-4.1-mini"
+
+    def ask() -> str:
+        return "Bearer sk-..."
+
+    async def ask_politely() -> str:
+        return "Bearer sk-..."
+
+    return [
+        LLM(known),
+        LLM(configured, base_url="http://127.0.0.1:8080/v1", auth=None),
+        LLM(configured, api_key="key", api_secret="secret", provider="azure"),
+        LLM(configured, auth="sk-...", http_client=client, max_streams=8),
+        LLM(configured, auth=ask, extra_kwargs={"max_tokens": 100}),
+        LLM(configured, auth=ask_politely, strict_tool_schema=False, allow_insecure=True),
+        LLM.from_model_string("openai/gpt-4.1-mini"),
+    ]
+
+
+async def lifetime() -> None:
+    async with LLM("openai/gpt-4.1-mini") as llm:
+        assert_type(llm, LLM)
+        assert_type(llm.model, str)
+        assert_type(llm.provider, str)
+        await llm.prewarm()
+        llm.update_options(model="openai/gpt-4.1", extra_kwargs={"temperature": 0.0})
+        await whole_answer(llm)
+
+
+# --- Tools ------------------------------------------------------------------------------------
+
+
+@function_tool(
+    raw_schema={
+        "name": "get_weather",
+        "description": "Look up the weather.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    }
+)
+async def get_weather(raw_arguments: dict[str, object]) -> str:
+    return f"sunny in {raw_arguments['city']}"
+
+
+async def with_tools(llm: LLM) -> list[FunctionToolCall]:
+    assert_type(await get_weather(raw_arguments={"city": "Paris"}), str)
+    llm.chat(chat_ctx=conversation(), tools=ToolContext([get_weather]).flatten())
+    response = await llm.chat(chat_ctx=conversation(), tools=[get_weather]).collect()
+    return response.tool_calls
+
+
+# --- Errors -----------------------------------------------------------------------------------
+
+
+async def what_went_wrong(llm: LLM) -> str:
+    try:
+        return await whole_answer(llm)
+    except APITimeoutError as error:
+        # The names of the clocks are known, so a misspelt one is found.
+        if error.clock == "first_output":
+            return "slow"
+        return "stuck"
+    except APIStatusError as error:
+        assert_type(error.status_code, int)
+        assert_type(error.retry_after, float | None)
+        return "refused"
+    except APIConnectionError as error:
+        assert_type(error.partial, CollectedResponse)
+        return error.partial.text
+    except APIError as error:
+        assert_type(error.retryable, bool)
+        assert_type(error.request_id, str | None)
+        for attempt in error.attempts:
+            assert_type(attempt.number, int)
+        return "failed"
