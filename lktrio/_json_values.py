@@ -1,0 +1,184 @@
+"""Which Python values are JSON values, and where in a value one is not.
+
+``msgspec`` writes NaN as null, a set as a list and bytes as base64; here they are mistakes that
+are named, with the path to them. This module knows nothing of what the values mean.
+"""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Final, cast
+
+import msgspec
+
+__all__ = ["check_json", "check_text", "encode_json", "shown"]
+
+_MAX_DEPTH: Final = 100
+"""Levels of nesting; a container that holds itself is found by it, too."""
+
+_SHOWN_STEPS: Final = 8
+"""Steps of a path that an error message shows."""
+
+_repr: Final = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 100
+
+
+def shown(value: object) -> str:
+    """A short ``repr`` for error messages, whatever the size of the value."""
+    return _repr.repr(value)
+
+
+class _NotJSON(Exception):
+    """Carries the way back from the offending value to the one that was checked."""
+
+    def __init__(self, error: type[TypeError | ValueError], problem: str) -> None:
+        super().__init__(problem)
+        self.error = error
+        self.problem = problem
+        self.steps: list[object] = []
+
+
+def check_json(value: object, path: str) -> None:
+    """Make sure that a value can be written as JSON and read back as what was meant.
+
+    Accepted are None, booleans, finite numbers, strings, lists, tuples and mappings with string
+    keys, and instances of their subclasses.
+
+    Args:
+        value: The value.
+        path: What the caller calls it, for example ``"extra_body.top_k"``.
+
+    Raises:
+        TypeError: If it holds something else. The message names the path to it.
+        ValueError: If it holds NaN, infinity, an integer of more than 64 bits, a lone
+            surrogate, more than 100 levels of nesting, or itself.
+    """
+    try:
+        _check(value, _MAX_DEPTH)
+    except _NotJSON as not_json:
+        for step in reversed(not_json.steps[-_SHOWN_STEPS:]):
+            path += f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{step!r}]"
+        if len(not_json.steps) > _SHOWN_STEPS:
+            path += "..."
+        raise not_json.error(f"{path} {not_json.problem}") from None
+
+
+def check_text(text: str, path: str) -> None:
+    """Make sure that a string can be written as UTF-8.
+
+    Args:
+        text: The string.
+        path: What the caller calls it.
+
+    Raises:
+        ValueError: If it holds half of a surrogate pair. The message names path and position,
+            never the text.
+    """
+    if not text.isascii():
+        problem = _surrogate_problem(text)
+        if problem is not None:
+            raise ValueError(f"{path} {problem}")
+
+
+def _check(value: object, depth: int) -> None:
+    # Paths are put together on the way out of an error only: the walk runs on every request.
+    if isinstance(value, str):
+        if not value.isascii():
+            problem = _surrogate_problem(value)
+            if problem is not None:
+                raise _NotJSON(ValueError, problem)
+    elif value is None or isinstance(value, bool):
+        pass
+    elif isinstance(value, dict):
+        _check_members(cast("dict[object, object]", value), depth)
+    elif isinstance(value, (list, tuple)):
+        _check_elements(cast("Sequence[object]", value), depth)
+    elif isinstance(value, int):
+        if not -(2**63) <= value < 2**64:
+            raise _NotJSON(
+                ValueError, "is an integer of more than 64 bits; send it as a string instead"
+            )
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise _NotJSON(ValueError, f"is {value}, which JSON has no word for; send None instead")
+    elif isinstance(value, Mapping):
+        _check_members(cast("Mapping[object, object]", value), depth)
+    else:
+        raise _NotJSON(
+            TypeError,
+            f"is of type {type(value).__name__}, which is not a JSON value; convert it to a "
+            f"string, number, bool, None, list or dict",
+        )
+
+
+def _check_members(members: Mapping[object, object], depth: int) -> None:
+    if not depth:
+        raise _NotJSON(ValueError, _TOO_DEEP)
+    for key, member in members.items():
+        if not isinstance(key, str):
+            raise _NotJSON(
+                TypeError,
+                f"has the key {shown(key)} of type {type(key).__name__}; keys of a JSON object "
+                f"are strings",
+            )
+        try:
+            if not key.isascii():
+                _check(key, depth)
+            _check(member, depth - 1)
+        except _NotJSON as not_json:
+            not_json.steps.append(key)
+            raise
+
+
+def _check_elements(elements: Sequence[object], depth: int) -> None:
+    if not depth:
+        raise _NotJSON(ValueError, _TOO_DEEP)
+    for index, element in enumerate(elements):
+        try:
+            _check(element, depth - 1)
+        except _NotJSON as not_json:
+            not_json.steps.append(index)
+            raise
+
+
+_TOO_DEEP: Final = f"has more than {_MAX_DEPTH} levels of nesting, or holds itself; flatten it"
+
+
+def _surrogate_problem(text: str) -> str | None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return (
+            f"has a lone surrogate (U+{ord(text[error.start]):04X}) at position {error.start}, "
+            f"which cannot be sent as UTF-8; replace it with U+FFFD, or repair the text with "
+            f"text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
+        )
+    return None
+
+
+def encode_json(value: object) -> bytes:
+    """Write a value that `check_json` has accepted as compact UTF-8 JSON.
+
+    Args:
+        value: A checked value.
+
+    Returns:
+        The JSON text.
+    """
+    return _encoder.encode(value)
+
+
+def _plain(value: object) -> object:
+    """Strip a subclass (such as ``numpy.float64``) down to what msgspec knows by its type."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__index__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return dict(cast("Mapping[str, object]", value))
+
+
+_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)

@@ -1,0 +1,281 @@
+"""Items of a conversation -> the ``messages`` of a Chat Completions request.
+
+This module alone knows how items are grouped into messages, what is left out, and what a part of
+a message looks like on the wire. It knows no other member of the request.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create#chat-create-messages;
+``extra_content`` and ``prompt_cache_breakpoint`` are the gateway's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Final, cast
+
+from ._chat_items import (
+    DYNAMIC_INSTRUCTIONS_ID,
+    AgentConfigUpdate,
+    AgentHandoff,
+    AudioContent,
+    CacheBreakpoint,
+    ChatItem,
+    ChatMessage,
+    FunctionCall,
+    FunctionCallOutput,
+    ImageContent,
+    UnknownContent,
+    UnknownItem,
+)
+from ._images import image_url
+from ._json_values import check_json, check_text, shown
+
+__all__ = ["build_messages"]
+
+logger: Final = logging.getLogger("lktrio")
+
+_SENT_EXTRA: Final = ("google", "livekit", "xai")
+"""The members of ``extra`` that the gateway understands."""
+
+
+def build_messages(
+    items: Sequence[ChatItem], *, cache_breakpoints: bool
+) -> list[dict[str, object]]:
+    """Make the ``messages`` of a request.
+
+    An assistant message and its calls are one message, the outputs of the calls follow it.
+    Calls without an output and outputs without a call are left out with a warning that names
+    their ids: servers refuse them. Audio, handoffs and configuration updates are left out.
+
+    Args:
+        items: The conversation.
+        cache_breakpoints: Whether the model understands `CacheBreakpoint`. If it does not, the
+            messages are as if there were none, and instructions that change from call to call
+            (`DYNAMIC_INSTRUCTIONS_ID`) become a part of the instructions they stand behind.
+
+    Returns:
+        New dicts that ``encode_json`` can write.
+
+    Raises:
+        TypeError: If the conversation holds what is no item, no content or no JSON value. The
+            message names the path to it, such as ``chat_ctx.items[2].extra``.
+        ValueError: If an image cannot be sent, a text holds a lone surrogate, or a number is
+            not finite.
+    """
+    output_of = _match_outputs(items)
+    matched = {index for index, _ in output_of.values()}
+    dynamic = None if cache_breakpoints else _dynamic_instructions(items)
+    messages: list[dict[str, object]] = []
+    # Where in `messages` a reply is, and the outputs that belong behind it, with their places in
+    # the conversation.
+    place_of_reply: dict[str, int] = {}
+    outputs_behind: dict[int, list[tuple[int, FunctionCallOutput]]] = {}
+    for index, item in enumerate(items):
+        if isinstance(item, ChatMessage):
+            if index == dynamic:
+                continue
+            message: dict[str, object] = {"role": item.role}
+            if dynamic is not None and index + 1 == dynamic:
+                message["content"] = _content(items[index : index + 2], index, cache_breakpoints)
+            else:
+                message["content"] = _content((item,), index, cache_breakpoints)
+            if item.extra:
+                _add_extra(message, item.extra, index)
+            if item.role == "assistant":
+                reply = _reply_of(item)
+                place = place_of_reply.get(reply)
+                if place is not None and "content" not in messages[place]:
+                    messages[place].update(message)
+                    continue
+                # Also a second message of a reply begins a message of its own: nothing is lost.
+                place_of_reply[reply] = len(messages)
+            messages.append(message)
+        elif isinstance(item, FunctionCall):
+            output = output_of.get(index)
+            if output is None:
+                logger.warning(
+                    "function call %s (call_id %s) has no output and is not sent",
+                    item.id,
+                    item.call_id,
+                )
+                continue
+            place = place_of_reply.setdefault(item.group_id or _reply_of(item), len(messages))
+            if place == len(messages):
+                messages.append({"role": "assistant"})
+            calls = messages[place].setdefault("tool_calls", [])
+            cast("list[dict[str, object]]", calls).append(_call(item, index))
+            outputs_behind.setdefault(place, []).append(output)
+        elif isinstance(item, FunctionCallOutput):
+            if index not in matched:
+                logger.warning(
+                    "output %s (call_id %s) has no function call and is not sent",
+                    item.id,
+                    item.call_id,
+                )
+        elif isinstance(item, UnknownItem):
+            logger.warning("item %s is of the unknown type %r and is not sent", item.id, item.type)
+        elif not isinstance(item, (AgentHandoff, AgentConfigUpdate)):
+            raise TypeError(
+                f"chat_ctx.items[{index}]={shown(item)} is not accepted; it takes ChatMessage, "
+                f"FunctionCall, FunctionCallOutput, AgentHandoff or AgentConfigUpdate"
+            )
+    if not outputs_behind:
+        return messages
+    with_outputs: list[dict[str, object]] = []
+    for place, message in enumerate(messages):
+        with_outputs.append(message)
+        if place in outputs_behind:
+            outputs = sorted(outputs_behind[place], key=itemgetter(0))
+            with_outputs.extend(_output(output, index) for index, output in outputs)
+    return with_outputs
+
+
+def _reply_of(item: ChatMessage | FunctionCall) -> str:
+    """What the ids of all items of a reply begin with."""
+    return item.id.partition("/")[0]
+
+
+def _match_outputs(items: Sequence[ChatItem]) -> dict[int, tuple[int, FunctionCallOutput]]:
+    """Find the output of each call, with its place, by the place of the call.
+
+    An output belongs to the nearest call before it with its ``call_id`` that has no output yet.
+    If no call with that id came before, the first one after it is meant: clocks are not exact.
+    """
+    output_of: dict[int, tuple[int, FunctionCallOutput]] = {}
+    open_calls: dict[str, list[int]] = {}
+    early_outputs: dict[str, tuple[int, FunctionCallOutput]] = {}
+    for index, item in enumerate(items):
+        if isinstance(item, FunctionCall):
+            calls = open_calls.setdefault(item.call_id, [])
+            if item.call_id in early_outputs:
+                output_of[index] = early_outputs.pop(item.call_id)
+            else:
+                calls.append(index)
+        elif isinstance(item, FunctionCallOutput):
+            if item.call_id not in open_calls:
+                early_outputs.setdefault(item.call_id, (index, item))
+            elif open_calls[item.call_id]:
+                output_of[open_calls[item.call_id].pop()] = (index, item)
+    return output_of
+
+
+def _dynamic_instructions(items: Sequence[ChatItem]) -> int | None:
+    """The place of the instructions that change from call to call, if they stand right behind
+    the instructions at the head of the conversation."""
+    for index, (item, following) in enumerate(itertools.pairwise(items), start=1):
+        if isinstance(item, AgentHandoff | AgentConfigUpdate):
+            continue
+        if (
+            isinstance(item, ChatMessage)
+            and item.role in ("system", "developer")
+            and isinstance(following, ChatMessage)
+            and following.id == DYNAMIC_INSTRUCTIONS_ID
+        ):
+            return index
+        break
+    return None
+
+
+def _call(item: FunctionCall, index: int) -> dict[str, object]:
+    arguments = _text(item.arguments, index, "arguments")
+    call: dict[str, object] = {
+        "id": _text(item.call_id, index, "call_id"),
+        "type": "function",
+        "function": {
+            "name": _text(item.name, index, "name"),
+            # Servers parse it to fill the model's template; no arguments are an empty object.
+            "arguments": "{}" if not arguments or arguments.isspace() else arguments,
+        },
+    }
+    if item.extra:
+        _add_extra(call, item.extra, index)
+    return call
+
+
+def _output(item: FunctionCallOutput, index: int) -> dict[str, object]:
+    return {
+        "role": "tool",
+        "tool_call_id": _text(item.call_id, index, "call_id"),
+        "content": _text(item.output, index, "output"),
+    }
+
+
+def _add_extra(message: dict[str, object], extra: Mapping[str, object], index: int) -> None:
+    sent = {name: extra[name] for name in _SENT_EXTRA if name in extra}
+    if sent:
+        check_json(sent, f"chat_ctx.items[{index}].extra")
+        message["extra_content"] = sent
+
+
+def _text(text: str, index: int, member: str) -> str:
+    # Whether a string is ASCII is known without looking at it; most are.
+    if not text.isascii():
+        check_text(text, f"chat_ctx.items[{index}].{member}")
+    return text
+
+
+def _content(
+    items: Iterable[ChatItem], index: int, cache_breakpoints: bool
+) -> str | list[dict[str, object]]:
+    """The content of messages that are sent as one, the first of them at ``index``: a string if
+    all is text, else parts in the order given.
+
+    Texts next to each other are joined with a newline. A breakpoint between two texts cuts
+    behind the first, so that all the text together is the same with and without it.
+    """
+    parts: list[dict[str, object]] = []
+    texts: list[str] = []
+    # What the next text begins with.
+    joint = ""
+    for item_index, item in enumerate(items, start=index):
+        for part_index, part in enumerate(cast("ChatMessage", item).content):
+            if isinstance(part, str):
+                if not part.isascii():
+                    check_text(part, f"chat_ctx.items[{item_index}].content[{part_index}]")
+                # An empty text with nothing before it has nothing to be joined to.
+                if part or texts or joint:
+                    texts.append(part)
+            elif isinstance(part, ImageContent):
+                _end_text(parts, joint, texts)
+                parts.append(_image(part, f"chat_ctx.items[{item_index}].content[{part_index}]"))
+                joint = ""
+            elif isinstance(part, CacheBreakpoint):
+                if not cache_breakpoints:
+                    continue
+                _end_text(parts, joint, texts)
+                if parts:
+                    parts[-1]["prompt_cache_breakpoint"] = {"mode": "explicit"}
+                    joint = "\n" if parts[-1]["type"] == "text" else ""
+            elif isinstance(part, UnknownContent):
+                logger.warning(
+                    "content %d of item %s is of the unknown type %r and is not sent",
+                    part_index,
+                    item.id,
+                    part.type,
+                )
+            elif not isinstance(part, AudioContent):
+                raise TypeError(
+                    f"chat_ctx.items[{item_index}].content[{part_index}]={shown(part)} is not "
+                    f"accepted; it takes a string, ImageContent, AudioContent or CacheBreakpoint"
+                )
+    if not parts:
+        return "\n".join(texts)
+    _end_text(parts, joint, texts)
+    return parts
+
+
+def _end_text(parts: list[dict[str, object]], joint: str, texts: list[str]) -> None:
+    if texts:
+        parts.append({"type": "text", "text": joint + "\n".join(texts)})
+        texts.clear()
+
+
+def _image(part: ImageContent, path: str) -> dict[str, object]:
+    try:
+        url = image_url(part.image, part.mime_type)
+    except ValueError as error:
+        raise ValueError(f"{path}.image {error}") from None
+    check_text(url, f"{path}.image")
+    return {"type": "image_url", "image_url": {"url": url, "detail": part.inference_detail}}
