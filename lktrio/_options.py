@@ -1,0 +1,577 @@
+"""Settings of a request: what may be set, how it is checked, and which setting wins.
+
+This module alone knows the options of the Chat Completions API, the clocks and retries of
+`APIConnectOptions`, and the order in which instance and call are merged. It knows neither what
+a model supports nor how a request is put together.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_type_hints
+
+import attrs
+
+from ._json_values import shown
+from ._models import ReasoningEffort
+from ._not_given import NotGiven, is_given
+from ._strict import Refused, accepts, structure
+
+__all__ = [
+    "DEFAULT_API_CONNECT_OPTIONS",
+    "APIConnectOptions",
+    "ChatCompletionOptions",
+    "FunctionName",
+    "InferenceClass",
+    "NamedToolChoice",
+    "PredictionContent",
+    "QueryValue",
+    "RequestOptions",
+    "ResponseFormat",
+    "TextPart",
+    "ToolChoice",
+    "check_inference_class",
+    "merge_options",
+    "structure_options",
+]
+
+InferenceClass: TypeAlias = Literal["priority", "standard", "low"]
+"""How urgent a request is to the gateway. ``"low"`` yields to voice traffic."""
+
+
+class FunctionName(TypedDict):
+    """The ``function`` member of a `NamedToolChoice`."""
+
+    name: str
+    """Name of the function."""
+
+
+class NamedToolChoice(TypedDict):
+    """The model must call this one function."""
+
+    type: Literal["function"]
+    """Always ``"function"``."""
+
+    function: FunctionName
+    """Which one, for example ``{"name": "get_weather"}``."""
+
+
+ToolChoice: TypeAlias = Literal["auto", "required", "none"] | NamedToolChoice
+"""Whether the model may, must or must not call a function, or which one it must call."""
+
+ResponseFormat: TypeAlias = Mapping[str, object]
+"""A raw ``response_format`` object, for example ``{"type": "json_object"}``."""
+
+_QueryScalar: TypeAlias = str | int | float | bool | None
+QueryValue: TypeAlias = _QueryScalar | Sequence[_QueryScalar]
+"""Value of a query parameter; a list repeats the parameter."""
+
+
+class TextPart(TypedDict):
+    """A piece of text in a list of content parts."""
+
+    type: Literal["text"]
+    """Always ``"text"``."""
+
+    text: str
+    """The text."""
+
+
+class PredictionContent(TypedDict):
+    """Text of which much will come back unchanged (predicted output)."""
+
+    type: Literal["content"]
+    """Always ``"content"``."""
+
+    content: str | list[TextPart]
+    """The predicted text."""
+
+
+class ChatCompletionOptions(TypedDict, total=False):
+    """The options of a request; the type of ``extra_kwargs``. None is sent as a JSON null.
+
+    Any other key is refused, and so is a value of another type (True is no number; NaN and
+    infinity are none either). Whether a value is in range is the server's to say.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/create, but for the last four,
+    which are names of the OpenAI Python library.
+    """
+
+    frequency_penalty: float | None
+    """Makes tokens less likely the more often they have appeared; -2.0 to 2.0."""
+
+    presence_penalty: float | None
+    """Makes tokens less likely that have appeared at all; -2.0 to 2.0."""
+
+    temperature: float | None
+    """Randomness of sampling; 0 to 2."""
+
+    top_p: float | None
+    """Sample from the likeliest tokens that make up this share of the probability; 0 to 1."""
+
+    logit_bias: dict[str, int] | None
+    """Bias by token id (as a string); -100 to 100."""
+
+    logprobs: bool | None
+    """Whether to return the log probabilities of the tokens."""
+
+    top_logprobs: int | None
+    """How many alternatives to return for each token; needs ``logprobs``."""
+
+    max_completion_tokens: int | None
+    """Upper bound of tokens in the answer, reasoning included."""
+
+    max_tokens: int | None
+    """The older name of ``max_completion_tokens``, which many servers still want."""
+
+    n: int | None
+    """How many answers to generate. All are paid for; the stream is the first one."""
+
+    seed: int | None
+    """Asks for repeatable sampling."""
+
+    metadata: dict[str, str] | None
+    """Labels stored with the request."""
+
+    modalities: list[Literal["text", "audio"]] | None
+    """Kinds of output. Only text is read here."""
+
+    parallel_tool_calls: bool
+    """Whether one answer may contain several calls."""
+
+    prediction: PredictionContent | None
+    """Text of which much will come back unchanged."""
+
+    prompt_cache_key: str
+    """Groups requests that share a prefix, for the provider's prompt cache."""
+
+    prompt_cache_retention: Literal["in_memory", "24h"] | None
+    """How long a cached prefix is kept."""
+
+    prompt_cache_options: object
+    """Further settings of the prompt cache: any JSON value."""
+
+    safety_identifier: str
+    """A stable, anonymous name of the end user, for abuse detection."""
+
+    user: str
+    """The older name of ``safety_identifier``."""
+
+    reasoning_effort: ReasoningEffort | None
+    """How much the model may think before it answers."""
+
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None
+    """Processing tier at the provider."""
+
+    stop: str | list[str] | None
+    """Text, or up to four texts, at which the answer ends."""
+
+    store: bool | None
+    """Whether the provider keeps the answer."""
+
+    verbosity: Literal["low", "medium", "high"] | None
+    """How long the answer should be."""
+
+    web_search_options: object
+    """Settings of the provider's web search: any JSON value."""
+
+    tool_choice: ToolChoice
+    """Whether the model may, must or must not call a function, or which one."""
+
+    response_format: ResponseFormat
+    """A raw ``response_format`` object. A Python type is given to ``chat(response_format=...)``
+    instead."""
+
+    extra_headers: Mapping[str, str]
+    """Further request headers, ASCII only. ``Authorization`` replaces the token. Headers that
+    frame the message or belong to the connection (``Host``, ``Content-Length``,
+    ``Transfer-Encoding``, ``Connection`` ...) are refused."""
+
+    extra_query: Mapping[str, QueryValue]
+    """Parameters added to the URL."""
+
+    extra_body: Mapping[str, object]
+    """Members merged into the JSON body last: the door for anything a provider invents. May not
+    set ``model``, ``messages``, ``stream`` or ``tools``."""
+
+    timeout: float
+    """Seconds; replaces `APIConnectOptions.timeout` for the request. `math.inf` for no limit."""
+
+
+def _check_seconds(name: str, value: object, *, zero: bool = False, infinite: bool = True) -> None:
+    """Refuse what is not a number of seconds, with a sentence that says what is."""
+    bounds = "at least 0" if zero else "greater than 0"
+    wants = f"a number of seconds, {bounds}" + (", math.inf for no limit" if infinite else "")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={shown(value)} is not accepted; it takes {wants}")
+    # NaN fails every comparison.
+    in_range = value >= 0 if zero else value > 0
+    if not in_range or (value == math.inf and not infinite):
+        raise ValueError(f"{name}={shown(value)} is not accepted; it takes {wants}")
+
+
+def _check_retries(name: str, value: object) -> None:
+    wants = "it takes an integer, 0 for no retries"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={shown(value)} is not accepted; {wants}")
+    if value < 0:
+        raise ValueError(f"{name}={shown(value)} is not accepted; {wants}")
+
+
+@attrs.frozen
+class APIConnectOptions:
+    """How long to wait and how often to try again. All times are seconds.
+
+    The clocks bound what a cancel scope around the call cannot see; for a deadline of the whole
+    operation use `trio.fail_after` or `total_timeout`. A clock that runs out raises
+    `APITimeoutError`, whose ``clock`` says which.
+
+    Raises:
+        TypeError: If a field has the wrong type (True is no number).
+        ValueError: If a number is negative, NaN, or zero or infinite where that has no meaning.
+    """
+
+    max_retry: int = attrs.field(default=3)
+    """How often a request is sent again after a failure that can pass, as long as nothing of
+    the answer was delivered: 3 means four attempts at most. 0 turns retries off."""
+
+    retry_interval: float = attrs.field(default=2.0)
+    """Delay before the second retry and each later one, give or take some jitter; the first
+    comes after 0.1 s. If the server asks for a longer delay (``Retry-After``), that is used."""
+
+    max_retry_delay: float = attrs.field(default=30.0, kw_only=True)
+    """The longest delay that is waited for. If a longer one would be needed, the error is raised
+    at once instead. `math.inf` for no limit."""
+
+    timeout: float = attrs.field(default=10.0, kw_only=True)
+    """For connecting (TLS included); again for sending the request; then for each silence until
+    the next byte of the response, headers included (comments in the stream count as life). While
+    the consumer is behind and nothing is read, it stands still. `math.inf` for no limit."""
+
+    first_output_timeout: float | None = attrs.field(default=None, kw_only=True)
+    """From the start of an attempt to its first text, refusal or piece of a tool call. None for
+    no limit."""
+
+    total_timeout: float | None = attrs.field(default=None, kw_only=True)
+    """From entering the stream to its end, all attempts, delays and the consumer's own time
+    included. None for no limit."""
+
+    reasoning_is_output: bool = attrs.field(default=False, kw_only=True)
+    """Whether reasoning counts as output: it then satisfies `first_output_timeout`, and once it
+    was delivered the request is not sent again."""
+
+    def __attrs_post_init__(self) -> None:
+        """Check the fields."""
+        _check_retries("max_retry", self.max_retry)
+        _check_seconds("retry_interval", self.retry_interval, zero=True, infinite=False)
+        _check_seconds("max_retry_delay", self.max_retry_delay, zero=True)
+        _check_seconds("timeout", self.timeout)
+        if self.first_output_timeout is not None:
+            _check_seconds("first_output_timeout", self.first_output_timeout)
+        if self.total_timeout is not None:
+            _check_seconds("total_timeout", self.total_timeout)
+        if not isinstance(self.reasoning_is_output, bool):
+            raise TypeError(
+                f"reasoning_is_output={shown(self.reasoning_is_output)} is not accepted; "
+                f"it takes True or False"
+            )
+
+
+DEFAULT_API_CONNECT_OPTIONS: Final = APIConnectOptions()
+"""What `chat` uses if no ``conn_options`` are given."""
+
+
+def _names(value: Mapping[str, object]) -> str:
+    return "{" + ", ".join(f"{name!r}: ..." for name in value) + "}"
+
+
+@attrs.frozen
+class RequestOptions:
+    """Checked options of a request, sorted by where they are sent.
+
+    Every container belongs to this value alone. Values of headers, query and extra body may be
+    secrets, so ``repr`` shows only their names.
+    """
+
+    body: dict[str, object] = attrs.field(factory=dict[str, object])
+    """Members of the JSON body."""
+
+    headers: dict[str, str] = attrs.field(factory=dict[str, str], repr=_names)
+    """Further headers, spelled as given; no two differ only in case."""
+
+    query: dict[str, QueryValue] = attrs.field(factory=dict[str, QueryValue], repr=_names)
+    """Further parameters of the URL."""
+
+    extra_body: dict[str, object] = attrs.field(factory=dict[str, object], repr=_names)
+    """Members to be merged into the body last."""
+
+    timeout: float | None = None
+    """Seconds, in place of `APIConnectOptions.timeout`; None if nothing was said."""
+
+
+def check_inference_class(
+    value: object, *, parameter: str = "inference_class"
+) -> InferenceClass | None:
+    """Check the urgency of a request.
+
+    Args:
+        value: What the caller gave.
+        parameter: Name to use in an error message.
+
+    Returns:
+        The same; None leaves it to the gateway.
+
+    Raises:
+        TypeError: If it is neither a string nor None.
+        ValueError: If it is another string.
+    """
+    try:
+        return cast("InferenceClass | None", structure(value, InferenceClass | None))
+    except Refused as refused:
+        raise _refusal(refused, parameter) from None
+
+
+def structure_options(
+    options: Mapping[str, object] | NotGiven | None, *, parameter: str = "extra_kwargs"
+) -> RequestOptions:
+    """Check options and copy them.
+
+    Args:
+        options: `ChatCompletionOptions`. A member that is `NOT_GIVEN` counts as absent.
+        parameter: Name of the argument they came in, for error messages.
+
+    Returns:
+        A value that shares no container with ``options``.
+
+    Raises:
+        TypeError: If a value has a type the option does not take.
+        ValueError: If there is no option of that name, or it does not take that value.
+    """
+    body: dict[str, object] = {}
+    headers: dict[str, str] = {}
+    query: dict[str, QueryValue] = {}
+    extra_body: dict[str, object] = {}
+    timeout: float | None = None
+    if options is None or not is_given(options):
+        return RequestOptions()
+    if not isinstance(options, Mapping):
+        raise TypeError(
+            f"{parameter}={shown(options)} is not accepted; it takes a mapping of option names "
+            f"to values (ChatCompletionOptions)"
+        )
+    for name, value in options.items():
+        if not is_given(value):
+            continue
+        _check_option_name(name, parameter)
+        if name == "timeout":
+            _check_seconds(f"{parameter}: timeout", value)
+            timeout = cast("float", value)
+            continue
+        structured = _structure_option(name, value, parameter)
+        if name == "extra_headers":
+            headers = _check_headers(cast("dict[str, str]", structured), parameter)
+        elif name == "extra_query":
+            query = cast("dict[str, QueryValue]", structured)
+        elif name == "extra_body":
+            extra_body = _check_extra_body(cast("dict[str, object]", structured), parameter)
+        else:
+            body[name] = structured
+    return RequestOptions(body, headers, query, extra_body, timeout)
+
+
+def merge_options(
+    *,
+    instance: RequestOptions | Mapping[str, object] | NotGiven | None = None,
+    call: RequestOptions | Mapping[str, object] | NotGiven | None = None,
+    explicit: Mapping[str, object] | None = None,
+) -> RequestOptions:
+    """Merge the settings of an `LLM` with those of one call.
+
+    The closer to the call, the stronger: its explicit arguments, then its ``extra_kwargs``, then
+    those of the instance. ``extra_headers`` (whatever the case of their names), ``extra_query``
+    and ``extra_body`` are merged name by name; every other option is replaced as a whole.
+    `NOT_GIVEN` says nothing, None is a value.
+
+    Args:
+        instance: ``extra_kwargs`` of the `LLM`, or what `structure_options` made of them.
+        call: ``extra_kwargs`` of `chat`, likewise.
+        explicit: Arguments of `chat` that are options too, such as ``tool_choice``.
+
+    Returns:
+        A value that shares no container with the arguments, which are left as they are.
+
+    Raises:
+        TypeError: As `structure_options`.
+        ValueError: As `structure_options`.
+    """
+    merged = RequestOptions()
+    timeout: float | None = None
+    for options, parameter in (
+        (instance, "extra_kwargs"),
+        (call, "extra_kwargs"),
+        (explicit, "chat()"),
+    ):
+        if options is None or not is_given(options):
+            continue
+        if isinstance(options, RequestOptions):
+            layer = options
+        else:
+            layer = structure_options(options, parameter=parameter)
+        merged.body.update(layer.body)
+        replaced = {name.lower() for name in layer.headers}
+        for name in [name for name in merged.headers if name.lower() in replaced]:
+            del merged.headers[name]
+        merged.headers.update(layer.headers)
+        merged.query.update(layer.query)
+        merged.extra_body.update(layer.extra_body)
+        if layer.timeout is not None:
+            timeout = layer.timeout
+    return RequestOptions(
+        body=_copy(merged.body),
+        headers=merged.headers,
+        query=_copy(merged.query),
+        extra_body=_copy(merged.extra_body),
+        timeout=timeout,
+    )
+
+
+def _copy(value: Any) -> Any:
+    """Copy the containers of a value made by `structure_options`."""
+    if isinstance(value, dict):
+        members = cast("dict[str, object]", value)
+        return {name: _copy(member) for name, member in members.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in cast("list[object]", value)]
+    return value
+
+
+# Names.
+
+_BELONGS_ELSEWHERE: Final = {
+    "model": "the model is an argument of LLM() and update_options()",
+    "messages": "the messages are made from chat_ctx",
+    "tools": "tools are an argument of chat()",
+    "stream": "every answer is streamed; `await llm.chat(...).collect()` gives it whole",
+    "stream_options": "the usage is always asked for, and is found in `stream.usage`",
+    "inference_class": "it is an argument of LLM() and chat()",
+    "conn_options": "it is an argument of chat()",
+    **dict.fromkeys(
+        ("provider", "base_url", "api_key", "api_secret"), "it is an argument of LLM()"
+    ),
+    **{
+        field.name: f"write chat(conn_options=APIConnectOptions({field.name}=...))"
+        for field in attrs.fields(APIConnectOptions)
+        if field.name != "timeout"
+    },
+}
+
+_OPTION_TYPES: Final[dict[str, object]] = get_type_hints(ChatCompletionOptions)
+
+_MAY_BE_SECRET: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
+
+
+def _check_option_name(name: object, parameter: str) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"{parameter}: the name of an option is a string, not {shown(name)}")
+    if name in _OPTION_TYPES:
+        return
+    if name in _BELONGS_ELSEWHERE:
+        raise ValueError(f"{parameter}: {name!r} cannot be set here: {_BELONGS_ELSEWHERE[name]}")
+    nearest = difflib.get_close_matches(name.lower(), _OPTION_TYPES, n=1)
+    suggestion = f"did you mean {nearest[0]!r}? If not, " if nearest else ""
+    raise ValueError(
+        f"{parameter}: there is no option {name!r}; {suggestion}"
+        f"extra_body={{{name!r}: ...}} sends what only some servers know"
+    )
+
+
+def _check_extra_body(extra_body: dict[str, object], parameter: str) -> dict[str, object]:
+    for name in ("model", "messages", "stream", "tools"):
+        if name in extra_body:
+            raise ValueError(
+                f"{parameter}: extra_body may not set {name!r}: {_BELONGS_ELSEWHERE[name]}"
+            )
+    return extra_body
+
+
+# RFC 9110, section 5.6.2.
+_TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+
+# Visible ASCII with single or more blanks between. RFC 9110, section 5.5, allows other bytes only
+# for the sake of old senders, and httpx encodes a str header as ASCII.
+_FIELD_VALUE: Final = re.compile(r"(?:[!-~]+(?:[ \t]+[!-~]+)*)?")
+
+# The message's framing and the connection are the transport's: RFC 9110, sections 7.2, 7.6.1, 8.6,
+# 10.1.1, 11.7.2, and 8.4, because the body is not encoded.
+_CONTROLLED_HEADERS: Final = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+def _check_headers(headers: dict[str, str], parameter: str) -> dict[str, str]:
+    seen: set[str] = set()
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(
+                f"{parameter}: extra_headers: {name!r} is no header name; one is made of ASCII "
+                f"letters, digits and !#$%&'*+-.^_`|~"
+            )
+        if name.lower() in _CONTROLLED_HEADERS:
+            raise ValueError(
+                f"{parameter}: extra_headers may not set {name!r}: it belongs to the connection, "
+                f"not to the request"
+            )
+        if name.lower() in seen:
+            raise ValueError(f"{parameter}: extra_headers has {name!r} twice")
+        if not _FIELD_VALUE.fullmatch(value):
+            # The value may be a secret.
+            raise ValueError(
+                f"{parameter}: the value of extra_headers[{name!r}] is not accepted; it takes "
+                f"ASCII text without line breaks, other control characters, or blanks around it"
+            )
+        seen.add(name.lower())
+    return headers
+
+
+def _structure_option(name: str, value: object, parameter: str) -> object:
+    try:
+        return structure(value, _OPTION_TYPES[name])
+    except Refused as refused:
+        hint = ""
+        if name == "response_format":
+            hint = "; a Python type is given to chat(response_format=...)"
+        elif refused.is_unknown_word:
+            # The API may have learnt it since, or only one server may know it.
+            hint = f"; extra_body={{{name!r}: ...}} sends any value"
+        secret = name in _MAY_BE_SECRET
+        raise _refusal(refused, f"{parameter}: {name}", hint=hint, secret=secret) from None
+
+
+def _refusal(
+    refused: Refused, where: str, *, hint: str = "", secret: bool = False
+) -> TypeError | ValueError:
+    """Turn a refusal into the error the caller sees."""
+    error = TypeError if refused.wrong_type else ValueError
+    if refused.problem:
+        return error(f"{where}{refused.path}{refused.problem}")
+    value = "" if secret else f"={shown(refused.value)}"
+    return error(
+        f"{where}{refused.path}{value} ({type(refused.value).__name__}) is not accepted; it takes "
+        f"{accepts(refused.wanted)}{hint}"
+    )
