@@ -1,0 +1,151 @@
+"""Streaming LLM answers for Trio programs, over LiveKit Inference or any OpenAI-compatible server.
+
+From the outside in:
+
+* `LLM` holds settings and connections; `LLM.chat` makes an `LLMStream` of a `ChatContext`.
+* `LLMStream` is entered with ``async with``: a nursery owns the request, and leaving the block
+  ends it. It yields `ChatChunk` values, or text, or collects a `CollectedResponse`.
+* Everything that fails is an `APIError`: `APIStatusError`, `APIConnectionError` or
+  `APITimeoutError`. `APIConnectOptions` holds the clocks and the retries.
+"""
+
+from __future__ import annotations
+
+from ._chat_context import (
+    AgentConfigUpdate,
+    AgentHandoff,
+    AudioContent,
+    CacheBreakpoint,
+    ChatContent,
+    ChatContext,
+    ChatItem,
+    ChatMessage,
+    ChatRole,
+    FunctionCall,
+    FunctionCallOutput,
+    ImageContent,
+    ImageDetail,
+    MetricsMetadata,
+    MetricsReport,
+    NamedTool,
+    ToolGroup,
+    UnknownContent,
+    UnknownItem,
+)
+from ._chunks import (
+    ChatChunk,
+    ChoiceDelta,
+    CollectedResponse,
+    CompletionUsage,
+    FunctionToolCall,
+)
+from ._errors import (
+    APIConnectionError,
+    APIError,
+    APIRefusalError,
+    APIResponseFormatError,
+    APIStatusError,
+    APITimeoutError,
+    Clock,
+)
+from ._gateway import Auth
+from ._llm import LLM, LLMStatistics
+from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
+from ._not_given import NOT_GIVEN, NotGiven, NotGivenOr, is_given
+from ._options import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    APIConnectOptions,
+    ChatCompletionOptions,
+    InferenceClass,
+    NamedToolChoice,
+    ResponseFormat,
+    ToolChoice,
+)
+from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
+from ._stream import ChatCall, ChatModel, LLMStream
+from ._tools import (
+    FunctionTool,
+    RawFunctionTool,
+    RunContext,
+    StopResponse,
+    Tool,
+    ToolContext,
+    ToolError,
+    ToolResult,
+    Toolset,
+    function_tool,
+    to_fnc_ctx,
+)
+from ._version import __version__
+
+__all__ = [
+    "DEFAULT_API_CONNECT_OPTIONS",
+    "DEFAULT_MODEL_TABLE",
+    "LLM",
+    "NOT_GIVEN",
+    "APIConnectOptions",
+    "APIConnectionError",
+    "APIError",
+    "APIRefusalError",
+    "APIResponseFormatError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AgentConfigUpdate",
+    "AgentHandoff",
+    "Attempt",
+    "AudioContent",
+    "Auth",
+    "CacheBreakpoint",
+    "ChatCall",
+    "ChatChunk",
+    "ChatCompletionOptions",
+    "ChatContent",
+    "ChatContext",
+    "ChatItem",
+    "ChatMessage",
+    "ChatModel",
+    "ChatRole",
+    "ChoiceDelta",
+    "Clock",
+    "CollectedResponse",
+    "CompletionUsage",
+    "FunctionCall",
+    "FunctionCallOutput",
+    "FunctionTool",
+    "FunctionToolCall",
+    "ImageContent",
+    "ImageDetail",
+    "InferenceClass",
+    "LLMModels",
+    "LLMStatistics",
+    "LLMStream",
+    "MetricsMetadata",
+    "MetricsReport",
+    "ModelFacts",
+    "ModelTable",
+    "NamedTool",
+    "NamedToolChoice",
+    "NotGiven",
+    "NotGivenOr",
+    "Quota",
+    "QuotaUsage",
+    "RawFunctionTool",
+    "ReasoningEffort",
+    "ResponseFormat",
+    "ResponseInfo",
+    "RunContext",
+    "StopResponse",
+    "Tool",
+    "ToolChoice",
+    "ToolContext",
+    "ToolError",
+    "ToolGroup",
+    "ToolResult",
+    "Toolset",
+    "UnknownContent",
+    "UnknownItem",
+    "__version__",
+    "function_tool",
+    "is_given",
+    "to_fnc_ctx",
+]

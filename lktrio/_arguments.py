@@ -1,0 +1,193 @@
+"""The arguments of a call as a model sent them: text in, one JSON object out.
+
+This module alone knows what models do to JSON, and what is repaired. What was cut off is never
+repaired: half an instruction is not carried out. It does not know what the arguments should be.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final, cast
+
+import attrs
+
+from ._json_text import is_cut_off
+
+__all__ = ["Arguments", "MalformedArguments", "parse_arguments"]
+
+_MAX_CHARACTERS: Final = 4_000_000
+"""A model writes a fraction of that; decoding takes ten times as much memory."""
+
+_MAX_NESTING: Final = 50
+"""Each level takes some ten stack frames in the converter, of the thousand that Python has."""
+
+_MAX_LAYERS: Final = 3
+"""How often arguments may be JSON in a JSON string."""
+
+_MAX_REPAIRED_CHARACTERS: Final = 20_000
+_MAX_REPAIR_WORK: Final = 4_000_000
+"""Characters times separators. The repair looks ahead at each of them, and time is quadratic:
+this much takes a quarter of a second, and other tasks wait for it."""
+
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TRAILING_COMMA: Final = re.compile(_STRING.pattern + r"|,(?=\s*[}\]])", re.DOTALL)
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class MalformedArguments(ValueError):
+    """Arguments are not one JSON object. The message is meant for the model."""
+
+
+@attrs.frozen
+class Arguments:
+    """Decoded arguments."""
+
+    values: dict[str, Any]
+    """The object. Its strings can be encoded as UTF-8, its numbers are finite."""
+
+    canonical: str
+    """The object as JSON text."""
+
+
+def parse_arguments(raw: str) -> Arguments:
+    """Decode the arguments of a call.
+
+    Blank text and null are no arguments. JSON in a JSON string is unwrapped. Text that is closed
+    but malformed (fences, comments, single quotes, trailing commas, Python's literals) is
+    repaired. A lone surrogate becomes U+FFFD.
+
+    Args:
+        raw: The text.
+
+    Returns:
+        The arguments.
+
+    Raises:
+        MalformedArguments: If there is no object to be had from it.
+    """
+    if len(raw) > _MAX_CHARACTERS:
+        raise MalformedArguments(
+            f"The arguments are {len(raw)} characters long, and at most {_MAX_CHARACTERS} are read."
+        )
+    try:
+        value = _decode(raw)
+        if not _is_nested_too_deeply(value):
+            value = _clean(value)
+            return Arguments(value, json.dumps(value, ensure_ascii=False))
+    except RecursionError:
+        pass
+    raise MalformedArguments(
+        f"The arguments are nested too deeply: more than {_MAX_NESTING} levels."
+    )
+
+
+def _decode(raw: str) -> dict[str, Any]:
+    text = raw.lstrip("\ufeff")
+    value: Any = None
+    for _ in range(_MAX_LAYERS):
+        value = _decode_once(text) if text.strip() else None
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return cast("dict[str, Any]", value)
+        if not isinstance(value, str):
+            break
+        text = value
+    raise MalformedArguments(f"The arguments must be one JSON object, not {_kind(value)}.")
+
+
+def _decode_once(text: str) -> Any:
+    try:
+        return _loads(text)
+    except json.JSONDecodeError as error:
+        if is_cut_off(text):
+            raise MalformedArguments(
+                "The arguments are cut off: the text ends inside of a string, object or array."
+            ) from None
+        return _repair(text, error)
+
+
+def _repair(text: str, error: json.JSONDecodeError) -> Any:
+    """Repair what can be repaired without making anything up."""
+    explanation = f"The arguments are not valid JSON ({error})."
+    start, end = text.find("{"), text.rfind("}") + 1
+    if start < 0 or end <= start:
+        raise MalformedArguments(explanation)
+    # Fences and prose stand around the object.
+    text = _TRAILING_COMMA.sub(lambda match: match[0].rstrip(","), text[start:end])
+    try:
+        return _loads(text)
+    except json.JSONDecodeError as extra:
+        # One bracket too many.
+        if extra.msg == "Extra data" and not text[extra.pos :].strip(" \t\r\n}]"):
+            return _loads(text[: extra.pos])
+    separators = sum(text.count(separator) for separator in ",:{[")
+    if len(text) > _MAX_REPAIRED_CHARACTERS or len(text) * separators > _MAX_REPAIR_WORK:
+        raise MalformedArguments(explanation)
+    # Imported here because few programs ever meet such arguments.
+    import json_repair
+
+    try:
+        # Strict: a missing value is not made up, and of two objects none is chosen.
+        return cast("object", json_repair.loads(text, skip_json_loads=True, strict=True))
+    except ValueError:
+        raise MalformedArguments(explanation) from None
+
+
+def _loads(text: str) -> Any:
+    try:
+        # Line breaks in strings are common, and plain enough.
+        return json.loads(text, strict=False, parse_constant=_refuse_constant)
+    except json.JSONDecodeError:
+        raise
+    except MalformedArguments:
+        raise
+    except ValueError:
+        raise MalformedArguments("The arguments contain an integer with too many digits.") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise MalformedArguments(f"The arguments contain {name}, which is not a JSON number; use null.")
+
+
+def _is_nested_too_deeply(value: dict[str, Any]) -> bool:
+    level: list[list[Any] | dict[str, Any]] = [value]
+    for _ in range(_MAX_NESTING):
+        level = [
+            member
+            for container in level
+            for member in (container if isinstance(container, list) else container.values())
+            if isinstance(member, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+        case dict():
+            members = cast("dict[str, Any]", value).items()
+            return {_clean(name): _clean(member) for name, member in members}
+        case list():
+            return [_clean(item) for item in cast("list[object]", value)]
+        case float() if not math.isfinite(value):
+            raise MalformedArguments("The arguments contain a number that is out of range.")
+        case _:
+            return value
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case list():
+            return "an array"
+        case str():
+            return "a string"
+        case bool():
+            return "true or false"
+        case _:
+            return "a number"

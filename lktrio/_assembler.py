@@ -1,0 +1,297 @@
+"""How payloads add up to an answer: payloads in, chunks out; one object for each attempt.
+
+This module knows the order of what a stream yields, what counts as output, what ends an answer
+and how large one may be. It does not know bytes or events.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Final
+
+from ._chunks import (
+    ChatChunk,
+    ChoiceDelta,
+    CollectedResponse,
+    CompletionUsage,
+    FunctionToolCall,
+)
+from ._errors import APIConnectionError
+from ._thinking import SurrogateJoiner, ThinkingFilter
+from ._tool_calls import ToolCallAssembler, copy_extra, make_call_id, merge_extra
+from ._wire import (
+    ChunkPayload,
+    DeltaPayload,
+    TaintedChunkPayload,
+    UsagePayload,
+    completion_usage,
+    reasoning_text,
+)
+
+__all__ = ["MAX_ANSWER_CHARACTERS", "Assembler"]
+
+MAX_ANSWER_CHARACTERS: Final = 32 * 1024 * 1024
+"""Most characters (text, reasoning, refusal, calls and what is attached, together) that one
+answer may hold."""
+
+# Reasons that say no more than that the answer has ended.
+_PLAIN_REASONS: Final = frozenset({"stop", "end_turn", "function_call", "tool_calls"})
+# Some servers of the dialect write null as a string; an error is raised as one.
+_NO_REASON: Final = frozenset({"null", "None", "error"})
+
+
+class Assembler:
+    """Puts one answer together.
+
+    Args:
+        tags: Pairs of opening and closing thinking tag.
+        starts_in_thinking: Whether the text begins inside the first pair.
+        declared_tools: Names of the tools the request offered.
+        make_id: Makes up ids for calls that have none.
+    """
+
+    def __init__(
+        self,
+        *,
+        tags: Sequence[tuple[str, str]] = (("<think>", "</think>"),),
+        starts_in_thinking: bool = False,
+        declared_tools: Collection[str] = (),
+        make_id: Callable[[], str] = make_call_id,
+    ) -> None:
+        self.has_output = False
+        """Whether text, a refusal or a tool-call fragment has arrived."""
+        self.has_reasoning = False
+        """Whether reasoning has arrived."""
+        self.id = ""
+        """The completion's id."""
+        self._tags = tags
+        self._starts_in_thinking = starts_in_thinking
+        self._filter = self._make_filter()
+        self._calls = ToolCallAssembler(declared_tools, make_id)
+        self._joiners: dict[str, SurrogateJoiner] | None = None
+        # A buffer takes many tiny pieces in the room of their characters.
+        self._text = io.StringIO()
+        self._reasoning = io.StringIO()
+        self._refusal = io.StringIO()
+        self._extra: dict[str, Any] = {}
+        self._size = 0
+        self._usage: UsagePayload | None = None
+        self._service_tier: str | None = None
+        self._finish_reason: str | None = None
+        self._saw_message = False
+        self._result: CollectedResponse[None] | None = None
+
+    def _make_filter(self) -> ThinkingFilter:
+        return ThinkingFilter(self._tags, starts_inside=self._starts_in_thinking)
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The finish reason as the server gave it; None if it has not."""
+        return self._finish_reason
+
+    def feed(self, payload: ChunkPayload, out: list[ChatChunk]) -> None:
+        """Take one payload and append the chunks it makes to a list.
+
+        Raises:
+            APIConnectionError: The answer is larger than allowed.
+        """
+        if payload.id:
+            self.id = payload.id
+        has_usage = payload.usage is not None and self._take_usage(payload.usage)
+        if payload.service_tier:
+            self._service_tier = payload.service_tier
+        if not payload.choices:
+            return
+        if type(payload) is TaintedChunkPayload and self._joiners is None:
+            self._joiners = {
+                name: SurrogateJoiner() for name in ("content", "reasoning", "refusal")
+            }
+        for choice in payload.choices:
+            if choice.index:
+                continue
+            if choice.usage is not None and not has_usage:
+                self._take_usage(choice.usage)
+            delta = choice.delta
+            if delta is None and choice.message is not None:
+                delta = self._news_of(choice.message)
+            if delta is not None:
+                self._take_delta(delta, out)
+            reason = choice.finish_reason
+            if reason and reason not in _NO_REASON:
+                self._take_reason(reason)
+
+    def _take_usage(self, usage: UsagePayload) -> bool:
+        # An object without counts says nothing; it must not hide one that does.
+        says_something = (
+            usage.prompt_tokens is not None
+            or usage.completion_tokens is not None
+            or usage.total_tokens is not None
+        )
+        if says_something:
+            self._usage = usage
+        return says_something
+
+    def _take_reason(self, reason: str) -> None:
+        # A second reason must not hide that the answer was cut short.
+        if self._finish_reason is None or (
+            self._finish_reason in _PLAIN_REASONS and reason not in _PLAIN_REASONS
+        ):
+            self._finish_reason = reason
+
+    def _news_of(self, message: DeltaPayload) -> DeltaPayload:
+        """What a message adds.
+
+        A message may stand for a delta. But some servers end a stream of deltas with the whole
+        message: what is in it has been delivered.
+
+        Source: MiniMax M3; https://github.com/abundantbeing/hermes-browser-extension/issues/11
+        """
+        if self._saw_message:
+            return message
+        self._saw_message = True
+        if not (self.has_output or self.has_reasoning):
+            return message
+        content, reasoning = message.content, message.reasoning_content or message.reasoning
+        if content:
+            again = self._make_filter()
+            shown, _ = again.feed(content)
+            if (shown + again.flush()[0]).strip() == self._text.getvalue().strip():
+                content = None
+        if reasoning and reasoning.strip() == self._reasoning.getvalue().strip():
+            reasoning = None
+        return DeltaPayload(
+            content=content,
+            tool_calls=None if self._calls else message.tool_calls,
+            reasoning=reasoning,
+            refusal=None if message.refusal == self._refusal.getvalue() else message.refusal,
+            extra_content=message.extra_content,
+            function_call=None if self._calls else message.function_call,
+            reasoning_details=None if self.has_reasoning else message.reasoning_details,
+        )
+
+    def _take_delta(self, delta: DeltaPayload, out: list[ChatChunk]) -> None:
+        text = delta.content
+        reasoning = delta.reasoning_content or delta.reasoning
+        refusal = delta.refusal
+        extra = delta.extra_content
+        if delta.reasoning_details and not reasoning:
+            reasoning = reasoning_text(delta.reasoning_details)
+        if self._joiners is not None:
+            text = self._joiners["content"].feed(text or "")
+            reasoning = self._joiners["reasoning"].feed(reasoning or "")
+            refusal = self._joiners["refusal"].feed(refusal or "")
+        if text:
+            text, thought = self._filter.feed(text)
+            if thought:
+                reasoning = (reasoning or "") + thought
+        if text or reasoning or refusal or extra:
+            self._emit(text, reasoning, refusal, extra, out)
+        if delta.tool_calls or delta.function_call is not None:
+            self._take_calls(delta)
+        if self._size > MAX_ANSWER_CHARACTERS:
+            raise APIConnectionError(
+                f"the answer is larger than {MAX_ANSWER_CHARACTERS} characters", retryable=False
+            )
+
+    def _take_calls(self, delta: DeltaPayload) -> None:
+        calls = self._calls
+        before = calls.size
+        if delta.tool_calls:
+            for entry in delta.tool_calls:
+                calls.add(entry)
+        elif delta.function_call is not None and (
+            delta.function_call.name or delta.function_call.arguments
+        ):
+            calls.add_legacy(delta.function_call)
+        self._size += calls.size - before
+        if calls:
+            self.has_output = True
+
+    def _emit(
+        self,
+        text: str | None,
+        reasoning: str | None,
+        refusal: str | None,
+        extra: dict[str, Any] | None,
+        out: list[ChatChunk],
+    ) -> None:
+        if text:
+            self._size += self._text.write(text)
+            self.has_output = True
+        if reasoning:
+            self._size += self._reasoning.write(reasoning)
+            self.has_reasoning = True
+        if refusal:
+            self._size += self._refusal.write(refusal)
+            self.has_output = True
+        if extra:
+            self._size += merge_extra(self._extra, extra)
+        out.append(
+            ChatChunk(
+                self.id,
+                ChoiceDelta(
+                    "assistant", text or None, [], extra or None, reasoning or None, refusal or None
+                ),
+            )
+        )
+
+    def flush(self, out: list[ChatChunk]) -> None:
+        """Say that no more text comes: what was held back is text."""
+        text = reasoning = refusal = ""
+        if self._joiners is not None:
+            text, thought = self._filter.feed(self._joiners["content"].flush())
+            reasoning = self._joiners["reasoning"].flush() + thought
+            refusal = self._joiners["refusal"].flush()
+        held_text, held_thought = self._filter.flush()
+        text += held_text
+        reasoning += held_thought
+        if text or reasoning or refusal:
+            self._emit(text, reasoning, refusal, None, out)
+
+    def finish(self, out: list[ChatChunk]) -> CollectedResponse[None]:
+        """Say that the answer is complete; append the chunks that end it.
+
+        Raises:
+            APIConnectionError: The answer has more tool calls than allowed.
+        """
+        self.flush(out)
+        result = self._result = self._collect(cut=self._finish_reason == "length", is_complete=True)
+        if result.tool_calls:
+            out.append(ChatChunk(self.id, ChoiceDelta(tool_calls=list(result.tool_calls))))
+        if result.finish_reason is not None:
+            out.append(ChatChunk(self.id, finish_reason=result.finish_reason))
+        if result.usage is not None:
+            out.append(ChatChunk(self.id, usage=result.usage))
+        return result
+
+    @property
+    def usage(self) -> CompletionUsage | None:
+        """The usage so far."""
+        return None if self._usage is None else completion_usage(self._usage, self._service_tier)
+
+    def snapshot(self) -> CollectedResponse[None]:
+        """The answer: whole if it has been finished, else what has arrived so far."""
+        return self._result or self._collect(cut=True, is_complete=False)
+
+    def _collect(self, *, cut: bool, is_complete: bool) -> CollectedResponse[None]:
+        calls: list[FunctionToolCall] = []
+        withheld: list[FunctionToolCall] = []
+        if self._calls:
+            calls, withheld = self._calls.result(
+                cut=cut, tainted=self._joiners is not None, strict=is_complete
+            )
+        reason = self._finish_reason
+        if calls and (reason in _PLAIN_REASONS or (reason is None and is_complete)):
+            reason = "tool_calls"
+        return CollectedResponse(
+            text=self._text.getvalue(),
+            tool_calls=calls,
+            usage=self.usage,
+            extra=copy_extra(self._extra),
+            finish_reason=reason,
+            reasoning=self._reasoning.getvalue(),
+            refusal=self._refusal.getvalue(),
+            truncated=bool(withheld) or reason == "length",
+            withheld_calls=withheld,
+        )

@@ -1,0 +1,266 @@
+"""Types that another library reads: pydantic models and ``msgspec.Struct`` classes.
+
+This module alone knows their interfaces. Neither is imported for its own sake: a type of theirs
+can only exist after somebody has imported the library. Values are checked by the library, in its
+strict mode; only the liberties that are taken with every argument are taken before.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast, get_origin
+
+from ._leniency import read_integer, read_number
+
+__all__ = ["ForeignMismatch", "ForeignType", "is_foreign", "unstructure_foreign"]
+
+JSONSchema: TypeAlias = dict[str, Any]
+Path: TypeAlias = tuple[str | int, ...]
+
+_REF_PREFIX: Final = "#/$defs/"
+
+
+class ForeignMismatch(ValueError):
+    """The library refuses a value.
+
+    Args:
+        problems: For each problem, the path to it and what the library says.
+    """
+
+    def __init__(self, problems: Sequence[tuple[Path, str]]) -> None:
+        super().__init__()
+        self.problems = problems
+
+
+def is_foreign(class_: type[Any]) -> bool:
+    """Whether a class is read by its own library.
+
+    Args:
+        class_: A class.
+
+    Returns:
+        True for pydantic models, for other classes that pydantic alone can read (such as
+        ``pydantic.HttpUrl``), and for ``msgspec.Struct`` classes.
+    """
+    return _is_pydantic(class_) or _is_msgspec(class_)
+
+
+def _is_pydantic(class_: type[Any]) -> bool:
+    return "pydantic" in sys.modules and hasattr(class_, "__get_pydantic_core_schema__")
+
+
+def _is_msgspec(class_: type[Any]) -> bool:
+    msgspec = sys.modules.get("msgspec")
+    return msgspec is not None and issubclass(class_, msgspec.Struct)
+
+
+class ForeignType:
+    """A type of pydantic or msgspec.
+
+    Args:
+        python: The type.
+    """
+
+    def __init__(self, python: Any) -> None:
+        self._validate: Callable[[Any], Any]
+        if _is_pydantic(get_origin(python) or python):
+            self.schema, self._validate = _pydantic(python)
+        else:
+            self.schema, self._validate = _msgspec(python)
+        definitions = self.schema.pop("$defs", {})
+        self.definitions = cast("dict[str, JSONSchema]", definitions)
+
+    schema: JSONSchema
+    """Its JSON Schema."""
+
+    definitions: dict[str, JSONSchema]
+    """What the schema refers to, by the names it uses."""
+
+    def structure(self, value: Any, *, lenient: bool) -> Any:
+        """Make a value of the type.
+
+        Args:
+            value: A JSON value.
+            lenient: Whether to take the liberties.
+
+        Returns:
+            What the library makes of it.
+
+        Raises:
+            ForeignMismatch: If the library refuses it.
+        """
+        if lenient:
+            value = self._relax(value, self.schema)
+        return self._validate(value)
+
+    def _resolve(self, schema: JSONSchema) -> JSONSchema:
+        while "$ref" in schema:
+            schema = self.definitions[schema["$ref"].removeprefix(_REF_PREFIX)]
+        return schema
+
+    def _relax(self, value: Any, schema: Any) -> Any:
+        """Take the liberties, and leave out what is null for "use the default"."""
+        if not isinstance(schema, dict):
+            return value
+        schema = self._resolve(cast("JSONSchema", schema))
+        options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
+        if options:
+            return self._relax_option(value, [self._resolve(option) for option in options])
+        types = _types(schema)
+        if isinstance(value, dict):
+            return self._relax_object(cast("dict[str, Any]", value), schema)
+        if isinstance(value, list):
+            items = schema.get("prefixItems", [])
+            rest = schema.get("items")
+            return [
+                self._relax(item, items[index] if index < len(items) else rest)
+                for index, item in enumerate(cast("list[object]", value))
+            ]
+        if isinstance(value, str | float) and not types & _json_types(value):
+            number = read_number(value) if "number" in types else None
+            if number is None and "integer" in types:
+                number = read_integer(value)
+            return value if number is None else number
+        return value
+
+    def _relax_object(self, value: dict[str, Any], schema: JSONSchema) -> dict[str, Any]:
+        properties: dict[str, Any] = schema.get("properties", {})
+        required: list[str] = schema.get("required", [])
+        relaxed: dict[str, Any] = {}
+        for name, member in value.items():
+            member_schema = properties.get(name, schema.get("additionalProperties"))
+            is_optional = name in properties and name not in required
+            if member is None and is_optional and not self._accepts_null(member_schema):
+                continue
+            relaxed[name] = self._relax(member, member_schema)
+        return relaxed
+
+    def _relax_option(self, value: Any, options: list[JSONSchema]) -> Any:
+        fitting = [option for option in options if _may_be(value, option)]
+        for option in fitting or options:
+            relaxed = self._relax(value, option)
+            if fitting or relaxed is not value:
+                return relaxed
+        return value
+
+    def _accepts_null(self, schema: Any) -> bool:
+        if not isinstance(schema, dict):
+            return True
+        schema = self._resolve(cast("JSONSchema", schema))
+        options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
+        if options:
+            return any(self._accepts_null(option) for option in options)
+        return "null" in _types(schema) and None in schema.get("enum", [None])
+
+
+def _types(schema: JSONSchema) -> set[str]:
+    types: str | list[str] = schema.get("type", [])
+    if not types:
+        return {"null", "boolean", "integer", "number", "string", "array", "object"}
+    return {types} if isinstance(types, str) else set(types)
+
+
+def _json_types(value: object) -> set[str]:
+    match value:
+        case None:
+            return {"null"}
+        case bool():
+            return {"boolean"}
+        case int():
+            return {"integer", "number"}
+        case float():
+            return {"number"}
+        case str():
+            return {"string"}
+        case list():
+            return {"array"}
+        case _:
+            return {"object"}
+
+
+def _may_be(value: object, schema: JSONSchema) -> bool:
+    """Whether a value is of the right JSON type and, for an object, has the right tags."""
+    if not _types(schema) & _json_types(value):
+        return False
+    if not isinstance(value, dict):
+        return True
+    members = cast("dict[str, Any]", value)
+    properties: dict[str, Any] = schema.get("properties", {})
+    for name, member in properties.items():
+        allowed: list[Any] = [member["const"]] if "const" in member else member.get("enum", [])
+        if allowed and name in members and members[name] not in allowed:
+            return False
+    return set(schema.get("required", [])) <= members.keys()
+
+
+# --- pydantic ------------------------------------------------------------------------------------
+
+
+def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
+    pydantic: Any = sys.modules["pydantic"]
+    adapter = pydantic.TypeAdapter(python)
+
+    def validate(value: Any) -> Any:
+        # From JSON text, because strict mode takes strings for dates and the like only there.
+        text = json.dumps(value)
+        try:
+            return adapter.validate_json(text, strict=True)
+        except pydantic.ValidationError as error:
+            problems = [
+                (tuple(item["loc"]), _lower_first(item["msg"]))
+                for item in error.errors(include_url=False, include_context=False)
+            ]
+            raise ForeignMismatch(problems) from None
+
+    return adapter.json_schema(ref_template=_REF_PREFIX + "{model}"), validate
+
+
+def _lower_first(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+# --- msgspec -------------------------------------------------------------------------------------
+
+_MSGSPEC_PATH: Final = re.compile(r" - at `(key in )?\$(?P<path>[^`]*)`$")
+_MSGSPEC_STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>[0-9]+)\]")
+
+
+def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
+    msgspec: Any = sys.modules["msgspec"]
+
+    def validate(value: Any) -> Any:
+        try:
+            return msgspec.convert(value, python, strict=True)
+        except msgspec.ValidationError as error:
+            raise ForeignMismatch([_msgspec_problem(str(error))]) from None
+
+    return msgspec.json.schema(python), validate
+
+
+def _msgspec_problem(message: str) -> tuple[Path, str]:
+    match = _MSGSPEC_PATH.search(message)
+    if match is None:
+        return (), _lower_first(message)
+    steps = _MSGSPEC_STEP.finditer(match["path"])
+    path = tuple(step["name"] or int(step["index"]) for step in steps)
+    return path, _lower_first(message[: match.start()])
+
+
+def unstructure_foreign(value: object) -> Mapping[str, Any] | None:
+    """Write an instance of a foreign class as a JSON value.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        The JSON value; None if the value is not foreign.
+    """
+    if _is_pydantic(type(value)) and hasattr(value, "model_dump"):
+        dumped = cast("Any", value).model_dump(mode="json", by_alias=True)
+        return cast("Mapping[str, Any]", dumped)
+    if _is_msgspec(type(value)):
+        return cast("Mapping[str, Any]", sys.modules["msgspec"].to_builtins(value))
+    return None

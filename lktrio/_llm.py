@@ -1,0 +1,429 @@
+"""`LLM`: the settings and the connections of one gateway, and `chat`.
+
+This module knows what a program configures, which setting goes where, and who owns the HTTP
+client. Everything else is asked of the rooms it leads to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import types
+from collections.abc import Mapping
+from typing import Any, Final, Literal, Self, TypeAlias
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from ._chat_context import ChatContext
+from ._credentials import Credentials, check_plain_http, resolve_base_url, resolve_credentials
+from ._errors import APITimeoutError
+from ._gateway import Auth, Gateway, authorization, check_authorization
+from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
+from ._not_given import NOT_GIVEN, NotGivenOr, is_given
+from ._options import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    APIConnectOptions,
+    ChatCompletionOptions,
+    InferenceClass,
+    RequestOptions,
+    check_inference_class,
+    merge_options,
+    structure_options,
+)
+from ._request import ChatRequest, RequestSource
+from ._request_body import build_messages, encode_request
+from ._response_format import answer_shape
+from ._stream import ChatCall, ChatModel, LLMStream
+from ._tools import to_fnc_ctx
+from ._transport import HTTPClient, HTTPRequest
+from ._version import __version__
+from ._wire import read_headers, status_error
+
+__all__ = ["LLM", "LLMStatistics"]
+
+logger = logging.getLogger("lktrio")
+
+_USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})"
+_CREDENTIAL_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key"})
+_MAX_PREWARM_BODY: Final = 64 * 1024
+
+CacheBreakpoints: TypeAlias = bool | Literal["auto"]
+
+
+@attrs.frozen
+class LLMStatistics:
+    """A snapshot of what an `LLM` is doing."""
+
+    streams_open: int
+    """Streams whose request task is running."""
+
+    streams_started: int
+    """Streams that have been entered since the `LLM` was."""
+
+    streams_waiting: int
+    """Streams that wait for a place because of ``max_streams``."""
+
+
+class LLM(ChatModel):
+    """LiveKit Inference, or any other server that speaks ``POST {base_url}/chat/completions``.
+
+    ::
+
+        async with LLM("openai/gpt-4.1-mini") as llm:
+            async with llm.chat(chat_ctx=chat_ctx) as stream:
+                async for text in stream.text:
+                    ...
+
+    The constructor does no I/O. Entering opens the connection pool, leaving closes it, and ends
+    the streams that are still open. It is entered once and belongs to one `trio.run`.
+
+    Args:
+        model: Name of the model, for example ``"openai/gpt-4.1-mini"``.
+        provider: Ask the gateway for this upstream provider. Default: it chooses.
+        base_url: Where the API is, without ``/chat/completions``. Default: the environment
+            variable ``LIVEKIT_INFERENCE_URL``, else LiveKit's gateway (the staging one if
+            ``LIVEKIT_URL`` is a staging address).
+        api_key: Key from which access tokens are made. Default: ``LIVEKIT_INFERENCE_API_KEY``,
+            else ``LIVEKIT_API_KEY``.
+        api_secret: Its secret. Default: ``LIVEKIT_INFERENCE_API_SECRET``, else
+            ``LIVEKIT_API_SECRET``.
+        auth: In place of key and secret: the value of the ``Authorization`` header
+            (``"Bearer sk-..."``), None to send none, or a callable, sync or async, that returns
+            one of these and is asked before every attempt.
+        inference_class: How urgent requests are to the gateway. Default: it decides.
+        extra_kwargs: Options of every request (see `ChatCompletionOptions`); those of a call
+            win over them.
+        prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
+            for where the model is known to support it.
+        http_client: An `httpx.AsyncClient` to use in place of an own one. It is not closed. It
+            keeps its own limits, proxies, cookies and event hooks, while its timeouts and
+            redirects are not used; the guarantee that nothing leaks is for an own client.
+        max_streams: How many streams may run at once; more wait, which counts on their total
+            clock. Default: no bound. A task that holds the last place and opens one more waits
+            for ever.
+        strict_tool_schema: Whether tools are offered with a strict schema where it can be made.
+        allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
+        model_table: What is known about models.
+
+    Raises:
+        ValueError: An argument, or the environment variable in its place, is missing or cannot
+            be used. The message names it.
+        TypeError: An argument has the wrong type.
+    """
+
+    def __init__(
+        self,
+        model: LLMModels | str,
+        *,
+        provider: str | None = None,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        api_secret: str | None = None,
+        auth: NotGivenOr[Auth] = NOT_GIVEN,
+        inference_class: InferenceClass | None = None,
+        extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None = None,
+        prompt_cache_breakpoints: CacheBreakpoints = "auto",
+        http_client: HTTPClient | None = None,
+        max_streams: int | None = None,
+        strict_tool_schema: bool = True,
+        allow_insecure: bool = False,
+        model_table: ModelTable = DEFAULT_MODEL_TABLE,
+    ) -> None:
+        self._model = _checked_name("model", model)
+        self._upstream = None if provider is None else _checked_name("provider", provider)
+        self._base_url = resolve_base_url(base_url, os.environ)
+        self._auth: Auth | Credentials
+        if is_given(auth):
+            self._auth = _checked_auth(auth, api_key, api_secret)
+        else:
+            self._auth = resolve_credentials(api_key, api_secret, os.environ)
+        self._allow_insecure = allow_insecure
+        check_plain_http(
+            self._base_url,
+            has_credentials=self._auth is not None,
+            allow_insecure=allow_insecure,
+        )
+        self._inference_class = check_inference_class(inference_class)
+        self._options = self._checked_options(extra_kwargs)
+        self._cache_breakpoints = _checked_breakpoints(prompt_cache_breakpoints)
+        self._strict_tool_schema = strict_tool_schema
+        self._model_table = model_table
+        self._gateway = Gateway(
+            http_client, max_streams=max_streams, has_auth=self._auth is not None
+        )
+
+    @classmethod
+    def from_model_string(cls, model: LLMModels | str) -> LLM:
+        """Make an `LLM` of a model's name, with everything else from the environment.
+
+        Raises:
+            ValueError: The name is empty, or a variable is missing.
+        """
+        return cls(model)
+
+    @property
+    def model(self) -> str:
+        """Name of the model, as it is sent."""
+        return self._model
+
+    @property
+    def provider(self) -> str:
+        """Always ``"livekit"``; the upstream provider is the gateway's affair."""
+        return "livekit"
+
+    @property
+    def label(self) -> str:
+        """Name for logs and metrics."""
+        return "lktrio.LLM"
+
+    def __repr__(self) -> str:
+        return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._gateway.state}>"
+
+    # --- lifetime -------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._gateway.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        await self._gateway.close()
+
+    def statistics(self) -> LLMStatistics:
+        """What this `LLM` is doing now."""
+        gateway = self._gateway
+        return LLMStatistics(
+            streams_open=len(gateway.running),
+            streams_started=gateway.started,
+            streams_waiting=gateway.waiting,
+        )
+
+    async def prewarm(self) -> None:
+        """Open a connection ahead of the first request (``GET {base_url}/models``), so that
+        name lookup, TCP and TLS are done when it comes. Takes 10 seconds at most.
+
+        Raises:
+            APIConnectionError: There is no connection.
+            APIStatusError: The credentials were refused (401 or 403). Any other status is fine:
+                a server need not have a list of models.
+            RuntimeError: The `LLM` was not entered.
+        """
+        transport = self._gateway.transport()
+        with trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as scope:
+            headers = self._headers(None)
+            token = await authorization(self._auth)
+            if token is not None:
+                headers["Authorization"] = token
+            reply = await transport.send(
+                HTTPRequest("GET", f"{self._base_url}/models", headers)
+            )
+            try:
+                body = b""
+                while len(body) < _MAX_PREWARM_BODY and (piece := await reply.read()) is not None:
+                    body += piece
+            finally:
+                await reply.aclose()
+            if reply.status_code in {401, 403}:
+                raise status_error(reply.status_code, body, read_headers(reply.headers, 0.0))
+        if scope.cancelled_caught:
+            raise APITimeoutError("prewarming took longer than 10 seconds", clock="connect")
+
+    def update_options(
+        self,
+        *,
+        model: NotGivenOr[LLMModels | str] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        prompt_cache_breakpoints: NotGivenOr[CacheBreakpoints] = NOT_GIVEN,
+    ) -> None:
+        """Replace settings; the next `chat` reads them, streams already made do not.
+
+        Args:
+            model: Another model.
+            extra_kwargs: Options in place of those there were, as a whole.
+            prompt_cache_breakpoints: As in the constructor.
+
+        Raises:
+            ValueError: As in the constructor; then nothing is changed.
+            TypeError: As in the constructor; then nothing is changed.
+        """
+        new_model = _checked_name("model", model) if is_given(model) else self._model
+        options = self._checked_options(extra_kwargs) if is_given(extra_kwargs) else self._options
+        if is_given(prompt_cache_breakpoints):
+            self._cache_breakpoints = _checked_breakpoints(prompt_cache_breakpoints)
+        self._model = new_model
+        self._options = options
+
+    # --- requests -------------------------------------------------------------------------
+
+    def stream(self, call: ChatCall) -> LLMStream[Any]:
+        """Make the stream for a call of `chat`. Checks the arguments, and sends nothing yet.
+
+        Raises:
+            ValueError: An argument has a value that cannot be sent.
+            TypeError: An argument has the wrong type.
+        """
+        chat_ctx, conn_options = call.chat_ctx, call.conn_options
+        if not isinstance(chat_ctx, ChatContext):
+            raise TypeError(
+                f"chat_ctx must be a ChatContext, not a {type(chat_ctx).__name__}; "
+                "make one with ChatContext(items) or ChatContext.from_dict(...)"
+            )
+        if not isinstance(conn_options, APIConnectOptions):
+            raise TypeError(
+                f"conn_options must be an APIConnectOptions, not a {type(conn_options).__name__}"
+            )
+        response_format = call.response_format
+        shape = answer_shape(response_format) if is_given(response_format) else None
+        if shape is not None:
+            response_format = shape.to_json()
+        options = merge_options(
+            instance=self._options,
+            call=call.extra_kwargs,
+            explicit={
+                "parallel_tool_calls": call.parallel_tool_calls,
+                "tool_choice": call.tool_choice,
+                "response_format": response_format,
+            },
+        )
+        urgency = self._inference_class
+        if is_given(call.inference_class):
+            urgency = check_inference_class(call.inference_class)
+        if (
+            options.timeout is not None
+            and conn_options.timeout == DEFAULT_API_CONNECT_OPTIONS.timeout
+        ):
+            # An explicit argument of the call would win; this one says nothing of its own.
+            conn_options = attrs.evolve(conn_options, timeout=options.timeout)
+        schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
+        names = frozenset(str(schema["function"]["name"]) for schema in schemas)
+        _check_tool_choice(options.body.get("tool_choice"), names)
+        facts = self._model_table.facts(self._model)
+        body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
+        if dropped:
+            logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
+        sent_ctx = chat_ctx.snapshot()
+        breakpoints = self._cache_breakpoints
+        content = encode_request(
+            model=self._model,
+            messages=build_messages(
+                sent_ctx.items,
+                cache_breakpoints=facts.cache_breakpoints if breakpoints == "auto" else breakpoints,
+            ),
+            options=body,
+            tools=schemas,
+            extra_body=options.extra_body,
+        )
+        headers, auth, secrets = self._authorised_headers(options, urgency)
+        request = ChatRequest(
+            http=HTTPRequest(
+                "POST", f"{self._base_url}/chat/completions", headers, content, options.query
+            ),
+            auth=auth,
+            options=conn_options,
+            facts=facts,
+            declared_tools=names,
+            secrets=secrets,
+        )
+        return LLMStream(
+            RequestSource(request, self._gateway),
+            label=self._model,
+            chat_ctx=sent_ctx,
+            tools=call.tools,
+            shape=shape,
+        )
+
+    def _checked_options(
+        self, extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None
+    ) -> RequestOptions:
+        options = structure_options(extra_kwargs)
+        self._check_plain_header(options)
+        return options
+
+    def _check_plain_header(self, options: RequestOptions) -> None:
+        """Refuse headers that are credentials over plain http to another machine."""
+        check_plain_http(
+            self._base_url,
+            has_credentials=any(name.lower() in _CREDENTIAL_HEADERS for name in options.headers),
+            allow_insecure=self._allow_insecure,
+        )
+
+    def _headers(self, urgency: InferenceClass | None) -> dict[str, str]:
+        headers = {
+            "Accept": "text/event-stream, application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": _USER_AGENT,
+        }
+        if self._upstream is not None:
+            headers["X-LiveKit-Inference-Provider"] = self._upstream
+        if urgency is not None:
+            headers["X-LiveKit-Inference-Priority"] = urgency
+        return headers
+
+    def _authorised_headers(
+        self, options: RequestOptions, urgency: InferenceClass | None
+    ) -> tuple[dict[str, str], Auth | Credentials, tuple[str, ...]]:
+        """The headers of a request, what authorises it, and what must not be shown."""
+        self._check_plain_header(options)
+        headers = self._headers(urgency)
+        headers["Content-Type"] = "application/json"
+        replaced = {name.lower() for name in options.headers}
+        headers = {name: value for name, value in headers.items() if name.lower() not in replaced}
+        headers.update(options.headers)
+        auth = None if "authorization" in replaced else self._auth
+        secrets = [
+            word
+            for name, value in options.headers.items()
+            if name.lower() in _CREDENTIAL_HEADERS
+            for word in (value, *value.split()[-1:])
+        ]
+        if isinstance(self._auth, Credentials):
+            secrets.append(self._auth.api_secret)
+        return headers, auth, tuple(secrets)
+
+
+def _checked_name(parameter: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{parameter} must be a string, not a {type(value).__name__}")
+    if not value.strip() or not value.isprintable():
+        raise ValueError(
+            f"{parameter}={value!r} is not a name; give one such as 'openai/gpt-4.1-mini'"
+        )
+    return value
+
+
+def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Auth:
+    if api_key is not None or api_secret is not None:
+        raise ValueError("auth= stands in place of api_key and api_secret; give one or the other")
+    if auth is None or isinstance(auth, str):
+        check_authorization(auth)
+    elif not callable(auth):
+        raise TypeError(
+            "auth= must be the value of an Authorization header, None, or a callable that "
+            f"returns one; not a {type(auth).__name__}"
+        )
+    return auth
+
+
+def _checked_breakpoints(value: object) -> CacheBreakpoints:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"prompt_cache_breakpoints={value!r} is none of True, False and 'auto'")
+
+
+def _check_tool_choice(choice: object, names: frozenset[str]) -> None:
+    if isinstance(choice, Mapping) and names:
+        name = choice["function"]["name"]
+        if name not in names:
+            raise ValueError(
+                f"tool_choice names the function {name!r}, which is not among the tools: "
+                f"{', '.join(sorted(names))}"
+            )

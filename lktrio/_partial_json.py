@@ -1,0 +1,172 @@
+"""JSON that is still arriving: the best value that can be had of it so far.
+
+This module knows how to read a JSON text in pieces. What is not there yet is absent, and nothing
+is made up: a string grows, but a number, a literal or a name counts only when it has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+__all__ = ["MISSING", "PartialJSON"]
+
+MISSING: Final = object()
+"""What `PartialJSON.value` returns before there is anything."""
+
+_SPACE: Final = re.compile(r"[ \t\r\n]*")
+_STRING_END: Final = re.compile(r'(?:[^"\\]|\\.)*"', re.DOTALL)
+_ATOM: Final = re.compile(r"[^\s,\]}]+(?=[\s,\]}])")
+# Whole characters and whole escapes; the first half of a surrogate pair waits for the second.
+_WHOLE: Final = re.compile(
+    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*"
+)
+
+
+class PartialJSON:
+    """Reads a JSON text piece by piece. Once the text is malformed, the value stays as it is."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._root: Any = MISSING
+        self._open: list[dict[str, Any] | list[Any]] = []
+        self._names: list[str | None] = []
+        self._expects = "value"
+        self._in_string = False
+        self._scanned = 0
+        self._broken = False
+
+    def feed(self, text: str) -> None:
+        """Take the next piece."""
+        self._text += text
+        position = 0
+        while not self._broken:
+            step = self._step(position)
+            if step is None:
+                break
+            position = step
+        self._text = self._text[position:]
+
+    def value(self) -> Any:
+        """The value so far, or `MISSING`. Containers that are still open are copied."""
+        text = self._growing_string()
+        value: Any = MISSING if text is None else text
+        for container, name in zip(reversed(self._open), reversed(self._names), strict=True):
+            if isinstance(container, list):
+                value = container.copy() if value is MISSING else [*container, value]
+            elif value is MISSING or name is None:
+                value = container.copy()
+            else:
+                value = {**container, name: value}
+        return self._root if value is MISSING else value
+
+    def _growing_string(self) -> str | None:
+        if not self._in_string or self._expects != "value":
+            return None
+        whole = _WHOLE.match(self._text, 1)
+        try:
+            return str(json.loads(f'"{whole.group() if whole else ""}"', strict=False))
+        except ValueError:
+            return None
+
+    def _step(self, position: int) -> int | None:
+        """Read one token; None if it is not all there."""
+        if not self._in_string:
+            match = _SPACE.match(self._text, position)
+            position = match.end() if match else position
+        if position >= len(self._text):
+            # Blanks that were passed over need not be kept.
+            return None if position == 0 else self._drop(position)
+        character = self._text[position]
+        if character == '"' and self._expects in {"value", "first value", "name", "first name"}:
+            return self._string(position)
+        if self._expects in {"value", "first value"}:
+            if character == "{":
+                return self._begin({}, "first name", position)
+            if character == "[":
+                return self._begin([], "first value", position)
+            if character == "]" and self._expects == "first value":
+                return self._end(position)
+            return self._atom(position)
+        if character == ":" and self._expects == ":":
+            self._expects = "value"
+            return position + 1
+        if character == "," and self._expects == ",":
+            self._expects = "value" if isinstance(self._open[-1], list) else "name"
+            return position + 1
+        if character == "}" and self._expects in {",", "first name"}:
+            if isinstance(self._open[-1], dict):
+                return self._end(position)
+        elif character == "]" and self._expects == "," and isinstance(self._open[-1], list):
+            return self._end(position)
+        self._broken = True
+        return None
+
+    def _drop(self, position: int) -> None:
+        self._text = self._text[position:]
+
+    def _string(self, position: int) -> int | None:
+        if self._expects == "first value":
+            self._expects = "value"
+        # The search goes on where it stopped, so that a long string is not searched again.
+        match = _STRING_END.match(self._text, position + max(1, self._scanned))
+        if match is None:
+            self._in_string = True
+            self._text = self._text[position:]
+            tail = len(self._text) - len(self._text.rstrip("\\"))
+            self._scanned = max(1, len(self._text) - tail % 2)
+            return None
+        try:
+            text = json.loads(self._text[position : match.end()], strict=False)
+        except ValueError:
+            self._broken = True
+            return None
+        self._in_string = False
+        self._scanned = 0
+        if self._expects == "value":
+            self._add(text)
+        else:
+            self._names[-1] = text
+            self._expects = ":"
+        return match.end()
+
+    def _atom(self, position: int) -> int | None:
+        match = _ATOM.match(self._text, position)
+        if match is None:
+            return None
+        try:
+            value = json.loads(match.group())
+        except ValueError:
+            self._broken = True
+            return None
+        self._add(value)
+        return match.end()
+
+    def _begin(self, container: dict[str, Any] | list[Any], expects: str, position: int) -> int:
+        self._open.append(container)
+        self._names.append(None)
+        self._expects = expects
+        return position + 1
+
+    def _end(self, position: int) -> int:
+        container = self._open.pop()
+        self._names.pop()
+        self._add(container)
+        return position + 1
+
+    def _add(self, value: Any) -> None:
+        if not self._open:
+            self._root = value
+            self._expects = "end"
+            return
+        container = self._open[-1]
+        if isinstance(container, list):
+            container.append(value)
+        else:
+            name = self._names[-1]
+            assert name is not None  # a value is expected after a name and a colon only
+            container[name] = value
+            self._names[-1] = None
+        self._expects = ","

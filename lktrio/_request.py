@@ -1,0 +1,366 @@
+"""The request task: attempts, clocks and retries of one request to a gateway.
+
+This module knows when to wait, when to give up and when to try again, and what an error carries.
+What the bytes mean, which error may be retried and how HTTP is spoken is known elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, cast
+
+import attrs
+import trio
+
+from ._answer import AnswerReader
+from ._assembler import Assembler
+from ._chunks import ChatChunk, CompletionUsage
+from ._clocks import AttemptRecord, Clocks, timeout_error
+from ._credentials import Credentials
+from ._errors import APIConnectionError, APIError, APIStatusError
+from ._gateway import Auth, Gateway, authorization
+from ._models import ModelFacts
+from ._options import APIConnectOptions
+from ._response import Attempt, ResponseInfo
+from ._retry import delay_before_retry
+from ._stream import Outlet
+from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
+from ._wire import HeaderFacts, read_headers, redact, status_error
+
+__all__ = ["DRAIN_SECONDS", "MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
+
+DRAIN_SECONDS: Final = 0.1
+"""How long the body may take to end after ``[DONE]`` for its connection to be used again."""
+
+MAX_ERROR_BODY_BYTES: Final = 64 * 1024
+"""How much of an error response's body is read, in bytes."""
+
+
+@attrs.frozen
+class ChatRequest:
+    """All that is fixed about a request when `chat` is called."""
+
+    http: HTTPRequest
+    """The request without its authorisation."""
+
+    auth: Auth | Credentials = attrs.field(repr=False)
+    """What authorises it."""
+
+    options: APIConnectOptions
+    """Clocks and retries."""
+
+    facts: ModelFacts
+    """What is known of the model."""
+
+    declared_tools: Collection[str] = ()
+    """Names of the tools that are offered."""
+
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """What must not appear in an error, should the server echo it."""
+
+
+class RequestSource:
+    """Makes a stream's chunks by requests to a gateway.
+
+    Args:
+        request: What to send.
+        gateway: What it is sent over.
+    """
+
+    def __init__(self, request: ChatRequest, gateway: Gateway) -> None:
+        self._request = request
+        self._options = request.options
+        self._gateway = gateway
+        self._epoch = 0.0
+        self._attempts: list[AttemptRecord] = []
+        self._facts = HeaderFacts()
+        self._headers: Mapping[str, str] = {}
+        self._assembler: Assembler | None = None
+
+    def check_open(self) -> None:
+        """Raise `RuntimeError` if a request cannot be made here and now."""
+        self._gateway.transport()
+
+    @property
+    def usage(self) -> CompletionUsage | None:
+        """Token counts so far."""
+        return None if self._assembler is None else self._assembler.usage
+
+    @property
+    def response(self) -> ResponseInfo:
+        """The request so far."""
+        last = self._attempts[-1] if self._attempts else None
+        return ResponseInfo(
+            status_code=None if last is None else last.status_code,
+            request_id=self._facts.request_id,
+            quota=self._facts.quota,
+            headers=types.MappingProxyType(self._headers),
+            attempts=self._frozen_attempts(),
+        )
+
+    def _frozen_attempts(self) -> tuple[Attempt, ...]:
+        return tuple(record.freeze(self._epoch) for record in self._attempts)
+
+    async def run(self, outlet: Outlet, deadline: float) -> None:
+        """Put the answer's chunks; retry what may be retried.
+
+        Raises:
+            APIError: The last attempt's error.
+        """
+        self._epoch = trio.current_time()
+        outlet.progress = self
+        total = self._epoch + (
+            math.inf if self._options.total_timeout is None else self._options.total_timeout
+        )
+        scope = self._gateway.enter()
+        try:
+            with scope:
+                await self._run_in_turn(outlet, total, deadline)
+        finally:
+            self._gateway.leave(scope)
+        if scope.cancelled_caught:
+            raise trio.ClosedResourceError("the LLM was left while this stream was open")
+
+    async def _run_in_turn(self, outlet: Outlet, total: float, deadline: float) -> None:
+        limiter = self._gateway.limiter
+        if limiter is None:
+            await self._run(outlet, total, deadline)
+            return
+        with trio.CancelScope(deadline=total) as scope:
+            await limiter.acquire()
+        if scope.cancelled_caught:
+            raise timeout_error("total")
+        try:
+            await self._run(outlet, total, deadline)
+        finally:
+            limiter.release()
+
+    async def _run(self, outlet: Outlet, total: float, deadline: float) -> None:
+        while True:
+            record = AttemptRecord(len(self._attempts) + 1, trio.current_time())
+            self._attempts.append(record)
+            try:
+                await self._attempt(outlet, record, total)
+                return
+            except APIError as exc:
+                error = exc
+            finally:
+                if record.ended is None:
+                    record.ended = trio.current_time()
+            record.error = f"{type(error).__name__}: {error}"
+            delay = delay_before_retry(
+                error,
+                retries=len(self._attempts) - 1,
+                options=self._options,
+                hint=self._facts.reset_hint,
+                time_left=min(deadline, total) - trio.current_time(),
+                random=random.random,
+            )
+            if delay is None:
+                self._deliver_rest(error, outlet)
+                raise error
+            await trio.sleep(delay)
+
+    def _deliver_rest(self, error: APIError, outlet: Outlet) -> None:
+        """Deliver what was held back of the text, and put what has arrived into the error."""
+        chunks: list[ChatChunk] = []
+        assert self._assembler is not None  # set by the attempt that failed
+        self._assembler.flush(chunks)
+        outlet.put(chunks, 0)
+        error.partial = self._assembler.snapshot()
+        error.attempts = self._frozen_attempts()
+
+    async def _attempt(self, outlet: Outlet, record: AttemptRecord, total: float) -> None:
+        request = self._request
+        assembler = self._assembler = Assembler(
+            tags=request.facts.thinking_tags,
+            starts_in_thinking=request.facts.starts_in_thinking,
+            declared_tools=request.declared_tools,
+        )
+        self._facts = HeaderFacts()
+        self._headers = {}
+        clocks = Clocks(self._options, total, record)
+        secrets = list(request.secrets)
+        reply: HTTPReply | None = None
+        try:
+            with clocks.scope() as scope:
+                token = await authorization(request.auth)
+                headers = dict(request.http.headers)
+                if token is not None:
+                    headers["Authorization"] = token
+                    secrets += _secrets_in(token)
+                reply = await self._send(
+                    attrs.evolve(request.http, headers=headers), clocks, record
+                )
+                record.headers = trio.current_time()
+                if reply.reused:
+                    record.connected = None
+                record.status_code = reply.status_code
+                self._headers = reply.headers
+                self._facts = read_headers(reply.headers, time.time())
+                record.request_id = self._facts.request_id
+                if not 200 <= reply.status_code < 300:
+                    clocks.stop()
+                    raise await self._status_error(reply, total)
+            if scope.cancelled_caught:
+                raise clocks.timed_out()
+            assert reply is not None
+            await self._read_answer(reply, AnswerReader(assembler), outlet, clocks)
+            record.ended = trio.current_time()
+            await self._finish_body(reply)
+        except APIError as error:
+            self._complete_error(error, assembler, secrets)
+            raise
+        finally:
+            if reply is not None:
+                await reply.aclose()
+
+    async def _send(
+        self, request: HTTPRequest, clocks: Clocks, record: AttemptRecord
+    ) -> HTTPReply:
+        transport = self._gateway.transport()
+        while True:
+            try:
+                return await transport.send(request, clocks.observe)
+            except ReusedConnectionLost:
+                # Almost certainly not processed. Each such failure takes one dead connection
+                # out of the pool, so this ends by itself.
+                record.resent += 1
+                record.sent = record.connected = None
+                clocks.observe("connect")
+
+    async def _status_error(self, reply: HTTPReply, total: float) -> APIStatusError:
+        """Read the beginning of an error's body; what it says may come late or never."""
+        body = bytearray()
+        deadline = min(trio.current_time() + self._options.timeout, total)
+        with trio.CancelScope(deadline=deadline):
+            try:
+                while len(body) < MAX_ERROR_BODY_BYTES:
+                    piece = await reply.read()
+                    if piece is None:
+                        break
+                    body += piece
+            except APIConnectionError:
+                pass  # the status says enough
+        return status_error(reply.status_code, bytes(body[:MAX_ERROR_BODY_BYTES]), self._facts)
+
+    async def _read_answer(
+        self, reply: HTTPReply, reader: AnswerReader, outlet: Outlet, clocks: Clocks
+    ) -> None:
+        """Read the body until the answer is complete."""
+        finished = False
+        while not finished:
+            # One turn for each scope that is spent: if the program blocks its own loop for
+            # longer than a clock, the deadline passes although the bytes are there.
+            with clocks.scope() as scope:
+                finished = await self._read_until_spent(reply, reader, outlet, clocks)
+            if scope.cancelled_caught:
+                if not reader.is_complete:
+                    raise clocks.timed_out()
+                self._end(reader, outlet, reader.settle)
+                finished = True
+
+    async def _read_until_spent(
+        self, reply: HTTPReply, reader: AnswerReader, outlet: Outlet, clocks: Clocks
+    ) -> bool:
+        """Read until the answer is complete (True) or the scope's deadline has passed."""
+        assembler = reader.assembler
+        waits_for_output = not self._is_output(assembler)
+        while True:
+            try:
+                piece = await reply.read()
+            except APIConnectionError:
+                if reader.is_complete:
+                    self._end(reader, outlet, reader.settle)
+                    return True
+                raise
+            now = trio.current_time()
+            is_spent = clocks.is_spent(now)
+            if piece is None:
+                self._end(reader, outlet, reader.finish)
+                return True
+            chunks: list[ChatChunk] = []
+            try:
+                reader.feed(piece, chunks)
+            finally:
+                outlet.put(chunks, len(piece))
+            if reader.is_done:
+                outlet.complete(assembler.snapshot())
+                clocks.stop()
+                return True
+            if waits_for_output and self._is_output(assembler):
+                waits_for_output = False
+                clocks.got_output(now)
+            if assembler.finish_reason is None:
+                clocks.heard(now)
+            elif chunks or not clocks.is_settling:
+                clocks.settle(now)
+            if is_spent:
+                clocks.check_lasting(now)
+                return False
+            if outlet.is_full:
+                clocks.pause(now)
+                await outlet.room()
+                clocks.resume(trio.current_time())
+
+    def _is_output(self, assembler: Assembler) -> bool:
+        return assembler.has_output or (
+            assembler.has_reasoning and self._options.reasoning_is_output
+        )
+
+    def _end(
+        self, reader: AnswerReader, outlet: Outlet, how: Callable[[list[ChatChunk]], None]
+    ) -> None:
+        """The body gives no more: complete the answer, or raise what is wrong with it."""
+        chunks: list[ChatChunk] = []
+        try:
+            how(chunks)
+        finally:
+            outlet.put(chunks, 0)
+        outlet.complete(reader.assembler.snapshot())
+
+    async def _finish_body(self, reply: HTTPReply) -> None:
+        """The answer is complete. If the body ends too, the connection can be used again."""
+        if reply.at_end or not self._gateway.body_ends.is_worth_waiting_for():
+            return
+        with trio.move_on_after(DRAIN_SECONDS) as scope:
+            try:
+                await reply.drain()
+            except APIConnectionError:
+                return
+        if scope.cancelled_caught:
+            self._gateway.body_ends.was_held()
+        else:
+            self._gateway.body_ends.ended()
+
+    def _complete_error(
+        self, error: APIError, assembler: Assembler, secrets: Iterable[str]
+    ) -> None:
+        """Put what is known into an error, and keep secrets out of it."""
+        facts = self._facts
+        if error.request_id is None:
+            error.request_id = facts.request_id
+        if isinstance(error, APIStatusError):
+            if error.quota is None:
+                error.quota = facts.quota
+            if error.retry_after is None:
+                error.retry_after = facts.retry_after
+        if self._is_output(assembler):
+            error.retryable = False
+        known = [secret for secret in secrets if secret]
+        error.message = cast("str", redact(error.message, known))
+        error.args = (error.message,)
+        error.body = redact(error.body, known)
+
+
+_SHORTEST_SECRET: Final = 6
+
+
+def _secrets_in(token: str) -> list[str]:
+    """What to look for in texts of the server: the header's value and its last word."""
+    words = [token, token.rpartition(" ")[2]]
+    return [word for word in words if len(word) >= _SHORTEST_SECRET]

@@ -1,0 +1,155 @@
+"""The shape an answer must have: a Python type, its JSON Schema, and the way from text to value.
+
+This module knows what ``response_format`` accepts and what is sent for it. It does not know how
+the answer arrives.
+
+Source: https://platform.openai.com/docs/guides/structured-outputs
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from ._arguments import MalformedArguments, parse_arguments
+from ._chunks import CollectedResponse
+from ._convert import Misfit, StrictConverter
+from ._errors import APIRefusalError, APIResponseFormatError
+from ._partial_json import MISSING, PartialJSON
+from ._schema import object_schema, root_schema
+from ._shapes import Field, Types, UnsupportedType
+from ._strict_schema import NotStrict, strict_schema
+
+__all__ = ["AnswerShape", "PartialValue", "answer_shape"]
+
+_WRAPPED: Final = "value"
+_NAME_PARTS: Final = re.compile(r"[^a-zA-Z0-9_-]+")
+_MAX_NAME: Final = 64
+
+
+class AnswerShape:
+    """A type that answers are structured to.
+
+    Args:
+        type_: The type: a class with typed fields, a union, a list, or any other that has a JSON
+            form. What is no object is sent as the member ``value`` of one, because the dialect
+            wants an object, and unwrapped again.
+
+    Raises:
+        TypeError: The type has no JSON form.
+        ValueError: Its schema cannot be put in the strict dialect.
+    """
+
+    def __init__(self, type_: Any) -> None:
+        self._type_name = getattr(type_, "__name__", None) or str(type_)
+        try:
+            shape = Types().shape(type_)
+        except UnsupportedType as exc:
+            raise TypeError(
+                f"response_format={self._type_name} cannot be asked for: {exc}"
+            ) from None
+        self._shape = shape
+        self._converter: StrictConverter | None = None
+        self._fields = [Field(name=_WRAPPED, argument=_WRAPPED, shape=shape, required=True)]
+        plain = root_schema(shape, tuples_as_objects=True)
+        self.is_wrapped = plain.get("type") != "object"
+        """Whether the value is a member of the object that is sent."""
+        if self.is_wrapped:
+            plain = object_schema(self._fields, tuples_as_objects=True)
+        self.schema = self._make_strict(plain)
+        """The strict schema."""
+
+    def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return strict_schema(plain)
+        except NotStrict as exc:
+            raise ValueError(
+                f"response_format={self._type_name} has no strict schema: {exc}. Change the type, "
+                "or give the response_format as a dict with a schema of your own"
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The ``response_format`` of the request."""
+        name = _NAME_PARTS.sub("_", self._type_name).strip("_")[:_MAX_NAME] or "response"
+        return {
+            "type": "json_schema",
+            "json_schema": {"name": name, "strict": True, "schema": self.schema},
+        }
+
+    def parse(self, answer: CollectedResponse[Any]) -> Any:
+        """Make the value of a whole answer.
+
+        Raises:
+            APIRefusalError: The model declined.
+            APIResponseFormatError: The answer does not fit.
+        """
+        if answer.refusal and not answer.text:
+            raise APIRefusalError(answer.refusal)
+        reasons: list[str]
+        try:
+            return self._structure(_decode(answer.text))
+        except MalformedArguments as exc:
+            reasons = [str(exc)]
+        except Misfit as exc:
+            reasons = [str(problem) for problem in exc.problems]
+        if answer.finish_reason == "length":
+            reasons.insert(0, "the answer was cut off: the model reached its limit of tokens")
+        raise APIResponseFormatError(
+            f"the answer does not fit response_format={self._type_name}: {'; '.join(reasons)}",
+            text=answer.text,
+            reasons=tuple(reasons),
+        )
+
+    def _structure(self, value: dict[str, Any]) -> Any:
+        if self._converter is None:
+            self._converter = StrictConverter()
+        if self.is_wrapped:
+            return self._converter.structure_fields(value, self._fields)[_WRAPPED]
+        return self._converter.structure(value, self._shape)
+
+
+class PartialValue:
+    """The best value of an answer that is still arriving, as plain JSON values.
+
+    Args:
+        shape: What the answer will be; None if only that it is JSON is known.
+    """
+
+    def __init__(self, shape: AnswerShape | None) -> None:
+        self._is_wrapped = shape is not None and shape.is_wrapped
+        self._json = PartialJSON()
+        self._last: Any = MISSING
+
+    def feed(self, text: str) -> Any:
+        """Take a piece of the answer's text; the value if it is another one now, or `MISSING`."""
+        self._json.feed(text)
+        value = self._json.value()
+        if self._is_wrapped and value is not MISSING:
+            value = (
+                cast("dict[str, Any]", value).get(_WRAPPED, MISSING)
+                if isinstance(value, dict)
+                else MISSING
+            )
+        if value is MISSING or value == self._last:
+            return MISSING
+        self._last = value
+        return value
+
+
+def answer_shape(response_format: object) -> AnswerShape | None:
+    """The shape for a ``response_format`` argument; None for a raw mapping or None.
+
+    Raises:
+        TypeError: It is neither a mapping nor a type with a JSON form.
+        ValueError: The type cannot be put in the strict dialect.
+    """
+    if response_format is None or isinstance(response_format, Mapping):
+        return None
+    return AnswerShape(response_format)
+
+
+def _decode(text: str) -> dict[str, Any]:
+    if not text.strip():
+        raise MalformedArguments("the answer is empty")
+    return parse_arguments(text).values

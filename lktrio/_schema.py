@@ -1,0 +1,418 @@
+"""Shapes -> JSON Schema, as servers take it that know nothing of OpenAI's strict dialect.
+
+This module alone knows the keywords (draft 2020-12). What has a default is not required, and the
+default is stated; classes and enumerations are definitions, so that they may hold themselves.
+
+Source: https://json-schema.org/draft/2020-12/json-schema-validation
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import math
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias, cast
+
+from ._convert import describe
+from ._foreign import ForeignType
+from ._shapes import (
+    NO_DEFAULT,
+    Alias,
+    Anything,
+    Array,
+    Choice,
+    Constraints,
+    Field,
+    FixedTuple,
+    Foreign,
+    JSONScalar,
+    Null,
+    OneOf,
+    Record,
+    Refined,
+    Scalar,
+    Shape,
+    StringKeyed,
+    Text,
+)
+from ._unstructure import unstructure
+
+__all__ = [
+    "REF_PREFIX",
+    "JSONSchema",
+    "map_subschemas",
+    "object_schema",
+    "references",
+    "root_schema",
+    "used_definitions",
+]
+
+JSONSchema: TypeAlias = dict[str, Any]
+
+REF_PREFIX: Final = "#/$defs/"
+"""What the name of a definition follows in a ``$ref``."""
+
+
+def object_schema(fields: Iterable[Field], *, tuples_as_objects: bool = False) -> JSONSchema:
+    """Make the schema of an object.
+
+    Args:
+        fields: Its members.
+        tuples_as_objects: Whether named tuples are objects. They are arrays otherwise, whose
+            items differ by position, for which the strict dialect has no words.
+
+    Returns:
+        The schema, with its definitions under ``$defs``.
+    """
+    builder = _Builder(tuples_as_objects=tuples_as_objects)
+    return builder.with_definitions(builder.object(fields))
+
+
+def root_schema(shape: Shape, *, tuples_as_objects: bool = False) -> JSONSchema:
+    """Make the schema of any type.
+
+    Args:
+        shape: The shape of the type. That of a class is spelled out, not referred to.
+        tuples_as_objects: As for `object_schema`.
+
+    Returns:
+        The schema, with its definitions under ``$defs``.
+    """
+    builder = _Builder(tuples_as_objects=tuples_as_objects)
+    schema = builder.build(shape)
+    if schema.keys() == {"$ref"}:
+        schema = builder.definitions[schema["$ref"].removeprefix(REF_PREFIX)]
+    return builder.with_definitions(dict(schema))
+
+
+class _Builder:
+    def __init__(self, *, tuples_as_objects: bool) -> None:
+        self._tuples_as_objects = tuples_as_objects
+        self._names: dict[Shape, str] = {}
+        self._foreign_names: dict[Shape, dict[str, str]] = {}
+        self.definitions: dict[str, JSONSchema] = {}
+
+    def with_definitions(self, schema: JSONSchema) -> JSONSchema:
+        definitions = used_definitions(schema, self.definitions)
+        return {**schema, "$defs": definitions} if definitions else schema
+
+    def object(self, fields: Iterable[Field]) -> JSONSchema:
+        properties: dict[str, JSONSchema] = {}
+        required: list[str] = []
+        for field in fields:
+            properties[field.name] = self._member(field)
+            if field.required:
+                required.append(field.name)
+        schema: JSONSchema = {"type": "object", "properties": properties}
+        return {**schema, "required": required} if required else schema
+
+    def build(self, shape: Shape) -> JSONSchema:
+        match shape:
+            case Anything():
+                return {}
+            case Null():
+                return {"type": "null"}
+            case Scalar(python=python):
+                return {"type": _TYPE_NAMES[python]}
+            case Text(python=python):
+                return _text(python)
+            case Choice(name=None, members=members):
+                return _choice(members)
+            case Choice(name=str() as name, members=members, description=description):
+                schema = _described(_choice(members, is_named=True), description)
+                return self._define(shape, name, schema)
+            case OneOf(members=members):
+                return {"anyOf": [self.build(member) for member in members]}
+            case Array(item=item, unique=unique):
+                array: JSONSchema = {"type": "array", "items": self.build(item)}
+                return {**array, "uniqueItems": True} if unique else array
+            case FixedTuple(items=items):
+                return _fixed([self.build(item) for item in items], len(items))
+            case StringKeyed():
+                return self._mapping(shape)
+            case Record():
+                return self._record(shape)
+            case Foreign(python=python):
+                return self._foreign(shape, ForeignType(python))
+            case Refined(inner=inner, constraints=constraints, description=description):
+                schema = self.build(inner)
+                if constraints is not None:
+                    _constrain(schema, constraints)
+                return {**schema, "description": description} if description else schema
+            case Alias(target=target, name=name):
+                return self._alias(shape, target, name)
+            case _:
+                raise AssertionError(f"unknown shape {shape!r}")
+
+    def _member(self, field: Field) -> JSONSchema:
+        schema = self.build(field.shape)
+        if field.description is not None and "description" not in schema:
+            schema["description"] = field.description
+        if field.default is not NO_DEFAULT:
+            # A sentinel has no JSON form, and the model can do without knowing it.
+            with contextlib.suppress(TypeError, ValueError):
+                schema["default"] = unstructure(field.default)
+        return schema
+
+    def _mapping(self, mapping: StringKeyed) -> JSONSchema:
+        schema: JSONSchema = {
+            "type": "object",
+            "additionalProperties": self.build(mapping.value)
+            if not isinstance(mapping.value, Anything)
+            else True,
+        }
+        if isinstance(mapping.key, Scalar) and mapping.key.python is str:
+            return schema
+        # In words, because there are servers that refuse a schema with `propertyNames` in it.
+        return {**schema, "description": f"Each key is {describe(mapping.key)}."}
+
+    def _record(self, record: Record) -> JSONSchema:
+        if record in self._names:
+            return self._reference(record)
+        self._names[record] = name = self._new_name(record.name)
+        self.definitions[name] = {}
+        if record.is_tuple and not self._tuples_as_objects:
+            items = [self._member(field) for field in record.fields]
+            schema = _fixed(items, sum(field.required for field in record.fields))
+        else:
+            schema = self.object(record.fields)
+        self.definitions[name] = _described(schema, record.description)
+        return self._reference(record)
+
+    def _alias(self, alias: Alias, target: Shape, name: str) -> JSONSchema:
+        if alias in self._names:
+            return self._reference(alias)
+        self._names[alias] = name = self._new_name(name)
+        schema = self.build(target)
+        if name in references(schema):
+            self.definitions[name] = schema
+            return self._reference(alias)
+        del self._names[alias]
+        return schema
+
+    def _foreign(self, foreign: Foreign, type_: ForeignType) -> JSONSchema:
+        renamed = self._foreign_names.get(foreign)
+        if renamed is None:
+            renamed = self._foreign_names[foreign] = dict[str, str]()
+            for name in type_.definitions:
+                renamed[name] = self._new_name(name)
+                self.definitions[renamed[name]] = {}
+            for name, definition in type_.definitions.items():
+                self.definitions[renamed[name]] = _adopt(definition, renamed)
+        return _adopt(type_.schema, renamed)
+
+    def _define(self, shape: Shape, name: str, schema: JSONSchema) -> JSONSchema:
+        if shape not in self._names:
+            self._names[shape] = name = self._new_name(name)
+            self.definitions[name] = schema
+        return self._reference(shape)
+
+    def _reference(self, shape: Shape) -> JSONSchema:
+        return {"$ref": REF_PREFIX + self._names[shape]}
+
+    def _new_name(self, wanted: str) -> str:
+        wanted = re.sub(r"[^A-Za-z0-9_.-]+", "_", wanted)
+        name, number = wanted, 1
+        while name in self._names.values() or name in self.definitions:
+            number += 1
+            name = f"{wanted}_{number}"
+        return name
+
+
+# --- Parts of schemas ----------------------------------------------------------------------------
+
+_TYPE_NAMES: Final[dict[type[Any], str]] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "string",
+    type(None): "null",
+}
+
+_FORMATS: Final[dict[type[Any], str]] = {
+    datetime.datetime: "date-time",
+    datetime.date: "date",
+    datetime.time: "time",
+    datetime.timedelta: "duration",
+    uuid.UUID: "uuid",
+    bytes: "binary",
+}
+
+
+def _text(python: type[Any]) -> JSONSchema:
+    if python is decimal.Decimal:
+        return {"anyOf": [{"type": "number"}, {"type": "string"}]}
+    return {"type": "string", "format": _FORMATS.get(python, "path")}
+
+
+def _choice(members: Iterable[tuple[JSONScalar, Any]], *, is_named: bool = False) -> JSONSchema:
+    values = [value for value, _ in members]
+    types = list(dict.fromkeys(_TYPE_NAMES[type(value)] for value in values))
+    type_: str | list[str] = types[0] if len(types) == 1 else types
+    if len(values) == 1 and not is_named:
+        return {"type": type_, "const": values[0]}
+    return {"type": type_, "enum": values}
+
+
+def _fixed(items: list[JSONSchema], required: int) -> JSONSchema:
+    if not items:
+        return {"type": "array", "maxItems": 0}
+    return {
+        "type": "array",
+        "prefixItems": items,
+        "minItems": required,
+        "maxItems": len(items),
+    }
+
+
+def _described(schema: JSONSchema, description: str | None) -> JSONSchema:
+    return {"description": description, **schema} if description else schema
+
+
+def _constrain(schema: JSONSchema, constraints: Constraints) -> None:
+    """Add the constraints that the type of a schema has keywords for."""
+    for option in schema.get("anyOf", []):
+        _constrain(option, constraints)
+    for keyword, value in _keywords(schema, constraints):
+        if value is not None:
+            schema[keyword] = value
+
+
+def _keywords(schema: JSONSchema, constraints: Constraints) -> list[tuple[str, Any]]:
+    match schema:
+        case {"type": "integer" | "number"}:
+            return [
+                ("minimum", _number(constraints.ge)),
+                ("exclusiveMinimum", _number(constraints.gt)),
+                ("maximum", _number(constraints.le)),
+                ("exclusiveMaximum", _number(constraints.lt)),
+                ("multipleOf", _number(constraints.multiple_of)),
+            ]
+        case {"type": "string", "format": _}:
+            # The length of what is written says nothing about the length of what is meant.
+            return []
+        case {"type": "string"}:
+            return [
+                ("minLength", constraints.min_length),
+                ("maxLength", constraints.max_length),
+                ("pattern", constraints.pattern),
+            ]
+        case {"type": "array"}:
+            return [("minItems", constraints.min_length), ("maxItems", constraints.max_length)]
+        case {"type": "object"}:
+            return [
+                ("minProperties", constraints.min_length),
+                ("maxProperties", constraints.max_length),
+            ]
+        case _:
+            return []
+
+
+def _number(bound: Any) -> int | float | None:
+    if isinstance(bound, decimal.Decimal):
+        bound = int(bound) if bound == bound.to_integral_value() else float(bound)
+    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
+        return None
+    return bound
+
+
+# --- Walking through schemas ---------------------------------------------------------------------
+
+_BY_NAME: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
+_IN_LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SINGLE: Final = (
+    "items",
+    "additionalProperties",
+    "propertyNames",
+    "contains",
+    "not",
+    "if",
+    "then",
+    "else",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+)
+
+
+def map_subschemas(schema: JSONSchema, change: Callable[[JSONSchema], JSONSchema]) -> JSONSchema:
+    """Copy a schema with its direct subschemas changed.
+
+    Args:
+        schema: A schema. A member that is named like a keyword is not taken for one.
+        change: Takes a subschema and returns what is put in its place.
+
+    Returns:
+        The copy.
+    """
+
+    def changed(subschema: Any) -> Any:
+        return change(cast("JSONSchema", subschema)) if isinstance(subschema, dict) else subschema
+
+    copy: JSONSchema = {}
+    for keyword, value in schema.items():
+        if keyword in _BY_NAME:
+            copy[keyword] = {name: changed(subschema) for name, subschema in value.items()}
+        elif keyword in _IN_LISTS:
+            copy[keyword] = [changed(subschema) for subschema in value]
+        elif keyword in _SINGLE:
+            copy[keyword] = changed(value)
+        else:
+            copy[keyword] = value
+    return copy
+
+
+def references(schema: JSONSchema) -> set[str]:
+    """Return the names of the definitions that a schema refers to.
+
+    Args:
+        schema: A schema.
+
+    Returns:
+        The names, not those that the definitions themselves refer to.
+    """
+    names: set[str] = set()
+
+    def visit(subschema: JSONSchema) -> JSONSchema:
+        if "$ref" in subschema:
+            names.add(subschema["$ref"].removeprefix(REF_PREFIX))
+        return map_subschemas(subschema, visit)
+
+    visit(schema)
+    return names
+
+
+def used_definitions(
+    schema: JSONSchema, definitions: Mapping[str, JSONSchema]
+) -> dict[str, JSONSchema]:
+    """Choose the definitions that a schema needs.
+
+    Args:
+        schema: A schema.
+        definitions: All there are, by name.
+
+    Returns:
+        Those it refers to, and those they refer to.
+    """
+    used: set[str] = set()
+    waiting = references(schema)
+    while waiting:
+        used |= waiting
+        waiting = {name for known in waiting for name in references(definitions[known])} - used
+    return {name: definition for name, definition in definitions.items() if name in used}
+
+
+def _adopt(schema: JSONSchema, names: Mapping[str, str]) -> JSONSchema:
+    """Make a schema of another library one of ours: its definitions get new names."""
+    copy = map_subschemas(schema, lambda subschema: _adopt(subschema, names))
+    if "$ref" in copy:
+        copy["$ref"] = REF_PREFIX + names[copy["$ref"].removeprefix(REF_PREFIX)]
+    # A title repeats the name; a discriminator is OpenAPI's, and holds the old names.
+    return {
+        keyword: value
+        for keyword, value in copy.items()
+        if keyword not in ("title", "discriminator")
+    }

@@ -1,0 +1,162 @@
+"""The grammar of an event stream: bytes in, events out.
+
+This module knows lines, fields, events and how large an event may be. It does not know what
+an event's data means.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+with the tolerance real servers need: an event that lacks its blank line at the end of the body
+is dispatched too.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+__all__ = ["MAX_EVENT_BYTES", "Event", "EventReader"]
+
+MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
+"""Largest event (and longest line) that is read, in bytes."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_DATA: Final = b"data: "
+
+
+class Event(NamedTuple):
+    """One dispatched event."""
+
+    data: bytes
+    """Its data lines, joined with LF; undecoded."""
+
+    name: bytes
+    """Its ``event`` field; empty if it had none."""
+
+
+class EventReader:
+    """Cuts the bytes of a body into events, whatever way the bytes are split.
+
+    CR, LF and CRLF end a line; nothing else does (U+2028 and the like are legal inside JSON
+    strings). The work done is linear in the bytes fed.
+
+    Args:
+        max_event_bytes: Largest event, in bytes.
+    """
+
+    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+        self._max = max_event_bytes
+        self._line = bytearray()
+        self._first: bytes | None = None
+        self._more = bytearray()
+        self._size = 0
+        self._name = b""
+        self._skip_lf = False
+        self._at_start = True
+        self.seen = False
+        """Whether a line of the event-stream grammar (a known field or a comment) was seen."""
+        self.junk_bytes = 0
+        """Bytes in lines that are not of the grammar."""
+        self.stray = b""
+        """The last line that looks like a JSON object without its ``data:``. Some gateways
+        append an upstream error that way."""
+        self.too_large = False
+        """Whether an event exceeds the limit. Nothing is read after it; the events before it
+        have been returned."""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take bytes and return the events they complete."""
+        if self.too_large:
+            return []
+        if self._at_start:
+            data = self._strip_bom(data)
+        if self._skip_lf and data:
+            self._skip_lf = False
+            if data.startswith(b"\n"):
+                data = data[1:]
+        if b"\r" in data:
+            self._skip_lf = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        events: list[Event] = []
+        if lines:
+            if self._line:
+                self._line += lines[0]
+                lines[0] = bytes(self._line)
+                self._line = bytearray()
+            for line in lines:
+                if line.startswith(_DATA):
+                    self._append(line[6:])
+                elif line:
+                    self._field(line)
+                elif self._first is not None:
+                    events.append(self._dispatch(self._first))
+                else:
+                    self._name = b""
+                if self.too_large:
+                    return events
+        if rest:
+            self._line += rest
+            if len(self._line) > self._max + len(_DATA):
+                # However the line goes on, it is too large: judge what there is of it.
+                self._field(bytes(self._line))
+        return events
+
+    def finish(self) -> list[Event]:
+        """Say that the body has ended; return the event that was left open, if any."""
+        if self._line:
+            line = bytes(self._line)
+            self._line = bytearray()
+            self._field(line)
+        return [] if self._first is None else [self._dispatch(self._first)]
+
+    def _strip_bom(self, data: bytes) -> bytes:
+        data = bytes(self._line) + data
+        self._line = bytearray()
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._line += data
+            return b""
+        self._at_start = False
+        return data.removeprefix(_BOM)
+
+    def _field(self, line: bytes) -> None:
+        name, colon, value = line.partition(b":")
+        if colon and value.startswith(b" "):
+            value = value[1:]
+        if name == b"data":
+            self._append(value)
+            return
+        if name == b"event":
+            self.seen = True
+            self._name = value
+        elif name in {b"", b"id", b"retry"}:
+            self.seen = True
+        else:
+            self.junk_bytes += len(line) + 1
+            if line.lstrip().startswith(b"{"):
+                self.stray = line
+        if len(line) > self._max + len(_DATA):
+            self._overflow()
+
+    def _append(self, value: bytes) -> None:
+        self.seen = True
+        if self._first is None:
+            self._first = value
+        else:
+            self._more += b"\n"
+            self._more += value
+        self._size += len(value) + 1
+        if self._size > self._max:
+            self._overflow()
+
+    def _dispatch(self, first: bytes) -> Event:
+        event = Event(first + self._more if self._more else first, self._name)
+        self._first = None
+        self._more = bytearray()
+        self._size = 0
+        self._name = b""
+        return event
+
+    def _overflow(self) -> None:
+        self.too_large = True
+        self._line = bytearray()
+        self._first = None
+        self._more = bytearray()

@@ -1,0 +1,406 @@
+"""How fragments of tool calls add up to calls.
+
+This module knows the one table by which a fragment is given to a call, whatever the server does
+with indexes, ids and names, and when a call's arguments are whole. It does not execute
+anything, and it never completes what was cut off.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import secrets
+from collections.abc import Callable, Collection
+from typing import Any, Final
+
+from ._chunks import FunctionToolCall
+from ._errors import APIConnectionError
+from ._json_text import ObjectScanner, canonical_or_none, is_cut_off, leading_objects, loads
+from ._wire import CallPayload, FunctionPayload, is_array, is_object, repair_surrogates
+
+__all__ = ["MAX_TOOL_CALLS", "ToolCallAssembler", "copy_extra", "make_call_id", "merge_extra"]
+
+logger = logging.getLogger("lktrio")
+
+MAX_TOOL_CALLS: Final = 1024
+"""Most tool calls that one answer may hold. More are an error."""
+
+_MAX_NAME: Final = 4096
+_LEGACY_KEY: Final = "function_call"
+
+
+def make_call_id() -> str:
+    """Make up an id for a call that has none; unique in any conversation."""
+    return f"call_{secrets.token_hex(12)}"
+
+
+def merge_extra(target: dict[str, Any], extra: dict[str, Any]) -> int:
+    """Merge what a provider attached into what it attached before, one level deep.
+
+    Returns:
+        By how many characters the target has grown.
+    """
+    grown = 0
+    for key, value in extra.items():
+        known: object = target.get(key)
+        if is_object(known) and is_object(value):
+            for name, item in value.items():
+                grown += _put(known, name, item)
+        else:
+            # A copy, because the next merge changes it.
+            grown += _put(target, key, dict(value) if is_object(value) else value)
+    return grown
+
+
+def _put(target: dict[str, Any], key: str, value: object) -> int:
+    before = _weight(target[key]) if key in target else -len(key)
+    target[key] = value
+    return _weight(value) - before
+
+
+def _weight(value: object) -> int:
+    """About how many characters a JSON value takes."""
+    weight = 0
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        weight += len(item) if isinstance(item, str) else 1
+        if is_array(item):
+            rest += item
+        elif is_object(item):
+            rest += item
+            rest += item.values()
+    return weight
+
+
+def copy_extra(extra: dict[str, Any]) -> dict[str, Any]:
+    """Copy what was merged, so that a later merge does not change it."""
+    return {key: dict(value) if is_object(value) else value for key, value in extra.items()}
+
+
+class _Call:
+    """A call in the making."""
+
+    __slots__ = (
+        "_canonical",
+        "_is_compared",
+        "_length",
+        "_scanner",
+        "_text",
+        "extra",
+        "has_index",
+        "id",
+        "ids",
+        "is_started",
+        "made_up_id",
+        "name",
+    )
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.ids: set[str] = set()
+        self.made_up_id: str | None = None
+        self.name: str | None = None
+        self.extra: dict[str, Any] = {}
+        self.is_started = False
+        """Whether there are arguments other than blanks."""
+        self.has_index = False
+        self._text = io.StringIO()
+        self._length = 0
+        self._scanner = ObjectScanner()
+        self._canonical: str | None = None
+        """The arguments' canonical spelling, once they have been compared with a fragment."""
+        self._is_compared = False
+
+    @property
+    def arguments(self) -> str:
+        return self._text.getvalue()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a string or a bracket of the arguments is open."""
+        return self._scanner.is_open
+
+    @property
+    def forms_object(self) -> bool:
+        """Whether the arguments already form an object."""
+        return self._scanner.forms_object
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments already form an object, and not just the ``{}`` that some
+        bridges send ahead of the real one."""
+        return self._scanner.forms_object and not self._is_placeholder
+
+    @property
+    def _is_placeholder(self) -> bool:
+        return self._length <= _PLACEHOLDER_LENGTH and self.arguments.split() in _PLACEHOLDERS
+
+    def append(self, fragment: str) -> int:
+        """Take a fragment of the arguments; return by how much they have grown."""
+        grown = len(fragment)
+        if self._scanner.forms_object and _starts_object(fragment):
+            if self._is_placeholder:
+                grown -= self._length
+                self._text = io.StringIO()
+                self._length = 0
+                self._scanner = ObjectScanner()
+                self._is_compared = False
+            elif self.repeats(fragment):
+                return 0
+        self._text.write(fragment)
+        self._length += len(fragment)
+        self._scanner.feed(fragment)
+        if not fragment.isspace():
+            self.is_started = True
+            self._canonical = None
+        return grown
+
+    def repeats(self, fragment: str) -> bool:
+        """Whether a fragment says once more what the whole arguments say."""
+        if self._scanner.objects != 1 or self._scanner.is_open:
+            return False
+        if not self._is_compared:
+            # Once is enough: whatever follows an object makes the text something else, which
+            # it remains.
+            self._is_compared = True
+            self._canonical = canonical_or_none(self.arguments)
+        return self._canonical is not None and canonical_or_none(fragment) == self._canonical
+
+
+_PLACEHOLDERS: Final = (["{}"], ["{", "}"])
+_PLACEHOLDER_LENGTH: Final = 16
+
+
+def _starts_object(fragment: str) -> bool:
+    return fragment.lstrip().startswith("{")
+
+
+class ToolCallAssembler:
+    """Collects the fragments of one answer's calls.
+
+    Args:
+        declared: Names of the tools the request offered.
+        make_id: Makes up ids for calls that have none.
+    """
+
+    def __init__(
+        self, declared: Collection[str] = (), make_id: Callable[[], str] = make_call_id
+    ) -> None:
+        self.size = 0
+        """Characters kept: arguments, names, ids and what was attached."""
+        self._declared = declared
+        self._make_id = make_id
+        self._calls: list[_Call] = []
+        self._by_index: dict[int | str, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+        self._last: _Call | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, entry: CallPayload) -> None:
+        """Take one entry of a ``tool_calls`` list.
+
+        Raises:
+            APIConnectionError: The answer has more calls than allowed, or a name is too long.
+        """
+        self._add(entry.index, entry.id, entry.function, entry.extra_content)
+
+    def add_legacy(self, function: FunctionPayload) -> None:
+        """Take a ``function_call`` delta, as servers sent it before there were tool calls."""
+        self._add(_LEGACY_KEY, None, function, None)
+
+    def _add(
+        self,
+        index: int | str | None,
+        call_id: str | None,
+        function: FunctionPayload | None,
+        extra: dict[str, Any] | None,
+    ) -> None:
+        name = (function and function.name) or None
+        arguments = (function and function.arguments) or ""
+        call = self._candidate(index, call_id)
+        if call is None or self._is_new(call, call_id or None, name, arguments):
+            call = self._open()
+        elif name and call.name and name != call.name and not call.is_started:
+            # A piece of the name, or the name so far.
+            self._name(call, name if name.startswith(call.name) else call.name + name)
+        if index is not None:
+            self._by_index[index] = call
+            call.has_index = True
+        if call_id:
+            call.id = call.id or call_id
+            if call_id not in call.ids:
+                self.size += len(call_id)
+                call.ids.add(call_id)
+            self._by_id[call_id] = call
+        if name and not call.name:
+            self._name(call, name)
+        if arguments:
+            self.size += call.append(arguments)
+        if extra:
+            self.size += merge_extra(call.extra, extra)
+        self._last = call
+
+    def _candidate(self, index: int | str | None, call_id: str | None) -> _Call | None:
+        known = self._by_id.get(call_id) if call_id else None
+        if index is None:
+            return known or self._last
+        call = self._by_index.get(index)
+        if call is None and known is not None and not known.has_index:
+            return known
+        if call is not None and known is not None and call.id and call_id not in call.ids:
+            # All calls share one index, and the id says which is continued.
+            return known
+        return call
+
+    def _is_new(self, call: _Call, call_id: str | None, name: str | None, arguments: str) -> bool:
+        """Whether an entry opens a new call in place of continuing its candidate."""
+        if call_id and call.id and call_id not in call.ids:
+            if name is None:
+                return call.is_whole and not arguments
+            # Some servers make up an id for each fragment; one that begins in the middle of an
+            # object goes on with the object that is open.
+            return name != call.name or not call.is_open or not _goes_on(arguments)
+        if not name or not call.name:
+            return False
+        told_apart = bool(call_id and call.id)
+        if name == call.name:
+            return (
+                not told_apart
+                and call.is_whole
+                and _starts_object(arguments)
+                and not call.repeats(arguments)
+            )
+        if call.forms_object:
+            return True
+        if name not in self._declared:
+            return False
+        if call.is_started:
+            return not told_apart
+        return not self._is_piece_of_name(call.name, name)
+
+    def _is_piece_of_name(self, so_far: str, piece: str) -> bool:
+        return so_far not in self._declared and (
+            so_far + piece in self._declared or piece.startswith(so_far)
+        )
+
+    def _open(self) -> _Call:
+        if len(self._calls) >= MAX_TOOL_CALLS:
+            raise _too_many()
+        call = _Call()
+        self._calls.append(call)
+        return call
+
+    def _name(self, call: _Call, name: str) -> None:
+        if len(name) > _MAX_NAME:
+            raise APIConnectionError(
+                f"the name of a tool call is longer than {_MAX_NAME} characters", retryable=False
+            )
+        self.size += len(name) - len(call.name or "")
+        call.name = name
+
+    def result(
+        self, *, cut: bool, tainted: bool = False, strict: bool = True
+    ) -> tuple[list[FunctionToolCall], list[FunctionToolCall]]:
+        """The calls in order of appearance: those that are whole, and those withheld.
+
+        Args:
+            cut: Whether the answer was cut off (finish reason ``length``, or a lost
+                connection), so that only arguments that are a complete value are whole.
+            tainted: Whether arguments may hold lone surrogates.
+            strict: Whether more calls than allowed are an error; else those that are too many
+                are withheld.
+
+        Raises:
+            APIConnectionError: The answer has more calls than allowed.
+        """
+        whole: list[FunctionToolCall] = []
+        withheld: list[FunctionToolCall] = []
+        ids = _UniqueIds()
+        for call in self._calls:
+            arguments = call.arguments
+            if tainted:
+                arguments = repair_surrogates(arguments)
+            if not call.name and not arguments.strip():
+                continue
+            complete, incomplete = _split_arguments(arguments, cut=cut)
+            if len(whole) + len(complete) > MAX_TOOL_CALLS:
+                if strict:
+                    raise _too_many()
+                complete, incomplete = [], arguments
+            if not call.name:
+                complete, incomplete = [], arguments
+            if len(complete) > 1:
+                logger.warning(
+                    "the server sent %d argument objects for one call of %r; "
+                    "they are handed out as separate calls",
+                    len(complete),
+                    call.name,
+                )
+            whole.extend(self._make(call, ids, text) for text in complete)
+            if incomplete is not None:
+                withheld.append(self._make(call, ids, incomplete))
+        return whole, withheld
+
+    def _make(self, call: _Call, ids: _UniqueIds, arguments: str) -> FunctionToolCall:
+        call_id = call.id or call.made_up_id
+        if call_id is None:
+            call_id = call.made_up_id = self._make_id()
+        return FunctionToolCall(
+            name=call.name or "",
+            arguments=arguments,
+            call_id=ids.take(call_id),
+            extra=copy_extra(call.extra) or None,
+        )
+
+
+class _UniqueIds:
+    """Tells calls of one answer apart that the server gave the same id."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def take(self, call_id: str) -> str:
+        """The id, or one derived from it if an earlier call has it."""
+        number = self._taken.get(call_id, 0)
+        unique = call_id
+        while unique in self._taken:
+            number += 1
+            unique = f"{call_id}_{number}"
+        self._taken[unique] = 1
+        if unique != call_id:
+            self._taken[call_id] = number
+        return unique
+
+
+def _split_arguments(arguments: str, *, cut: bool) -> tuple[list[str], str | None]:
+    """Judge a call's arguments: the complete texts in them, and what was cut off, if anything.
+
+    Closed but malformed arguments are complete in this sense: they are handed out as they came.
+    """
+    if not arguments.strip():
+        return ([], arguments) if cut else (["{}"], None)
+    try:
+        value = loads(arguments)
+    except (ValueError, RecursionError):
+        objects, rest = leading_objects(arguments, MAX_TOOL_CALLS + 1)
+        if not rest or len(objects) > MAX_TOOL_CALLS:
+            return objects, None
+        if is_cut_off(rest):
+            return objects, rest
+        return ([], arguments) if cut else ([arguments], None)
+    if cut and not isinstance(value, dict | list | str):
+        return [], arguments
+    return [arguments], None
+
+
+def _goes_on(fragment: str) -> bool:
+    return bool(fragment.strip()) and not _starts_object(fragment)
+
+
+def _too_many() -> APIConnectionError:
+    return APIConnectionError(
+        f"the answer holds more than {MAX_TOOL_CALLS} tool calls", retryable=False
+    )

@@ -1,0 +1,461 @@
+"""HTTP: send one request, hand over the body's bytes, close cleanly. Every httpx name lives here.
+
+This module knows what httpx and httpcore do on Trio and what must be done about it; it maps
+their exceptions to ours at one boundary. It does not know what the bytes mean, and it owns no
+clock: callers cancel it.
+
+Source: https://www.python-httpx.org/advanced/extensions/ (``trace``),
+https://www.encode.io/httpcore/extensions/
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Final, Literal, TypeAlias, cast
+from urllib.parse import urljoin, urlsplit
+
+import attrs
+import httpx
+import trio
+
+from ._credentials import same_origin
+from ._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
+from ._wire import read_headers
+
+__all__ = [
+    "HTTPClient",
+    "HTTPReply",
+    "HTTPRequest",
+    "Phase",
+    "ReusedConnectionLost",
+    "Transport",
+    "check_client",
+    "make_client",
+    "translate",
+]
+
+HTTPClient: TypeAlias = httpx.AsyncClient
+"""The HTTP client that a program may bring: an `httpx.AsyncClient`."""
+
+Phase = Literal["connect", "write", "idle"]
+"""What a request is doing: connecting, sending, or waiting for bytes."""
+
+MAX_KEEPALIVE: Final = 20
+"""Idle connections that are kept. httpcore's pool is quadratic in them."""
+
+KEEPALIVE_SECONDS: Final = 30.0
+"""How long an idle connection is kept; below what load balancers commonly grant (60 s)."""
+
+MAX_REDIRECTS: Final = 5
+_MAX_PULLS: Final = 50_000
+_MAX_DECODED: Final = 64 * 1024
+
+
+@attrs.frozen
+class HTTPRequest:
+    """One request, ready to be sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    content: bytes = attrs.field(default=b"", repr=False)
+    query: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+class ReusedConnectionLost(APIConnectionError):
+    """A kept-alive connection was gone before a byte of the response: the server had closed it.
+    The request is sent again by whoever catches this; it never reaches a user."""
+
+
+@functools.cache
+def _ssl_context() -> ssl.SSLContext:
+    # Loading the CA bundle costs tens of milliseconds: once per process, not per client.
+    return httpx.create_ssl_context()
+
+
+def make_client() -> HTTPClient:
+    """Make the client an `LLM` uses when the program brings none.
+
+    It has no limit on connections (under Trio, httpx leaks a pool slot when a *queued* request
+    is cancelled), no timeouts (the clocks are Trio deadlines), follows no redirects and keeps no
+    cookies. Proxies and certificates are taken from the environment as httpx documents it.
+    """
+    return httpx.AsyncClient(
+        verify=_ssl_context(),
+        timeout=None,  # noqa: S113 - the clocks are Trio deadlines
+        follow_redirects=False,
+        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
+        limits=httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=MAX_KEEPALIVE,
+            keepalive_expiry=KEEPALIVE_SECONDS,
+        ),
+    )
+
+
+class _Content:
+    """The one piece of a request's body, as an iterator that needs no clean-up.
+
+    httpx's own is an async generator, which a cancel during the send leaves suspended.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content: bytes | None = content or None
+
+    def __aiter__(self) -> _Content:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content, self._content = self._content, None
+        if content is None:
+            raise StopAsyncIteration
+        return content
+
+
+class _Body:
+    """A request body without a generator; mixed into the HTTP library's own class of bodies."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return _Content(self._content)
+
+
+@functools.cache
+def _body_class(library: str) -> Callable[[bytes], httpx.AsyncByteStream]:
+    """The class of bodies for httpx, or for a library with the same interface."""
+    base = importlib.import_module(library).AsyncByteStream
+    return cast("Callable[[bytes], httpx.AsyncByteStream]", type("Body", (_Body, base), {}))
+
+
+def check_client(client: HTTPClient | None) -> HTTPClient | None:
+    """Refuse what cannot send requests on Trio.
+
+    Raises:
+        TypeError: It is no ``AsyncClient`` of httpx or of a library with the same interface.
+    """
+    if client is None or any(cls.__name__ == "AsyncClient" for cls in type(client).__mro__):
+        return client
+    raise TypeError(
+        f"http_client must be an httpx.AsyncClient, not a {type(client).__name__}; "
+        "leave it out to use one of our own"
+    )
+
+
+def _library_of(client: object) -> str:
+    """The package that a client, or the class it is derived from, comes from."""
+    for cls in type(client).__mro__:
+        if cls.__name__ == "AsyncClient":
+            return cls.__module__.partition(".")[0]
+    return "httpx"
+
+
+class _Trace:
+    """Listens to httpcore's events of one request.
+
+    It tells the phases apart, and closes two gaps. A cancel inside the TLS handshake leaves the
+    socket open: the stream is kept here until the connection has it. A cancel on the first
+    checkpoint of a new connection leaves it in the pool for ever: the guard scope is shielded
+    over that one checkpoint, which does not block.
+    """
+
+    def __init__(self, guard: trio.CancelScope, observe: Callable[[Phase], None]) -> None:
+        self._guard = guard
+        self._observe = observe
+        self._pending: Any = None
+        self._connected = False
+        self._sending = False
+
+    @property
+    def reused(self) -> bool:
+        """Whether the request went over a connection that had been used before."""
+        return self._sending and not self._connected
+
+    # httpcore refuses a callback that is not a coroutine function.
+    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
+        step = event.partition(".")[2]
+        if step in {"connect_tcp.complete", "start_tls.complete"}:
+            self._connected = True
+            self._pending = info["return_value"]
+            self._guard.shield = True
+        elif step == "start_tls.started":
+            self._guard.shield = False
+            self._observe("connect")
+        elif step == "send_request_headers.started":
+            self._guard.shield = False
+            self._pending = None
+            self._sending = True
+            self._observe("write")
+        elif step == "send_request_body.complete":
+            self._observe("idle")
+
+    async def close(self) -> None:
+        """Close the connection that was never handed over, if there is one."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            # A scope that is cancelled already: closing is forceful and cannot block.
+            with trio.CancelScope(shield=True) as scope:
+                scope.cancel()
+                await pending.aclose()
+
+
+class HTTPReply:
+    """The response to one request: its head, and its body piece by piece."""
+
+    def __init__(self, response: httpx.Response, *, reused: bool) -> None:
+        self.status_code = response.status_code
+        """HTTP status."""
+        self.headers = {
+            name.lower(): value
+            for name, value in response.headers.items()
+            if name.lower() != "set-cookie"
+        }
+        """Headers, names in lower case."""
+        self.reused = reused
+        """Whether the connection had been used before."""
+        self.at_end = False
+        """Whether the body has been read to its end."""
+        self._response = response
+        self._inflate = _make_decoder(self.headers.get("content-encoding", ""))
+        self._undecoded = b""
+        self._next = cast("AsyncIterator[bytes]", response.stream).__aiter__().__anext__
+
+    async def read(self) -> bytes | None:
+        """Read the next piece of the body; None at its end.
+
+        Raises:
+            APIConnectionError: The connection was lost.
+        """
+        try:
+            if self._inflate is None:
+                return await self._next()
+            return await self._read_decoded(self._inflate)
+        except StopAsyncIteration:
+            self.at_end = True
+            return None
+        except Exception as exc:
+            error = translate(exc, "reading the response")
+            if error is exc:
+                raise
+            raise error from exc
+
+    async def _read_decoded(self, inflate: Any) -> bytes:
+        while True:
+            data = self._undecoded or await self._next()
+            try:
+                piece: bytes = inflate.decompress(data, _MAX_DECODED)
+            except zlib.error as exc:
+                raise APIConnectionError(
+                    f"the body of the response is damaged: {exc}", retryable=False
+                ) from exc
+            self._undecoded = inflate.unconsumed_tail
+            if piece:
+                return piece
+
+    async def drain(self) -> None:
+        """Read and drop what is left of the body, so that the connection can be used again."""
+        while await self.read() is not None:
+            pass
+
+    async def aclose(self) -> None:
+        """Close the response. Never blocks for long, and always leaves the connection either
+        idle in the pool or closed.
+
+        The body is a chain of async generators that a mere ``aclose()`` leaves suspended, with
+        the connection open. They unwind only by being pulled to the end or until one raises: so
+        they are pulled inside a scope that is cancelled already.
+        """
+        with trio.CancelScope(shield=True) as scope:
+            scope.cancel()
+            for _ in range(_MAX_PULLS):
+                try:
+                    await self._next()
+                except StopAsyncIteration:
+                    self.at_end = True
+                    break
+                except Exception:  # noqa: BLE001 - the body is being thrown away, errors and all
+                    break
+        with trio.CancelScope(shield=True):
+            await self._response.aclose()
+
+
+def _make_decoder(encoding: str) -> Any:
+    codings = [coding.strip().lower() for coding in encoding.split(",") if coding.strip()]
+    codings = [coding for coding in codings if coding != "identity"]
+    if not codings:
+        return None
+    if codings in (["gzip"], ["x-gzip"]):
+        return zlib.decompressobj(zlib.MAX_WBITS | 16)
+    if codings == ["deflate"]:
+        return zlib.decompressobj()
+    raise APIConnectionError(
+        f"the response has the Content-Encoding {encoding!r}, which was not asked for and "
+        "cannot be decoded",
+        retryable=False,
+    )
+
+
+class Transport:
+    """Sends requests over an HTTP client.
+
+    Args:
+        client: The client.
+        own_auth: Whether the client's own authentication is left in force.
+    """
+
+    def __init__(self, client: HTTPClient, *, own_auth: bool = False) -> None:
+        self._client = client
+        self._library = _library_of(client)
+        self._send_options: dict[str, Any] = {} if own_auth else {"auth": None}
+
+    async def send(
+        self, request: HTTPRequest, observe: Callable[[Phase], None] = lambda _: None
+    ) -> HTTPReply:
+        """Send a request and wait for the head of the response.
+
+        A redirect is followed if it keeps the method and the origin (307 and 308; RFC 9110
+        section 15.4), five times at most.
+
+        Args:
+            request: The request.
+            observe: Told when the request enters another phase.
+
+        Raises:
+            APIConnectionError: There is no response, or its body cannot be decoded.
+            APITimeoutError: A timeout of the client's own ran out.
+            APIStatusError: The response is a redirect that is not followed.
+            ReusedConnectionLost: A kept-alive connection was gone.
+        """
+        for _ in range(MAX_REDIRECTS + 1):
+            reply = await self._send_once(request, observe)
+            location = reply.headers.get("location")
+            if not 300 <= reply.status_code < 400 or location is None:
+                return reply
+            await reply.aclose()
+            target = urljoin(request.url, location)
+            if reply.status_code not in {307, 308} or not same_origin(request.url, target):
+                raise _redirect_error(reply, target)
+            request = attrs.evolve(request, url=target, query={})
+        raise _redirect_error(reply, target)
+
+    async def _send_once(
+        self, request: HTTPRequest, observe: Callable[[Phase], None]
+    ) -> HTTPReply:
+        guard = trio.CancelScope()
+        trace = _Trace(guard, observe)
+        try:
+            outgoing = self._client.build_request(
+                request.method,
+                request.url,
+                headers=dict(request.headers),
+                content=request.content or None,
+                params=dict(request.query) or None,
+                timeout=None,
+                extensions={"trace": trace},
+            )
+            if request.content:
+                outgoing.stream = _body_class(self._library)(request.content)
+            with guard:
+                response = await self._client.send(
+                    outgoing, stream=True, follow_redirects=False, **self._send_options
+                )
+        except Exception as exc:
+            error = translate(exc, f"the request to {_host(request.url)}")
+            if error is exc:
+                raise
+            if trace.reused and type(error) is APIConnectionError and error.retryable:
+                raise ReusedConnectionLost(error.message) from exc
+            raise error from exc
+        finally:
+            await trace.close()
+        observe("idle")
+        try:
+            return HTTPReply(response, reused=trace.reused)
+        except APIConnectionError:
+            await response.aclose()
+            raise
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or url
+
+
+def _redirect_error(reply: HTTPReply, target: str) -> APIStatusError:
+    facts = read_headers(reply.headers, 0.0)
+    parts = urlsplit(target)
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return APIStatusError(
+        f"the server redirects to {shown}; that is not followed because it would leave the "
+        "origin, change the method or never end. Set base_url to the address meant",
+        status_code=reply.status_code,
+        request_id=facts.request_id,
+        quota=facts.quota,
+    )
+
+
+_LIBRARIES: Final = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11"})
+_CLOCKS: Final[Mapping[str, Clock]] = {
+    "ConnectTimeout": "connect",
+    "PoolTimeout": "connect",
+    "WriteTimeout": "write",
+    "ReadTimeout": "idle",
+    "TimeoutException": "idle",
+}
+# Mistakes that the same request would meet again.
+_PERMANENT: Final = frozenset(
+    {
+        "CookieConflict",
+        "DecodingError",
+        "InvalidURL",
+        "LocalProtocolError",
+        "StreamError",
+        "TooManyRedirects",
+        "UnsupportedProtocol",
+    }
+)
+
+
+def translate(exc: Exception, what: str) -> Exception:
+    """Map an exception of the HTTP library, the network or TLS to ours.
+
+    The library's exceptions are told by name and package, so that a client of another package
+    with the same tree is mapped too. Anything else is a bug, of ours or of the program's hooks,
+    and is returned as it is.
+
+    Args:
+        exc: What was raised.
+        what: What was being done, for the message.
+    """
+    if isinstance(exc, APIConnectionError | APIStatusError):
+        return exc
+    names = {
+        cls.__name__
+        for cls in type(exc).__mro__
+        if cls.__module__.partition(".")[0] in _LIBRARIES
+    }
+    if not names and not isinstance(
+        exc, OSError | trio.BrokenResourceError | trio.ClosedResourceError
+    ):
+        return exc
+    message = f"{what} failed: {_reason(exc)}"
+    for name, clock in _CLOCKS.items():
+        if name in names:
+            return APITimeoutError(message, clock=clock)
+    return APIConnectionError(message, retryable=not names & _PERMANENT)
+
+
+def _reason(exc: BaseException) -> str:
+    """What an exception says, or the one it was raised from."""
+    current: BaseException | None = exc
+    while current is not None:
+        text = str(current)
+        if text:
+            return text
+        current = current.__cause__ or current.__context__
+    return type(exc).__name__

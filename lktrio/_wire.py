@@ -1,0 +1,878 @@
+"""The incoming half of the gateway's JSON dialect: chunk, usage and error payloads, and the
+headers worth reading.
+
+This module knows how every server of the dialect spells things. Payloads are decoded into
+private structs that name only what somebody reads; what the fast typed decoder refuses goes
+once through tolerant reading, and only that decides. It does not know how chunks add up to an
+answer.
+
+Source: https://platform.openai.com/docs/api-reference/chat-streaming/streaming
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import enum
+import html
+import http
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, Final, TypeAlias, TypeGuard
+
+import attrs
+import msgspec
+
+from ._chunks import CompletionUsage
+from ._errors import (
+    UNKNOWN_STATUS,
+    APIConnectionError,
+    APIStatusError,
+    is_retryable_status,
+)
+from ._json_text import is_cut_off, loads
+from ._response import Quota, QuotaUsage
+
+__all__ = [
+    "CallPayload",
+    "ChoicePayload",
+    "ChunkPayload",
+    "DeltaPayload",
+    "Done",
+    "FunctionPayload",
+    "HeaderFacts",
+    "TaintedChunkPayload",
+    "UsagePayload",
+    "completion_usage",
+    "decode_body",
+    "decode_event",
+    "is_array",
+    "is_object",
+    "payload_error",
+    "quote",
+    "read_headers",
+    "reasoning_text",
+    "redact",
+    "repair_surrogates",
+    "status_error",
+]
+
+
+class Done(enum.Enum):
+    """What `decode_event` returns for ``data: [DONE]``."""
+
+    DONE = enum.auto()
+
+
+class FunctionPayload(msgspec.Struct):
+    """The function of a tool-call fragment."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CallPayload(msgspec.Struct):
+    """One entry of a ``tool_calls`` list: a fragment of a call."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionPayload | None = None
+    extra_content: dict[str, Any] | None = None
+
+
+class DeltaPayload(msgspec.Struct):
+    """What a chunk adds to a choice."""
+
+    content: str | None = None
+    tool_calls: list[CallPayload] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    extra_content: dict[str, Any] | None = None
+    function_call: FunctionPayload | None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+
+
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class PromptDetails(msgspec.Struct):
+    """Parts of the prompt's token count."""
+
+    cached_tokens: _Count | None = None
+    cache_write_tokens: _Count | None = None
+
+
+class CompletionDetails(msgspec.Struct):
+    """Parts of the completion's token count."""
+
+    reasoning_tokens: _Count | None = None
+
+
+class UsagePayload(msgspec.Struct):
+    """Token counts, in the spellings of several servers."""
+
+    prompt_tokens: _Count | None = None
+    completion_tokens: _Count | None = None
+    total_tokens: _Count | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    cached_tokens: _Count | None = None
+    prompt_cache_hit_tokens: _Count | None = None
+
+
+class ChoicePayload(msgspec.Struct):
+    """One choice of a chunk or of a whole completion."""
+
+    index: int | None = None
+    delta: DeltaPayload | None = None
+    message: DeltaPayload | None = None
+    finish_reason: str | None = None
+    usage: UsagePayload | None = None
+    error: Any = None
+
+
+class ChunkPayload(msgspec.Struct):
+    """One event of the stream, or a whole completion."""
+
+    id: str | None = None
+    choices: list[ChoicePayload] | None = None
+    usage: UsagePayload | None = None
+    error: Any = None
+    type: str | None = None
+    service_tier: str | None = None
+
+
+class TaintedChunkPayload(ChunkPayload):
+    """A payload from tolerant reading: its texts and arguments may hold lone surrogates."""
+
+
+_decode_chunk = msgspec.json.Decoder(ChunkPayload).decode
+
+
+def decode_event(data: bytes, name: bytes = b"") -> ChunkPayload | Done | None:
+    """Decode the data of one event.
+
+    Args:
+        data: The event's data, undecoded.
+        name: The event's name; ``error`` makes any data an error, and data that is not JSON is
+            nothing in an event whose name says that it keeps the connection alive.
+
+    Returns:
+        The payload, `Done.DONE` for the end mark, or None for an event that says nothing
+        (blank data, a comment wrapped as data, JSON that is not an object).
+
+    Raises:
+        APIConnectionError: The data is not JSON.
+    """
+    if data.startswith(b"[DONE]"):
+        return Done.DONE
+    if not (name and _names_error(name)):
+        try:
+            return _decode_chunk(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass
+    return _decode_tolerantly(data, name)
+
+
+def decode_body(body: bytes) -> ChunkPayload:
+    """Decode a body that is one JSON document in place of a stream.
+
+    Returns:
+        The payload of a whole completion.
+
+    Raises:
+        APIStatusError: The document is an error object.
+        APIConnectionError: The document is neither, is cut off (this may be retried), or is not
+            JSON.
+    """
+    text = _decode_text(body)
+    try:
+        value = loads(text)
+        if is_array(value) and len(value) == 1:
+            value = value[0]
+        payload = _read_chunk(value) if is_object(value) else ChunkPayload()
+    except (ValueError, RecursionError) as exc:
+        if is_cut_off(text):
+            raise APIConnectionError(
+                "the response ended in the middle of a JSON document"
+            ) from None
+        raise _not_json("the body of the response", body, exc) from None
+    if is_object(value):
+        error = _error_in(value, has_choices=bool(payload.choices))
+        if error is not None:
+            raise error
+    for choice in payload.choices or ():
+        if not choice.index and (choice.message is not None or choice.delta is not None):
+            return payload
+    raise APIConnectionError(
+        "the response is JSON, but neither an event stream nor a chat completion; "
+        f"it begins with {quote(body)}",
+        body=_clean(value),
+        retryable=False,
+    )
+
+
+def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusError | None:
+    """The error that an event reports, or None.
+
+    An event is an error if it has a truthy ``error`` member (on the chunk or on the choice that
+    is the answer), is named ``error``, has the type ``error`` without choices, or the finish
+    reason ``error``.
+    """
+    if payload.error:
+        return _make_error(payload.error, _loads_or_none(data))
+    if _names_error(name):
+        value = _loads_or_none(data)
+        return _make_error(value if value is not None else _decode_text(data).strip(), value)
+    if not payload.choices:
+        # Usage alone is what most chunks without choices hold.
+        if payload.usage is None or payload.type == "error":
+            value = _loads_or_none(data)
+            if is_object(value):
+                return _error_in(value, has_choices=False)
+        return None
+    for choice in payload.choices:
+        if choice.index:
+            continue
+        if choice.error:
+            return _make_error(choice.error, _loads_or_none(data))
+        if choice.finish_reason == "error":
+            return _make_error(None, _loads_or_none(data))
+    return None
+
+
+def _names_error(name: bytes) -> bool:
+    return name.strip().lower() == b"error"
+
+
+def completion_usage(usage: UsagePayload, service_tier: str | None) -> CompletionUsage:
+    """Make the public usage value; every count that is missing is 0."""
+    prompt = usage.prompt_tokens or 0
+    completion = usage.completion_tokens or 0
+    prompt_details = usage.prompt_tokens_details or PromptDetails()
+    completion_details = usage.completion_tokens_details or CompletionDetails()
+    counts = (prompt_details.cached_tokens, usage.cached_tokens, usage.prompt_cache_hit_tokens)
+    cached = next((count for count in counts if count is not None), 0)
+    return CompletionUsage(
+        completion_tokens=completion,
+        prompt_tokens=prompt,
+        prompt_cached_tokens=cached,
+        cache_creation_tokens=prompt_details.cache_write_tokens or 0,
+        cache_read_tokens=cached,
+        reasoning_tokens=completion_details.reasoning_tokens or 0,
+        total_tokens=usage.total_tokens or prompt + completion,
+        service_tier=service_tier,
+    )
+
+
+def repair_surrogates(text: str) -> str:
+    """Join surrogate pairs and replace what stays alone with U+FFFD."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a decoded JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_array(value: object) -> TypeGuard[list[Any]]:
+    """Whether a decoded JSON value is an array."""
+    return isinstance(value, list)
+
+
+# --- tolerant reading ---------------------------------------------------------------------
+
+_KEEP_ALIVE_NAMES: Final = frozenset(
+    {b"ping", b"heartbeat", b"heart-beat", b"keepalive", b"keep-alive"}
+)
+
+
+def _decode_tolerantly(data: bytes, name: bytes) -> ChunkPayload | Done | None:
+    trimmed = data.strip()
+    if trimmed.startswith(b"[DONE]"):
+        return Done.DONE
+    nothing = ChunkPayload() if _names_error(name) else None
+    if not trimmed or trimmed.startswith(b":"):
+        return nothing
+    try:
+        value = loads(_decode_text(trimmed))
+        return _read_chunk(value) if is_object(value) else nothing
+    except (ValueError, RecursionError) as exc:
+        if nothing is not None or name.strip().lower() in _KEEP_ALIVE_NAMES:
+            return nothing
+        raise _not_json("an event of the stream", trimmed, exc) from None
+
+
+def _not_json(what: str, data: bytes, exc: Exception) -> APIConnectionError:
+    return APIConnectionError(
+        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=False
+    )
+
+
+def _loads_or_none(data: bytes) -> object | None:
+    try:
+        return _clean(loads(_decode_text(data)))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _decode_text(data: bytes) -> str:
+    return data.decode("utf-8-sig", "replace")
+
+
+def quote(data: bytes, limit: int = 200) -> str:
+    """The beginning of some bytes, fit for an error message."""
+    text = _decode_text(data[: limit + 8])
+    return repr(text if len(text) <= limit else text[:limit] + "...")
+
+
+def _read_chunk(members: Mapping[str, Any]) -> ChunkPayload:
+    return TaintedChunkPayload(
+        id=_clean_string(members.get("id")),
+        choices=[_read_choice(choice) for choice in _objects(members.get("choices"))],
+        usage=_read_usage(members.get("usage")),
+        error=_clean(members.get("error")),
+        type=_clean_string(members.get("type")),
+        service_tier=_clean_string(members.get("service_tier")),
+    )
+
+
+def _read_choice(members: Mapping[str, Any]) -> ChoicePayload:
+    return ChoicePayload(
+        index=_integer(members.get("index")),
+        delta=_read_delta(members.get("delta")),
+        message=_read_delta(members.get("message")),
+        finish_reason=_clean_string(members.get("finish_reason")),
+        usage=_read_usage(members.get("usage")),
+        error=_clean(members.get("error")),
+    )
+
+
+def _read_delta(value: object) -> DeltaPayload | None:
+    if not is_object(value):
+        return None
+    content, thinking, refusal = _read_content(value.get("content"))
+    return DeltaPayload(
+        content=content,
+        tool_calls=[_read_call(call) for call in _objects(value.get("tool_calls"))],
+        reasoning_content=_read_text(value.get("reasoning_content")) or thinking,
+        reasoning=_read_text(value.get("reasoning")),
+        refusal=_read_text(value.get("refusal")) or refusal,
+        extra_content=_read_extra(value.get("extra_content")),
+        function_call=_read_function(value.get("function_call")),
+        reasoning_details=_objects(value.get("reasoning_details")),
+    )
+
+
+_THINKING_KINDS: Final = ("think", "reason")
+
+
+def _read_content(value: object) -> tuple[str | None, str | None, str | None]:
+    """Content as a string or a list of parts -> its text, its thinking text, its refusal."""
+    if is_object(value):
+        value = [value]
+    if not is_array(value):
+        return _scalar_text(value), None, None
+    texts: list[str] = []
+    thoughts: list[str] = []
+    refusals: list[str] = []
+    for part in value:
+        if is_object(part):
+            kind = part.get("type")
+            target = texts
+            if kind == "refusal":
+                target = refusals
+            elif isinstance(kind, str) and any(word in kind for word in _THINKING_KINDS):
+                target = thoughts
+            target.append(_part_text(part))
+        else:
+            texts.append(_scalar_text(part) or "")
+    return "".join(texts) or None, "".join(thoughts) or None, "".join(refusals) or None
+
+
+_MAX_TEXT_DEPTH: Final = 16
+_TEXT_MEMBERS: Final = ("text", "thinking", "reasoning", "summary", "content", "refusal")
+
+
+def _part_text(part: Mapping[str, Any], depth: int = 0) -> str:
+    """The text of a content part or of an entry of ``reasoning_details``, however nested."""
+    for key in _TEXT_MEMBERS:
+        value = part.get(key)
+        if value:
+            return _read_text(value, depth + 1) or ""
+    return ""
+
+
+def _read_text(value: object, depth: int = 0) -> str | None:
+    """Text in whatever way it is wrapped: a string, a part, a list of either."""
+    if depth > _MAX_TEXT_DEPTH:
+        return None
+    if is_array(value):
+        return "".join(_read_text(item, depth + 1) or "" for item in value) or None
+    if is_object(value):
+        return _part_text(value, depth) or None
+    return _scalar_text(value)
+
+
+def _scalar_text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return json.dumps(value)
+    return None
+
+
+def reasoning_text(details: Iterable[Mapping[str, Any]]) -> str | None:
+    """The readable text of ``reasoning_details``; encrypted entries have none."""
+    return "".join(_part_text(entry) for entry in details) or None
+
+
+def _read_call(members: Mapping[str, Any]) -> CallPayload:
+    return CallPayload(
+        index=_integer(members.get("index")),
+        id=_identifier(members.get("id")),
+        function=_read_function(members.get("function")),
+        extra_content=_read_extra(members.get("extra_content")),
+    )
+
+
+def _read_function(value: object) -> FunctionPayload | None:
+    if not is_object(value):
+        return None
+    arguments = value.get("arguments")
+    if arguments is not None and not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    return FunctionPayload(name=_clean_string(value.get("name")), arguments=arguments)
+
+
+def _read_extra(value: object) -> dict[str, Any] | None:
+    value = _clean(value)
+    return value if is_object(value) else None
+
+
+def _read_usage(value: object) -> UsagePayload | None:
+    if not is_object(value):
+        return None
+    prompt = value.get("prompt_tokens_details")
+    completion = value.get("completion_tokens_details")
+    return UsagePayload(
+        prompt_tokens=_count(value.get("prompt_tokens")),
+        completion_tokens=_count(value.get("completion_tokens")),
+        total_tokens=_count(value.get("total_tokens")),
+        prompt_tokens_details=PromptDetails(
+            cached_tokens=_count(prompt.get("cached_tokens")),
+            cache_write_tokens=_count(prompt.get("cache_write_tokens")),
+        )
+        if is_object(prompt)
+        else None,
+        completion_tokens_details=CompletionDetails(
+            reasoning_tokens=_count(completion.get("reasoning_tokens"))
+        )
+        if is_object(completion)
+        else None,
+        cached_tokens=_count(value.get("cached_tokens")),
+        prompt_cache_hit_tokens=_count(value.get("prompt_cache_hit_tokens")),
+    )
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if is_object(value):
+        return [value]
+    return [item for item in value if is_object(item)] if is_array(value) else []
+
+
+def _integer(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        try:
+            return int(value)
+        except ValueError:
+            return None
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    return value if isinstance(value, int) else None
+
+
+def _count(value: object) -> int | None:
+    count = _integer(value)
+    return count if count is not None and count >= 0 else None
+
+
+def _identifier(value: object) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return _clean_string(value)
+
+
+def _clean_string(value: object) -> str | None:
+    return repair_surrogates(value) if isinstance(value, str) else None
+
+
+_MAX_DEPTH: Final = 64
+"""What is nested deeper in a value of the server is left out."""
+
+
+def _clean(value: object, depth: int = 0) -> object:
+    """A JSON value without lone surrogates, so that it can be encoded again."""
+    if isinstance(value, str):
+        return repair_surrogates(value)
+    if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
+        return None
+    if is_array(value):
+        return [_clean(item, depth + 1) for item in value]
+    if is_object(value):
+        return {repair_surrogates(key): _clean(item, depth + 1) for key, item in value.items()}
+    return value
+
+
+# --- errors -------------------------------------------------------------------------------
+
+# Codes that say that the same request will fail again, whatever the transport thinks.
+_PERMANENT_CODES: Final = frozenset(
+    {
+        "account_deactivated",
+        "authentication_error",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "content_filter",
+        "content_policy_violation",
+        "context_length_exceeded",
+        "insufficient_quota",
+        "invalid_api_key",
+        "invalid_request_error",
+        "model_not_found",
+        "not_found_error",
+        "permission_denied",
+        "permission_error",
+        "unsupported_parameter",
+        "unsupported_value",
+    }
+)
+
+
+def _error_in(members: Mapping[str, Any], *, has_choices: bool) -> APIStatusError | None:
+    if members.get("error"):
+        return _make_error(_clean(members["error"]), _clean(members))
+    if not has_choices and "error" in (members.get("type"), members.get("object")):
+        return _make_error(_clean(members), _clean(members))
+    return None
+
+
+def _make_error(error: object, body: object) -> APIStatusError:
+    status = _status_in(error)
+    if status is None:
+        status = _status_in(body)
+    text = _most_specific_text(error) or _most_specific_text(body)
+    code = error.get("code") if is_object(error) else None
+    permanent = isinstance(code, str) and code.lower() in _PERMANENT_CODES
+    status_code = UNKNOWN_STATUS if status is None else status
+    return APIStatusError(
+        _shorten(text) or "the server reported an error without saying which",
+        status_code=status_code,
+        body=body if body is not None else error,
+        retryable=is_retryable_status(status_code) and not (permanent and status is None),
+    )
+
+
+_STATUS_MEMBERS: Final = (
+    "code",
+    "status_code",
+    "status",
+    "statusCode",
+    "http_code",
+    "http_status",
+)
+
+
+def _status_in(value: object) -> int | None:
+    """The HTTP status that an error object names, as a number or a numeric string."""
+    for _ in range(_MAX_ERROR_DEPTH):
+        if is_array(value) and value:
+            value = value[0]
+        if not is_object(value):
+            return None
+        for key in _STATUS_MEMBERS:
+            number = _integer(value.get(key))
+            # Other numbers are the server's own codes.
+            if number is not None and 400 <= number <= 599:
+                return number
+        value = value.get("error")
+    return None
+
+
+_MAX_ERROR_DEPTH: Final = 8
+_TEXT_KEYS: Final = (
+    "message",
+    "detail",
+    "error_description",
+    "msg",
+    "error_message",
+    "error_msg",
+    "errorMessage",
+    "errors",
+    "details",
+    "description",
+    "error",
+    "title",
+    "reason",
+    "raw",
+    "type",
+    "code",
+    "status",
+)
+
+
+def _most_specific_text(value: object, depth: int = 0) -> str:
+    """The text of an error that tells most: what the innermost server said, if it is quoted."""
+    if depth > _MAX_ERROR_DEPTH:
+        return ""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith(("{", "[")):
+            try:
+                return _most_specific_text(loads(text), depth + 1) or text
+            except (ValueError, RecursionError):
+                return text
+        return text
+    if is_array(value):
+        texts = (_most_specific_text(item, depth + 1) for item in value)
+        return next((text for text in texts if text), "")
+    if not is_object(value):
+        return ""
+    metadata = value.get("metadata")
+    if is_object(metadata):
+        text = _most_specific_text(metadata.get("raw"), depth + 1)
+        if text:
+            return text
+    nested: object = value.get("error")
+    if is_object(nested) or is_array(nested):
+        text = _most_specific_text(nested, depth + 1)
+        if text:
+            return text
+        nested = None
+    for key in _TEXT_KEYS:
+        text = _most_specific_text(nested if key == "error" else value.get(key), depth + 1)
+        if text:
+            location = value.get("loc")
+            if key == "msg" and is_array(location):
+                return f"{'.'.join(map(str, location))}: {text}"
+            return text
+    return ""
+
+
+# Each alternative takes what is not closed up to the next tag or the end, so that the work is
+# linear whatever the text.
+_HTML_NOISE: Final = re.compile(
+    r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>?",
+    re.DOTALL | re.IGNORECASE,
+)
+_HTML_TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_MAX_MESSAGE: Final = 500
+
+
+def _html_text(text: str) -> str:
+    body = " ".join(html.unescape(_HTML_NOISE.sub(" ", text)).split())
+    if not body:
+        title = _HTML_TITLE.search(text)
+        body = " ".join(html.unescape(title.group(1)).split()) if title else ""
+    return body
+
+
+def _shorten(text: str) -> str:
+    text = repair_surrogates(text)
+    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
+
+
+def status_error(
+    status_code: int, body: bytes, facts: HeaderFacts, *, message: str | None = None
+) -> APIStatusError:
+    """The error for a response whose HTTP status is not a success.
+
+    Args:
+        status_code: The response's status.
+        body: Its body, or the beginning of it: a JSON object or list, a bare string, HTML,
+            text, or nothing.
+        facts: What its headers say.
+        message: What to say in place of what the body says.
+    """
+    text = _decode_text(body).strip()
+    value: object = None
+    if text[:1] in {"{", "[", '"'}:
+        value = _loads_or_none(body)
+    if value is not None:
+        found = _most_specific_text(value)
+    elif text.startswith("<"):
+        found = _html_text(text)
+    else:
+        found = text
+    if not found:
+        try:
+            found = http.HTTPStatus(status_code).phrase
+        except ValueError:
+            found = "the server gave no reason"
+    retryable = facts.should_retry
+    return APIStatusError(
+        _shorten(found) if message is None else message,
+        status_code=status_code,
+        body=value if value is not None else (text or None),
+        retryable=is_retryable_status(status_code) if retryable is None else retryable,
+        request_id=facts.request_id,
+        retry_after=facts.retry_after,
+        quota=facts.quota,
+    )
+
+
+def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
+    """A JSON value in which every occurrence of a secret is replaced.
+
+    Servers echo credentials in error messages; ours carry what the server said.
+    """
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, "[redacted]")
+        return value
+    if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
+        return None
+    if is_array(value):
+        return [redact(item, secrets, depth + 1) for item in value]
+    if is_object(value):
+        return {
+            str(redact(key, secrets)): redact(item, secrets, depth + 1)
+            for key, item in value.items()
+        }
+    return value
+
+
+# --- headers ------------------------------------------------------------------------------
+
+_REQUEST_ID_HEADERS: Final = (
+    "x-request-id",
+    "x-livekit-request-id",
+    "request-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "x-amzn-requestid",
+    "x-goog-request-id",
+    "cf-ray",
+)
+
+
+@attrs.frozen
+class HeaderFacts:
+    """What a response's headers say about the request."""
+
+    request_id: str | None = None
+    """The server's name for the request."""
+
+    retry_after: float | None = None
+    """Seconds to wait before the next try."""
+
+    should_retry: bool | None = None
+    """The server's own word on whether to retry (``x-should-retry``)."""
+
+    quota: Quota | None = None
+    """The gateway's quotas."""
+
+    reset_hint: float | None = None
+    """Seconds until a rate limit resets, from ``x-ratelimit-reset-*``: a hint only."""
+
+
+def read_headers(headers: Mapping[str, str], now: float) -> HeaderFacts:
+    """Read what matters from a response's headers.
+
+    Args:
+        headers: The headers, names in lower case.
+        now: Seconds since the epoch; used for dates where the response has no ``Date``.
+    """
+    request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+    verdict = headers.get("x-should-retry", "").strip().lower()
+    return HeaderFacts(
+        request_id=request_id,
+        retry_after=_retry_after(headers, now),
+        should_retry={"true": True, "false": False}.get(verdict),
+        quota=_read_quota(headers),
+        reset_hint=_reset_hint(headers, now),
+    )
+
+
+def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    milliseconds = _non_negative(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _non_negative(value)
+    if seconds is not None or value is None:
+        return seconds
+    when = _http_date(value)
+    if when is None:
+        return None
+    sent = _http_date(headers.get("date", ""))
+    delay = when - (now if sent is None else sent)
+    return delay if delay >= 0 else None
+
+
+def _non_negative(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
+
+
+def _http_date(text: str) -> float | None:
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+        if date.tzinfo is None:
+            date = date.replace(tzinfo=datetime.UTC)
+        return date.timestamp()
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def _read_quota(headers: Mapping[str, str]) -> Quota | None:
+    pairs: dict[str, QuotaUsage] = {}
+    for name in ("rpm", "tpm", "credits"):
+        limit = _non_negative(headers.get(f"x-livekit-inference-{name}-limit"))
+        used = _non_negative(headers.get(f"x-livekit-inference-{name}-used"))
+        if limit is not None and used is not None:
+            pairs[name] = QuotaUsage(limit, used)
+    return Quota(**pairs) if pairs else None
+
+
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+_DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_EPOCH_SECONDS: Final = 1e9
+_EPOCH_MILLISECONDS: Final = 1e12
+
+
+def _reset_hint(headers: Mapping[str, str], now: float) -> float | None:
+    """The shortest time after which a limit that was hit may be lifted."""
+    hints = [
+        hint
+        for name, value in headers.items()
+        if name.startswith("x-ratelimit-reset")
+        and (hint := _duration(value, now)) is not None
+        and headers.get(name.replace("-reset", "-remaining", 1), "0").strip() == "0"
+    ]
+    return min(hints, default=None)
+
+
+def _duration(text: str, now: float) -> float | None:
+    text = text.strip().lower()
+    number = _non_negative(text)
+    if number is not None:
+        if number >= _EPOCH_MILLISECONDS:
+            number = number / 1000 - now
+        elif number >= _EPOCH_SECONDS:
+            number -= now
+        return max(number, 0.0)
+    parts = _DURATION.findall(text)
+    if not parts or "".join(amount + unit for amount, unit in parts) != text:
+        return None
+    return sum(float(amount) * _DURATION_UNITS[unit] for amount, unit in parts)

@@ -1,0 +1,52 @@
+"""Shorthands for tests that run the engine on scripted servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import trio
+from lktrio import LLM, APIConnectOptions, ChatContext, LLMStream
+
+from tests.support.memory_network import MemoryNetwork
+
+BASE_URL = "http://gateway.test/v1"
+TLS_BASE_URL = "https://gateway.test/v1"
+ONCE = APIConnectOptions(max_retry=0)
+
+
+def conversation(text: str = "Why do whales sing?") -> ChatContext:
+    """A conversation with one message."""
+    chat_ctx = ChatContext()
+    chat_ctx.add_message(role="user", content=text)
+    return chat_ctx
+
+
+@asynccontextmanager
+async def open_llm(
+    network: MemoryNetwork, *, base_url: str = BASE_URL, **options: Any
+) -> AsyncIterator[LLM]:
+    """An `LLM` whose HTTP client runs on the network in memory.
+
+    (No nursery and no cancel scope is open across the ``yield``.)
+    """
+    llm = LLM("test-model", base_url=base_url, auth=None, http_client=network.client(), **options)
+    async with llm:
+        yield llm
+
+
+def ask(llm: LLM, conn_options: APIConnectOptions = ONCE, **options: Any) -> LLMStream:
+    """A stream of the answer to `conversation`; without retries unless options say otherwise."""
+    return llm.chat(chat_ctx=conversation(), conn_options=conn_options, **options)
+
+
+async def timed(call: Callable[[], Awaitable[Any]]) -> tuple[Any, float]:
+    """What a call returned or raised, and how long it took in (virtual) seconds."""
+    start = trio.current_time()
+    result: Any
+    try:
+        result = await call()
+    except Exception as exc:  # noqa: BLE001 - what is raised is what is looked at
+        result = exc
+    return result, trio.current_time() - start

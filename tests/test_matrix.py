@@ -1,0 +1,230 @@
+"""Cut at every task step, nothing is left: no task, no socket, no pool slot, no warning.
+
+Each scenario runs once for every step of the program, disturbed just before or just after it, and
+must end as the disturbance demands, with the text right as far as it goes, and with a pool from
+which the next request is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+
+import attrs
+import pytest
+import trio
+from lktrio import LLM, APIConnectOptions, APITimeoutError
+
+from tests.engine import BASE_URL, TLS_BASE_URL, ask, open_llm
+from tests.support.matrix import (
+    CANCEL_BLOCK,
+    CANCEL_WAIT,
+    INTERRUPT,
+    Action,
+    Cut,
+    Series,
+    advance,
+    sweep,
+)
+from tests.support.memory_network import MemoryNetwork
+from tests.support.script import (
+    DONE,
+    Connection,
+    Exchange,
+    Hold,
+    Wait,
+    error,
+    finish,
+    sse,
+    text,
+    text_chunk,
+)
+
+PIECES = ["Whales ", "sing ", "to ", "find ", "each ", "other."]
+WHOLE = "".join(PIECES)
+Body = Callable[[LLM, Cut], Awaitable[str]]
+
+
+@attrs.frozen
+class Scenario:
+    """What the program does, against which server."""
+
+    body: Body
+    script: Sequence[Exchange]
+    base_url: str = BASE_URL
+    network: dict[str, float] = attrs.field(factory=dict)
+    partial: bool = False
+    """Whether the program leaves before the answer is whole."""
+    answer: str = WHOLE
+    """What the server says."""
+
+
+async def read_all(llm: LLM, cut: Cut) -> str:
+    got = ""
+    async with ask(llm, APIConnectOptions(max_retry=3)) as stream:
+        with cut.one_wait():
+            async for piece in stream.text:
+                got += piece
+        # A wait that was given up is asked again: nothing may be missing.
+        async for piece in stream.text:
+            got += piece
+    return got
+
+
+async def read_slowly(llm: LLM, cut: Cut) -> str:
+    got = ""
+    async with ask(llm) as stream:
+        while True:
+            chunk = None
+            with cut.one_wait():
+                try:
+                    chunk = await anext(stream)
+                except StopAsyncIteration:
+                    return got
+            if chunk is not None and chunk.delta is not None:
+                got += chunk.delta.content or ""
+            await trio.sleep(1)
+
+
+async def wait_for_room(llm: LLM, cut: Cut) -> str:
+    """The reader is far ahead and waits for the consumer, which comes late."""
+    async with ask(llm) as stream:
+        first = await anext(stream)
+        await trio.sleep(5)
+        got = len((first.delta and first.delta.content) or "")
+        while True:
+            with cut.one_wait():
+                async for piece in stream.text:
+                    got += len(piece)
+                return WHOLE if got == BIG_SIZE else f"{got} characters"
+
+
+async def break_early(llm: LLM, cut: Cut) -> str:
+    async with ask(llm) as stream:
+        async for piece in stream.text:
+            return piece
+    return ""
+
+
+async def raise_in_body(llm: LLM, cut: Cut) -> str:
+    got = ""
+    try:
+        async with ask(llm) as stream:
+            async for piece in stream.text:
+                got += piece
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    return got
+
+
+async def collect(llm: LLM, cut: Cut) -> str:
+    return (await ask(llm).collect()).text
+
+
+async def two_at_once(llm: LLM, cut: Cut) -> str:
+    got: list[str] = []
+
+    async def one() -> None:
+        try:
+            got.append((await ask(llm).collect()).text)
+        except APITimeoutError as exc:
+            got.append(f"timeout: {exc.clock}")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one)
+        nursery.start_soon(one)
+    return min(got, key=len)
+
+
+ANSWER = text(*PIECES, every=0.5)
+PROMPT = text(*PIECES)
+HELD = sse(*map(text_chunk, PIECES), finish(), DONE, Hold())
+BIG = sse(*[text_chunk("x" * 30_000) for _ in range(12)], finish(), DONE)
+BIG_SIZE = 12 * 30_000
+
+SCENARIOS = {
+    "read all": Scenario(read_all, [ANSWER]),
+    "read all over TLS": Scenario(
+        read_all, [ANSWER], TLS_BASE_URL, {"connect_delay": 0.3, "tls_delay": 0.3}
+    ),
+    "collect": Scenario(collect, [ANSWER]),
+    "break early": Scenario(break_early, [ANSWER], partial=True),
+    "break early over TLS": Scenario(
+        break_early, [ANSWER], TLS_BASE_URL, {"tls_delay": 0.1}, partial=True
+    ),
+    "raise in the body": Scenario(raise_in_body, [ANSWER], partial=True),
+    "retry": Scenario(read_all, [error(503), error(429), ANSWER]),
+    "body held open": Scenario(read_all, [HELD]),
+    "wait for room": Scenario(wait_for_room, [BIG], answer="x" * BIG_SIZE),
+    "two at once": Scenario(two_at_once, [ANSWER, ANSWER]),
+}
+
+
+def is_prefix(got: str, scenario: Scenario) -> bool:
+    return WHOLE.startswith(got) and (scenario.partial or got == WHOLE)
+
+
+def runs(scenario: Scenario) -> Callable[[Cut], Awaitable[str]]:
+    async def run(cut: Cut) -> str:
+        played: Iterator[Exchange] = iter(scenario.script)
+
+        def serve(_request: object) -> Exchange:
+            return next(played, PROMPT)
+
+        result = "cut"
+        async with MemoryNetwork(serve, **scenario.network) as network:
+            async with open_llm(network, base_url=scenario.base_url) as llm:
+                with cut.watched(), cut.scope:
+                    try:
+                        result = await scenario.body(llm, cut)
+                    except APITimeoutError as exc:
+                        assert scenario.answer.startswith(exc.partial.text)
+                        result = f"timeout: {exc.clock}"
+                assert llm.statistics().streams_open == 0
+                network.assert_quiet()
+                played = iter(())
+                assert (await ask(llm).collect()).text == WHOLE
+                network.assert_quiet()
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_cancelling_the_block_leaves_nothing(name: str, series: Series) -> None:
+    scenario = SCENARIOS[name]
+    outcome = sweep(runs(scenario), CANCEL_BLOCK, series)
+
+    assert is_prefix(outcome.undisturbed, scenario)
+    assert set(outcome.results) <= {"cut", WHOLE, outcome.undisturbed}
+    assert "cut" in outcome.results
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize(
+    "name", ["read all", "read all over TLS", "retry", "body held open", "wait for room"]
+)
+def test_cancelling_one_wait_loses_nothing(name: str, series: Series) -> None:
+    outcome = sweep(runs(SCENARIOS[name]), CANCEL_WAIT, series)
+
+    assert set(outcome.results) == {WHOLE}
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_clock_that_fires_leaves_nothing(name: str, series: Series) -> None:
+    scenario = SCENARIOS[name]
+    outcome = sweep(runs(scenario), advance(60), series)
+
+    for result in outcome.results:
+        assert is_prefix(result, scenario) or result.startswith("timeout: ")
+    assert any(result.startswith("timeout: ") for result in outcome.results)
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_ctrl_c_leaves_nothing_and_is_bare(name: str, series: Series) -> None:
+    if name == "two at once":
+        pytest.skip("a nursery of the program's own groups what reaches it")
+    sweep(runs(SCENARIOS[name]), INTERRUPT, series)

@@ -1,0 +1,629 @@
+"""What `async with` on a stream promises: its lifetime, its errors, its order, its pace."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+from lktrio import (
+    LLM,
+    APIConnectionError,
+    APIConnectOptions,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    ChatChunk,
+    ChatContext,
+    CollectedResponse,
+)
+
+from tests.engine import BASE_URL, ONCE, ask, conversation, open_llm
+from tests.support.leaks import no_leaks
+from tests.support.memory_network import MemoryNetwork
+from tests.support.script import (
+    DONE,
+    Close,
+    Exchange,
+    Hold,
+    Reset,
+    Wait,
+    WaitFor,
+    comment,
+    error,
+    event,
+    finish,
+    reasoning_chunk,
+    response,
+    sse,
+    text,
+    text_chunk,
+    tool_call_chunk,
+    tool_calls,
+    usage,
+    ToolCall,
+)
+
+SLOW = text("Hel", "lo", every=1.0)
+STALLS = sse(text_chunk("Hel"), Hold())
+
+
+class Boom(Exception):
+    """The caller's own."""
+
+
+# --- Only a value until it is entered -------------------------------------------------------------
+
+
+async def test_chat_makes_a_value_and_sends_nothing(autojump_clock: MockClock) -> None:
+    with no_leaks():
+        async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+            ask(llm)
+            await trio.testing.wait_all_tasks_blocked()
+
+            assert network.connect_attempts == []
+
+
+async def test_the_conversation_is_taken_as_it_was_when_chat_was_called(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        chat_ctx = conversation("before")
+        stream = llm.chat(chat_ctx=chat_ctx)
+        chat_ctx.add_message(role="user", content="after")
+        await stream.collect()
+
+        assert network.requests[0].json()["messages"] == [{"role": "user", "content": "before"}]
+        assert len(stream.chat_ctx.items) == 1
+
+
+async def test_a_stream_may_be_made_before_its_llm_is_entered(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, network.client() as client:
+        llm = LLM("m", base_url=BASE_URL, auth=None, http_client=client)
+        stream = llm.chat(chat_ctx=conversation())
+        async with llm:
+            assert (await stream.collect()).text == "Hello"
+
+
+# --- Misuse says what to write instead ------------------------------------------------------------
+
+
+async def test_iterating_a_stream_that_was_not_entered(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        for iterate in (lambda: anext(ask(llm)), lambda: anext(ask(llm).text)):
+            with pytest.raises(RuntimeError, match="async with llm.chat"):
+                await iterate()
+
+
+async def test_entering_a_stream_twice(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            with pytest.raises(RuntimeError, match=r"entered once.*chat\(\)"):
+                async with stream:
+                    pass
+        with pytest.raises(RuntimeError, match="closed"):
+            await stream.__aenter__()
+
+
+async def test_leaving_a_stream_that_was_not_entered(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        with pytest.raises(RuntimeError, match="not entered"):
+            await ask(llm).__aexit__(None, None, None)
+
+
+async def test_using_a_stream_after_it_was_left(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            await anext(stream)
+        for use in (lambda: anext(stream), lambda: anext(stream.text), stream.collect):
+            with pytest.raises(trio.ClosedResourceError, match=r"chat\(\)"):
+                await use()
+
+
+async def test_two_tasks_waiting_in_one_stream(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        async with ask(llm) as stream, trio.open_nursery() as nursery:
+            await anext(stream)
+            nursery.start_soon(stream.__anext__)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError, match="one task"):
+                await anext(stream)
+            nursery.cancel_scope.cancel()
+
+
+async def test_iterating_from_another_task_is_allowed(autojump_clock: MockClock) -> None:
+    got: list[str] = []
+
+    async def read(stream: Any) -> None:
+        got.extend([piece async for piece in stream.text])
+
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        async with ask(llm) as stream, trio.open_nursery() as nursery:
+            nursery.start_soon(read, stream)
+    assert got == ["Hel", "lo"]
+
+
+async def test_leaving_in_another_task_is_refused_and_stops_the_request(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        stream = ask(llm)
+        async with stream:
+            await anext(stream)
+
+            async def leave() -> None:
+                with pytest.raises(RuntimeError, match="task that entered it"):
+                    await stream.__aexit__(None, None, None)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(leave)
+            await network.connections[0].client_gone.wait()
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(stream)
+        network.assert_quiet()
+
+
+# --- Leaving --------------------------------------------------------------------------------------
+
+
+async def test_finishing_normally_keeps_the_connection(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        for _ in range(10):
+            assert (await ask(llm).collect()).text == "Hello"
+
+        assert len(network.connections) == 1
+        network.assert_quiet()
+
+
+async def test_a_body_that_ends_within_a_tenth_of_a_second_keeps_the_connection(autojump_clock: MockClock) -> None:
+    slow_end = sse(text_chunk("Hi"), finish(), DONE, Wait(0.09))
+    async with MemoryNetwork(slow_end) as network, open_llm(network) as llm:
+        for _ in range(10):
+            start = trio.current_time()
+            async with ask(llm) as stream:
+                async for _ in stream:
+                    pass
+                assert trio.current_time() == start  # the end is seen at [DONE]
+            assert trio.current_time() == pytest.approx(start + 0.09)
+
+        assert len(network.connections) == 1
+
+
+async def test_a_body_held_open_costs_a_tenth_of_a_second_once(autojump_clock: MockClock) -> None:
+    held = sse(text_chunk("Hi"), finish(), DONE, Hold())
+    async with MemoryNetwork(held) as network, open_llm(network) as llm:
+        left: list[float] = []
+        for _ in range(5):
+            start = trio.current_time()
+            assert (await ask(llm).collect()).text == "Hi"
+            left.append(trio.current_time() - start)
+
+        assert left == pytest.approx([0.1, 0, 0, 0, 0])
+        assert len(network.connections) == 5
+        network.assert_quiet()
+
+
+async def test_a_server_that_stops_holding_its_bodies_is_noticed(autojump_clock: MockClock) -> None:
+    held = sse(text_chunk("Hi"), finish(), DONE, Hold())
+    prompt = sse(text_chunk("Hi"), finish(), DONE, Wait(0.01))
+    answers = iter([held])
+    async with MemoryNetwork(lambda _: next(answers, prompt)) as network, open_llm(network) as llm:
+        for _ in range(210):
+            await ask(llm).collect()
+
+        assert len(network.connections) < 210
+
+
+@pytest.mark.parametrize("how", ["break", "raise", "cancel", "aclose"])
+async def test_leaving_early_closes_the_connection_at_once(
+    autojump_clock: MockClock, how: str
+) -> None:
+    answer = sse(text_chunk("Hel"), Wait(1), text_chunk("lo"), finish(), DONE)
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        with trio.CancelScope() as scope:
+            try:
+                async with ask(llm) as stream:
+                    async for _ in stream:
+                        if how == "break":
+                            break
+                        if how == "raise":
+                            raise Boom
+                        if how == "aclose":
+                            await stream.aclose()
+                            break
+                        scope.cancel()
+            except Boom:
+                pass
+        server = network.connections[0]
+        await server.closed.wait()
+
+        assert server.client_gone_at == 0
+        assert server.unplayed[0] == Wait(1)
+        network.assert_quiet()
+
+
+async def test_a_break_after_the_finish_reason_counts_as_finishing(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        for _ in range(3):
+            async with ask(llm) as stream:
+                async for chunk in stream:
+                    if chunk.finish_reason is not None:
+                        break
+        assert len(network.connections) == 1
+
+
+async def test_aclose_is_idempotent_and_the_block_may_go_on(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            await anext(stream)
+            await stream.aclose()
+            await stream.aclose()
+            await trio.sleep(1)
+            with pytest.raises(trio.ClosedResourceError):
+                await anext(stream)
+        await stream.aclose()
+
+
+async def test_a_stream_that_was_closed_before_it_was_entered_sends_nothing(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        stream = ask(llm)
+        await stream.aclose()
+        with pytest.raises(RuntimeError, match="closed"):
+            async with stream:
+                pass
+        assert network.connect_attempts == []
+
+
+async def test_nothing_is_alive_after_the_block(autojump_clock: MockClock) -> None:
+    with no_leaks():
+        async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+            async with ask(llm) as stream:
+                async for _ in stream:
+                    break
+            assert llm.statistics().streams_open == 0
+            network.assert_quiet()
+
+
+# --- Whose exception is it ------------------------------------------------------------------------
+
+
+async def test_the_bodys_own_exception_leaves_as_it_is(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        with pytest.raises(Boom) as caught:
+            async with ask(llm) as stream:
+                await anext(stream)
+                raise Boom
+        assert caught.value.__cause__ is None
+
+
+async def test_the_bodys_exception_survives_an_outer_cancellation(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        with trio.CancelScope() as scope, pytest.raises(Boom):
+            async with ask(llm) as stream:
+                await anext(stream)
+                scope.cancel()
+                raise Boom
+
+
+async def test_the_bodys_exception_survives_after_a_complete_answer_too(autojump_clock: MockClock) -> None:
+    held = sse(text_chunk("Hi"), finish(), DONE, Hold())
+    async with MemoryNetwork(held) as network, open_llm(network) as llm:
+        with trio.CancelScope() as scope, pytest.raises(Boom):
+            async with ask(llm) as stream:
+                async for _ in stream:
+                    pass
+                scope.cancel()
+                raise Boom
+
+
+async def test_the_bodys_exception_survives_a_request_that_failed_at_the_same_moment(autojump_clock: MockClock) -> None:
+    broken = sse(text_chunk("Hi"), end=False).then(Reset())
+    async with MemoryNetwork(broken) as network, open_llm(network) as llm:
+        with pytest.raises(Boom):
+            async with ask(llm) as stream:
+                await trio.sleep(1)
+                raise Boom
+        assert isinstance(stream.error, APIConnectionError)
+
+
+async def test_a_failure_is_one_bare_error_with_what_had_arrived(autojump_clock: MockClock) -> None:
+    broken = sse(text_chunk("Hel"), text_chunk("lo"), usage(9, 2), end=False).then(Reset())
+    async with MemoryNetwork(broken) as network, open_llm(network) as llm:
+        got: list[str] = []
+        with pytest.raises(APIConnectionError) as caught:
+            async with ask(llm) as stream:
+                async for piece in stream.text:
+                    got.append(piece)
+        assert got == ["Hel", "lo"]
+        error = caught.value
+        assert error.partial.text == "Hello"
+        assert error.partial.usage is not None
+        assert error.partial.usage.completion_tokens == 2
+        assert not error.retryable
+        assert len(error.attempts) == 1
+        assert stream.error is error
+
+
+async def test_a_failure_is_raised_again_by_everybody_who_asks(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(error(400)) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            for use in (lambda: anext(stream), lambda: anext(stream.text), stream.collect):
+                with pytest.raises(APIStatusError, match="scripted error"):
+                    await use()
+
+
+async def test_a_failure_nobody_looked_at_is_logged_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with MemoryNetwork(error(400)) as network, open_llm(network) as llm:
+        async with ask(llm) as unseen:
+            await trio.sleep(1)
+        async with ask(llm) as seen:
+            await trio.sleep(1)
+            assert seen.error is not None
+    warnings = [r for r in caplog.records if r.name == "lktrio" and r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "400" in warnings[0].getMessage()
+    assert isinstance(unseen.error, APIStatusError)
+
+
+async def test_the_callers_own_deadline_stays_a_too_slow_error(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        with pytest.raises(trio.TooSlowError):
+            with trio.fail_after(3):
+                async with ask(llm) as stream:
+                    async for _ in stream:
+                        pass
+        with pytest.raises(trio.TooSlowError):
+            async with ask(llm) as stream:
+                with trio.fail_after(3):
+                    async for _ in stream:
+                        pass
+
+
+async def test_the_callers_deadline_wins_at_the_very_instant_of_ours(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        with pytest.raises(trio.TooSlowError):
+            with trio.fail_after(10):
+                async with ask(llm) as stream:
+                    async for _ in stream:
+                        pass
+
+
+async def test_a_shielded_consumer_whose_owner_was_cancelled_sees_no_quiet_end(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+        with trio.CancelScope() as scope:
+            async with ask(llm) as stream:
+                await anext(stream)
+                scope.cancel()
+                with trio.CancelScope(shield=True), pytest.raises(trio.ClosedResourceError):
+                    await anext(stream)
+
+
+async def test_another_task_that_reads_when_the_owner_is_cancelled_sees_no_quiet_end(autojump_clock: MockClock) -> None:
+    outcome: list[BaseException] = []
+
+    async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
+
+        async def read(stream: Any) -> None:
+            try:
+                async for _ in stream:
+                    pass
+            except trio.ClosedResourceError as exc:
+                outcome.append(exc)
+
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                async with ask(llm) as stream:
+                    nursery.start_soon(read, stream)
+                    await trio.testing.wait_all_tasks_blocked()
+                    scope.cancel()
+                    await trio.sleep_forever()
+    assert len(outcome) == 1
+
+
+async def test_a_bug_in_our_own_code_is_not_dressed_up(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr("lktrio._answer.decode_event", broken)
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        with pytest.raises(KeyError, match="bug"):
+            await ask(llm).collect()
+        network.assert_quiet()
+
+
+async def test_an_llm_that_is_left_ends_the_streams_that_are_open(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(STALLS) as network, network.client() as client:
+        async with trio.open_nursery() as nursery:
+
+            async def read(*, task_status: Any) -> None:
+                async with ask(llm) as stream:
+                    await anext(stream)
+                    task_status.started()
+                    with pytest.raises(trio.ClosedResourceError, match="LLM was left"):
+                        await anext(stream)
+
+            async with LLM("m", base_url=BASE_URL, auth=None, http_client=client) as llm:
+                await nursery.start(read)
+        network.assert_quiet()
+
+
+# --- Order and pace -------------------------------------------------------------------------------
+
+
+async def test_text_then_calls_then_finish_reason_then_usage(autojump_clock: MockClock) -> None:
+    answer = sse(
+        text_chunk("Let me "),
+        usage(9, 3),
+        tool_call_chunk('{"city":"Paris"}', id="call_a", name="get_weather"),
+        text_chunk("look."),
+        finish("tool_calls"),
+        DONE,
+    )
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            chunks = [chunk async for chunk in stream]
+
+        assert [chunk.delta and chunk.delta.content for chunk in chunks[:2]] == ["Let me ", "look."]
+        assert chunks[2].delta is not None
+        assert [call.name for call in chunks[2].delta.tool_calls] == ["get_weather"]
+        assert chunks[3].finish_reason == "tool_calls"
+        assert chunks[4].usage is not None
+        assert len(chunks) == 5
+        assert stream.usage == chunks[4].usage
+        assert stream.finish_reason == "tool_calls"
+        assert not stream.truncated
+
+
+async def test_collect_gives_the_whole_answer_even_after_a_part_was_iterated(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            await anext(stream)
+            collected = await stream.collect()
+            assert await stream.collect() == collected
+        assert collected.text == "Hello"
+        assert collected.finish_reason == "stop"
+        assert collected.usage is not None
+        assert not collected.empty
+
+
+async def test_an_empty_answer_is_flagged(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(sse(finish(), DONE)) as network, open_llm(network) as llm:
+        assert (await ask(llm).collect()).empty
+
+
+async def test_a_call_that_was_cut_off_is_withheld(autojump_clock: MockClock) -> None:
+    answer = sse(
+        tool_call_chunk('{"city":"Par', id="call_a", name="get_weather"),
+        finish("length"),
+        DONE,
+    )
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            assert stream.withheld_calls == []
+            collected = await stream.collect()
+            assert collected.tool_calls == []
+            assert [call.arguments for call in stream.withheld_calls] == ['{"city":"Par']
+            assert stream.truncated
+
+
+async def test_a_wait_that_is_given_up_loses_nothing(autojump_clock: MockClock) -> None:
+    answer = text(*"abcdefghij", every=0.35)
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        got = ""
+        given_up = 0
+        async with ask(llm) as stream:
+            while True:
+                with trio.move_on_after(0.2) as scope:
+                    try:
+                        chunk = await anext(stream)
+                    except StopAsyncIteration:
+                        break
+                    got += (chunk.delta and chunk.delta.content) or ""
+                given_up += scope.cancelled_caught
+        assert got == "abcdefghij"
+        assert given_up > 5
+
+
+async def test_a_consumer_that_stops_reading_stops_the_server(autojump_clock: MockClock) -> None:
+    piece = "x" * 1000
+    flood = sse(*[text_chunk(piece) for _ in range(2000)], finish(), DONE)
+    async with MemoryNetwork(flood) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            await trio.sleep(1000)
+            waiting = network.connections[0].bytes_sent
+            # Two lists of 64 KiB, a read, and what the network itself holds.
+            assert waiting < 6 * 64 * 1024
+            total = sum([len(piece) async for piece in stream.text])
+        assert total == 2_000_000
+
+
+async def test_a_slow_consumer_costs_no_timeout(autojump_clock: MockClock) -> None:
+    flood = sse(*[text_chunk("x" * 20_000) for _ in range(21)], finish(), DONE)
+    async with MemoryNetwork(flood) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            async for _ in stream:
+                await trio.sleep(60)
+        assert stream.finish_reason == "stop"
+
+
+async def test_a_chunk_is_a_cancel_point(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(sse(*map(text_chunk, "abc"), finish(), DONE)) as network:
+        async with open_llm(network) as llm, ask(llm) as stream:
+            await anext(stream)
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await anext(stream)
+            assert scope.cancelled_caught
+            assert [piece async for piece in stream.text] == ["b", "c"]
+
+
+# --- Looking --------------------------------------------------------------------------------------
+
+
+async def test_the_repr_shows_the_live_state(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        stream = ask(llm)
+        assert repr(stream) == "<LLMStream test-model new, 0 chunks>"
+        async with stream:
+            await anext(stream)
+            assert repr(stream) == "<LLMStream test-model open, 1 chunks>"
+        assert repr(stream) == "<LLMStream test-model closed, 1 chunks>"
+
+
+async def test_the_response_has_ids_quota_and_the_timings_of_each_attempt(autojump_clock: MockClock) -> None:
+    quota = {"X-LiveKit-Inference-RPM-Limit": "60", "X-LiveKit-Inference-RPM-Used": "7"}
+    answers = [
+        error(503, headers={"x-request-id": "req_1"}),
+        sse(
+            Wait(0.5),
+            reasoning_chunk("hm"),
+            Wait(0.5),
+            text_chunk("Hi"),
+            finish(),
+            DONE,
+            headers={"x-request-id": "req_2", "Set-Cookie": "a=b", **quota},
+        ),
+    ]
+    async with MemoryNetwork(answers, connect_delay=0.25) as network, open_llm(network) as llm:
+        async with ask(llm, APIConnectOptions(max_retry=1, retry_interval=0)) as stream:
+            assert stream.response.attempts == ()
+            await stream.collect()
+            info = stream.response
+
+    assert info.status_code == 200
+    assert info.request_id == "req_2"
+    assert info.quota is not None
+    assert info.quota.rpm is not None
+    assert (info.quota.rpm.limit, info.quota.rpm.used) == (60, 7)
+    assert info.quota.tpm is None
+    assert "set-cookie" not in info.headers
+    first, second = info.attempts
+    assert (first.number, first.started, first.connected, first.status_code) == (1, 0, 0.25, 503)
+    assert first.request_id == "req_1"
+    assert first.error is not None
+    assert first.first_output is None
+    assert second.started == 0.25
+    assert second.connected is None  # kept alive
+    assert (second.headers, second.first_output, second.ended) == (0.25, 1.25, 1.25)
+
+
+async def test_a_users_generator_around_the_block_works_when_closed_in_its_task(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+
+        async def sentences() -> AsyncIterator[str]:
+            async with ask(llm) as stream:
+                async for piece in stream.text:
+                    yield piece
+
+        generator = sentences()
+        assert await anext(generator) == "Hel"
+        await generator.aclose()  # type: ignore[attr-defined]
+        network.assert_quiet()
