@@ -48,9 +48,7 @@ async def authorization(auth: Auth | Credentials) -> str | None:
 
 def check_authorization(value: str | None) -> None:
     """Refuse what cannot stand in an ``Authorization`` header, without quoting it."""
-    if value is not None and (
-        not value.strip() or not value.isascii() or not value.isprintable()
-    ):
+    if value is not None and (not value.strip() or not value.isascii() or not value.isprintable()):
         raise ValueError(
             "auth= must be the value of an Authorization header, for example "
             "'Bearer sk-...': printable ASCII and not empty. Pass auth=None to send none"

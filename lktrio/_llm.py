@@ -11,7 +11,7 @@ import os
 import platform
 import types
 from collections.abc import Mapping
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -28,6 +28,7 @@ from ._options import (
     APIConnectOptions,
     ChatCompletionOptions,
     InferenceClass,
+    NamedToolChoice,
     RequestOptions,
     check_inference_class,
     merge_options,
@@ -146,9 +147,11 @@ class LLM(ChatModel):
             has_credentials=self._auth is not None,
             allow_insecure=allow_insecure,
         )
-        self._inference_class = check_inference_class(inference_class)
+        self._inference_class: InferenceClass | None = check_inference_class(inference_class)
         self._options = self._checked_options(extra_kwargs)
-        self._cache_breakpoints = _checked_breakpoints(prompt_cache_breakpoints)
+        self._cache_breakpoints: CacheBreakpoints = _checked_breakpoints(
+            prompt_cache_breakpoints
+        )
         self._strict_tool_schema = strict_tool_schema
         self._model_table = model_table
         self._gateway = Gateway(
@@ -221,9 +224,7 @@ class LLM(ChatModel):
             token = await authorization(self._auth)
             if token is not None:
                 headers["Authorization"] = token
-            reply = await transport.send(
-                HTTPRequest("GET", f"{self._base_url}/models", headers)
-            )
+            reply = await transport.send(HTTPRequest("GET", f"{self._base_url}/models", headers))
             try:
                 body = b""
                 while len(body) < _MAX_PREWARM_BODY and (piece := await reply.read()) is not None:
@@ -292,7 +293,7 @@ class LLM(ChatModel):
                 "response_format": response_format,
             },
         )
-        urgency = self._inference_class
+        urgency: InferenceClass | None = self._inference_class
         if is_given(call.inference_class):
             urgency = check_inference_class(call.inference_class)
         if (
@@ -310,11 +311,13 @@ class LLM(ChatModel):
             logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
         sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
+        if breakpoints == "auto":
+            breakpoints = facts.cache_breakpoints
         content = encode_request(
             model=self._model,
             messages=build_messages(
                 sent_ctx.items,
-                cache_breakpoints=facts.cache_breakpoints if breakpoints == "auto" else breakpoints,
+                cache_breakpoints=breakpoints,
             ),
             options=body,
             tools=schemas,
@@ -421,7 +424,7 @@ def _checked_breakpoints(value: object) -> CacheBreakpoints:
 
 def _check_tool_choice(choice: object, names: frozenset[str]) -> None:
     if isinstance(choice, Mapping) and names:
-        name = choice["function"]["name"]
+        name = cast("NamedToolChoice", choice)["function"]["name"]
         if name not in names:
             raise ValueError(
                 f"tool_choice names the function {name!r}, which is not among the tools: "

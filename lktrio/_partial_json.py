@@ -77,8 +77,7 @@ class PartialJSON:
             match = _SPACE.match(self._text, position)
             position = match.end() if match else position
         if position >= len(self._text):
-            # Blanks that were passed over need not be kept.
-            return None if position == 0 else self._drop(position)
+            return None
         character = self._text[position]
         if character == '"' and self._expects in {"value", "first value", "name", "first name"}:
             return self._string(position)
@@ -103,9 +102,6 @@ class PartialJSON:
             return self._end(position)
         self._broken = True
         return None
-
-    def _drop(self, position: int) -> None:
-        self._text = self._text[position:]
 
     def _string(self, position: int) -> int | None:
         if self._expects == "first value":

@@ -219,9 +219,7 @@ class RequestSource:
             if reply is not None:
                 await reply.aclose()
 
-    async def _send(
-        self, request: HTTPRequest, clocks: Clocks, record: AttemptRecord
-    ) -> HTTPReply:
+    async def _send(self, request: HTTPRequest, clocks: Clocks, record: AttemptRecord) -> HTTPReply:
         transport = self._gateway.transport()
         while True:
             try:

@@ -13,7 +13,17 @@ import types
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, NoReturn, Protocol, Self, TypeVar, cast, overload
+from typing import (
+    Any,
+    Final,
+    Generic,
+    NoReturn,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 import attrs
 import trio
@@ -36,7 +46,15 @@ from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._tools import Tool, Toolset
 
-__all__ = ["MAX_UNDELIVERED_BYTES", "ChatCall", "ChatModel", "LLMStream", "Outlet", "Progress", "Source"]
+__all__ = [
+    "MAX_UNDELIVERED_BYTES",
+    "ChatCall",
+    "ChatModel",
+    "LLMStream",
+    "Outlet",
+    "Progress",
+    "Source",
+]
 
 logger = logging.getLogger("lktrio")
 
@@ -53,10 +71,12 @@ class Progress(Protocol):
     @property
     def usage(self) -> CompletionUsage | None:
         """Token counts so far."""
+        ...
 
     @property
     def response(self) -> ResponseInfo:
         """The request so far."""
+        ...
 
 
 class _Batch(deque[ChatChunk]):
@@ -276,8 +296,7 @@ class LLMStream(Generic[T_co]):
             # Trio's own state must not be touched from here: the whole run would die.
             self._scope.cancel()
             raise RuntimeError(
-                "a stream must be left by the task that entered it; "
-                "its request has been cancelled"
+                "a stream must be left by the task that entered it; its request has been cancelled"
             )
         try:
             if exc is None and self._outlet.result is not None:
@@ -436,12 +455,13 @@ class LLMStream(Generic[T_co]):
         if self._shape is None or result.tool_calls:
             return cast("CollectedResponse[T_co]", result)
         try:
-            return attrs.evolve(result, parsed=self._shape.parse(result))
+            parsed: T_co = self._shape.parse(result)
         except APIError as error:
             error.partial = result
             error.attempts = self.response.attempts
             error.request_id = self.response.request_id
             raise
+        return attrs.evolve(cast("CollectedResponse[T_co]", result), parsed=parsed)
 
     # --- looking --------------------------------------------------------------------------
 
@@ -496,10 +516,9 @@ class LLMStream(Generic[T_co]):
         return f"<LLMStream {self._label} {self._state}, {self._outlet.chunks} chunks>"
 
 
-def _only_leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    exc: BaseException = group
-    while isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-        exc = exc.exceptions[0]
+def _only_leaf(exc: BaseException) -> BaseException:
+    while isinstance(exc, BaseExceptionGroup):
+        exc = cast("BaseExceptionGroup[BaseException]", exc).exceptions[0]
     return exc
 
 

@@ -332,23 +332,28 @@ class Transport:
             APIStatusError: The response is a redirect that is not followed.
             ReusedConnectionLost: A kept-alive connection was gone.
         """
-        for _ in range(MAX_REDIRECTS + 1):
+        redirects = 0
+        while True:
             reply = await self._send_once(request, observe)
             location = reply.headers.get("location")
             if not 300 <= reply.status_code < 400 or location is None:
                 return reply
             await reply.aclose()
-            target = urljoin(request.url, location)
-            if reply.status_code not in {307, 308} or not same_origin(request.url, target):
+            target = _joined(request.url, location)
+            keeps_method = reply.status_code in {307, 308}
+            if (
+                not keeps_method
+                or redirects == MAX_REDIRECTS
+                or not same_origin(request.url, target)
+            ):
                 raise _redirect_error(reply, target)
+            redirects += 1
             request = attrs.evolve(request, url=target, query={})
-        raise _redirect_error(reply, target)
 
-    async def _send_once(
-        self, request: HTTPRequest, observe: Callable[[Phase], None]
-    ) -> HTTPReply:
+    async def _send_once(self, request: HTTPRequest, observe: Callable[[Phase], None]) -> HTTPReply:
         guard = trio.CancelScope()
         trace = _Trace(guard, observe)
+        response: httpx.Response | None = None
         try:
             outgoing = self._client.build_request(
                 request.method,
@@ -374,6 +379,7 @@ class Transport:
             raise error from exc
         finally:
             await trace.close()
+        assert response is not None  # nobody cancels the guard itself
         observe("idle")
         try:
             return HTTPReply(response, reused=trace.reused)
@@ -386,12 +392,27 @@ def _host(url: str) -> str:
     return urlsplit(url).hostname or url
 
 
+def _joined(url: str, location: str) -> str:
+    """The absolute address of a redirect; what is no address stays as it is."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location
+
+
+def _shown(url: str) -> str:
+    """A URL without what may be secret in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return repr(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _redirect_error(reply: HTTPReply, target: str) -> APIStatusError:
     facts = read_headers(reply.headers, 0.0)
-    parts = urlsplit(target)
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     return APIStatusError(
-        f"the server redirects to {shown}; that is not followed because it would leave the "
+        f"the server redirects to {_shown(target)}; that is not followed because it would leave the "
         "origin, change the method or never end. Set base_url to the address meant",
         status_code=reply.status_code,
         request_id=facts.request_id,
@@ -435,9 +456,7 @@ def translate(exc: Exception, what: str) -> Exception:
     if isinstance(exc, APIConnectionError | APIStatusError):
         return exc
     names = {
-        cls.__name__
-        for cls in type(exc).__mro__
-        if cls.__module__.partition(".")[0] in _LIBRARIES
+        cls.__name__ for cls in type(exc).__mro__ if cls.__module__.partition(".")[0] in _LIBRARIES
     }
     if not names and not isinstance(
         exc, OSError | trio.BrokenResourceError | trio.ClosedResourceError

@@ -197,7 +197,7 @@ def decode_body(body: bytes) -> ChunkPayload:
     except (ValueError, RecursionError) as exc:
         if is_cut_off(text):
             raise APIConnectionError(
-                "the response ended in the middle of a JSON document"
+                f"the response ended in the middle of a JSON document; it begins with {quote(body)}"
             ) from None
         raise _not_json("the body of the response", body, exc) from None
     if is_object(value):

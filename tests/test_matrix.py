@@ -7,14 +7,18 @@ which the next request is served.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import attrs
 import pytest
 import trio
-from lktrio import LLM, APIConnectOptions, APITimeoutError
+from trio.testing import MockClock
 
+from lktrio import LLM, APIConnectOptions, APITimeoutError
 from tests.engine import BASE_URL, TLS_BASE_URL, ask, open_llm
+from tests.support.leaks import no_leaks
+from tests.support.loopback import LoopbackServer, certificates
 from tests.support.matrix import (
     CANCEL_BLOCK,
     CANCEL_WAIT,
@@ -28,10 +32,8 @@ from tests.support.matrix import (
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
-    Connection,
     Exchange,
     Hold,
-    Wait,
     error,
     finish,
     sse,
@@ -228,3 +230,69 @@ def test_ctrl_c_leaves_nothing_and_is_bare(name: str, series: Series) -> None:
     if name == "two at once":
         pytest.skip("a nursery of the program's own groups what reaches it")
     sweep(runs(SCENARIOS[name]), INTERRUPT, series)
+
+
+# --- The same over real sockets, a sample of the steps --------------------------------------------
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("tls", [False, True], ids=["TCP", "TLS"])
+@pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=["cancel", "Ctrl-C"])
+@pytest.mark.parametrize("body", [read_all, break_early], ids=["read all", "break early"])
+def test_cut_over_loopback_nothing_is_left(
+    body: Body, action: Action, tls: bool, series: Series
+) -> None:
+    async def run(cut: Cut) -> str:
+        with no_leaks():
+            async with LoopbackServer(PROMPT, tls=certificates() if tls else None) as server:
+                async with server.client() as client:
+                    llm = LLM("m", base_url=f"{server.url}/v1", auth=None, http_client=client)
+                    async with llm:
+                        with cut.watched(), cut.scope:
+                            await body(llm, cut)
+                        server.assert_quiet()
+                        result = (await ask(llm).collect()).text
+                        server.assert_quiet()
+        return result
+
+    outcome = sweep(run, action, series, stride=3, virtual_time=False)
+    assert set(outcome.results) <= {WHOLE}
+    assert outcome.undisturbed == WHOLE
+
+
+# --- At random, by the thousand -------------------------------------------------------------------
+
+
+def test_streams_that_wait_for_a_place_are_cut_by_the_thousand() -> None:
+    """The leak that httpx has when a queued request is cancelled cannot happen: nothing queues
+    there. Streams wait for a place in front of it, and many are cut while they do."""
+    dice = random.Random(7)
+
+    async def main() -> tuple[int, int]:
+        whole = cut = 0
+        answer = text(*PIECES, every=0.05)
+        async with MemoryNetwork(answer) as network, open_llm(network, max_streams=5) as llm:
+
+            async def one() -> None:
+                nonlocal whole, cut
+                await trio.sleep(dice.random() * 100)
+                with trio.move_on_after(dice.random() * 2) as scope:
+                    collected = await ask(llm).collect()
+                    assert collected.text == WHOLE
+                    whole += 1
+                cut += scope.cancelled_caught
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(3000):
+                    nursery.start_soon(one)
+            network.assert_quiet()
+            assert llm.statistics().streams_open == 0
+            assert llm.statistics().streams_waiting == 0
+            assert (await ask(llm).collect()).text == WHOLE
+        return whole, cut
+
+    with no_leaks():
+        whole, cut = trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert whole + cut == 3000
+    assert whole > 500
+    assert cut > 500

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
+
 from lktrio import (
     APIConnectionError,
     APIConnectOptions,
     APIError,
     APIStatusError,
-    APITimeoutError,
 )
-from trio.testing import MockClock
-
 from tests.engine import ask, open_llm, timed
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
-    DONE,
     AwaitRequest,
     Close,
     Connection,
@@ -27,12 +24,9 @@ from tests.support.script import (
     Hold,
     Reset,
     Send,
-    Wait,
     delta,
     error,
     event,
-    finish,
-    head,
     reasoning_chunk,
     refusal_chunk,
     response,
@@ -139,9 +133,7 @@ async def test_the_server_says_how_long(
 
 @pytest.mark.parametrize("wait", ["31", "86400"])
 async def test_a_wait_above_the_cap_is_not_begun(autojump_clock: MockClock, wait: str) -> None:
-    exc, times = await asked_at(
-        error(429, headers={"Retry-After": wait}), fails=APIStatusError
-    )
+    exc, times = await asked_at(error(429, headers={"Retry-After": wait}), fails=APIStatusError)
 
     assert times == [0]
     assert exc.retry_after == float(wait)
@@ -156,9 +148,7 @@ async def test_a_wait_beyond_the_callers_deadline_is_not_begun(autojump_clock: M
 
 
 async def test_a_wait_beyond_the_total_clock_is_not_begun(autojump_clock: MockClock) -> None:
-    exc, times = await asked_at(
-        error(429, retry_after=20), fails=APIStatusError, total_timeout=15
-    )
+    exc, times = await asked_at(error(429, retry_after=20), fails=APIStatusError, total_timeout=15)
     assert times == [0]
 
 
@@ -251,9 +241,7 @@ async def test_a_failure_that_cannot(autojump_clock: MockClock, failure: Exchang
 
 async def test_connecting_that_fails(autojump_clock: MockClock) -> None:
     async with (
-        MemoryNetwork(
-            [Connection(connect_error="refused"), Connection([HI])]
-        ) as network,
+        MemoryNetwork([Connection(connect_error="refused"), Connection([HI])]) as network,
         open_llm(network) as llm,
     ):
         collected, seconds = await timed(ask(llm, APIConnectOptions()).collect)
@@ -388,7 +376,10 @@ async def test_an_authorisation_is_asked_for_before_every_attempt(
             return next(tokens)
 
         async with LLM(
-            "m", base_url="http://gateway.test/v1", auth=token, http_client=client,
+            "m",
+            base_url="http://gateway.test/v1",
+            auth=token,
+            http_client=client,
             allow_insecure=True,
         ) as llm:
             await ask(llm, APIConnectOptions()).collect()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import math
-import signal
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,42 +10,29 @@ import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
+
 from lktrio import (
     LLM,
     APIConnectionError,
     APIConnectOptions,
-    APIError,
     APIStatusError,
-    APITimeoutError,
-    ChatChunk,
-    ChatContext,
-    CollectedResponse,
 )
-
-from tests.engine import BASE_URL, ONCE, ask, conversation, open_llm
+from tests.engine import BASE_URL, ask, conversation, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
-    Close,
-    Exchange,
     Hold,
     Reset,
     Wait,
-    WaitFor,
-    comment,
     error,
-    event,
     finish,
     reasoning_chunk,
-    response,
     sse,
     text,
     text_chunk,
     tool_call_chunk,
-    tool_calls,
     usage,
-    ToolCall,
 )
 
 SLOW = text("Hel", "lo", every=1.0)
@@ -72,7 +55,9 @@ async def test_chat_makes_a_value_and_sends_nothing(autojump_clock: MockClock) -
             assert network.connect_attempts == []
 
 
-async def test_the_conversation_is_taken_as_it_was_when_chat_was_called(autojump_clock: MockClock) -> None:
+async def test_the_conversation_is_taken_as_it_was_when_chat_was_called(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
         chat_ctx = conversation("before")
         stream = llm.chat(chat_ctx=chat_ctx)
@@ -149,7 +134,9 @@ async def test_iterating_from_another_task_is_allowed(autojump_clock: MockClock)
     assert got == ["Hel", "lo"]
 
 
-async def test_leaving_in_another_task_is_refused_and_stops_the_request(autojump_clock: MockClock) -> None:
+async def test_leaving_in_another_task_is_refused_and_stops_the_request(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
         stream = ask(llm)
         async with stream:
@@ -179,7 +166,9 @@ async def test_finishing_normally_keeps_the_connection(autojump_clock: MockClock
         network.assert_quiet()
 
 
-async def test_a_body_that_ends_within_a_tenth_of_a_second_keeps_the_connection(autojump_clock: MockClock) -> None:
+async def test_a_body_that_ends_within_a_tenth_of_a_second_keeps_the_connection(
+    autojump_clock: MockClock,
+) -> None:
     slow_end = sse(text_chunk("Hi"), finish(), DONE, Wait(0.09))
     async with MemoryNetwork(slow_end) as network, open_llm(network) as llm:
         for _ in range(10):
@@ -246,7 +235,9 @@ async def test_leaving_early_closes_the_connection_at_once(
         network.assert_quiet()
 
 
-async def test_a_break_after_the_finish_reason_counts_as_finishing(autojump_clock: MockClock) -> None:
+async def test_a_break_after_the_finish_reason_counts_as_finishing(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
         for _ in range(3):
             async with ask(llm) as stream:
@@ -268,7 +259,9 @@ async def test_aclose_is_idempotent_and_the_block_may_go_on(autojump_clock: Mock
         await stream.aclose()
 
 
-async def test_a_stream_that_was_closed_before_it_was_entered_sends_nothing(autojump_clock: MockClock) -> None:
+async def test_a_stream_that_was_closed_before_it_was_entered_sends_nothing(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
         stream = ask(llm)
         await stream.aclose()
@@ -300,7 +293,9 @@ async def test_the_bodys_own_exception_leaves_as_it_is(autojump_clock: MockClock
         assert caught.value.__cause__ is None
 
 
-async def test_the_bodys_exception_survives_an_outer_cancellation(autojump_clock: MockClock) -> None:
+async def test_the_bodys_exception_survives_an_outer_cancellation(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
         with trio.CancelScope() as scope, pytest.raises(Boom):
             async with ask(llm) as stream:
@@ -309,7 +304,9 @@ async def test_the_bodys_exception_survives_an_outer_cancellation(autojump_clock
                 raise Boom
 
 
-async def test_the_bodys_exception_survives_after_a_complete_answer_too(autojump_clock: MockClock) -> None:
+async def test_the_bodys_exception_survives_after_a_complete_answer_too(
+    autojump_clock: MockClock,
+) -> None:
     held = sse(text_chunk("Hi"), finish(), DONE, Hold())
     async with MemoryNetwork(held) as network, open_llm(network) as llm:
         with trio.CancelScope() as scope, pytest.raises(Boom):
@@ -320,7 +317,9 @@ async def test_the_bodys_exception_survives_after_a_complete_answer_too(autojump
                 raise Boom
 
 
-async def test_the_bodys_exception_survives_a_request_that_failed_at_the_same_moment(autojump_clock: MockClock) -> None:
+async def test_the_bodys_exception_survives_a_request_that_failed_at_the_same_moment(
+    autojump_clock: MockClock,
+) -> None:
     broken = sse(text_chunk("Hi"), end=False).then(Reset())
     async with MemoryNetwork(broken) as network, open_llm(network) as llm:
         with pytest.raises(Boom):
@@ -385,7 +384,9 @@ async def test_the_callers_own_deadline_stays_a_too_slow_error(autojump_clock: M
                         pass
 
 
-async def test_the_callers_deadline_wins_at_the_very_instant_of_ours(autojump_clock: MockClock) -> None:
+async def test_the_callers_deadline_wins_at_the_very_instant_of_ours(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
         with pytest.raises(trio.TooSlowError):
             with trio.fail_after(10):
@@ -394,7 +395,9 @@ async def test_the_callers_deadline_wins_at_the_very_instant_of_ours(autojump_cl
                         pass
 
 
-async def test_a_shielded_consumer_whose_owner_was_cancelled_sees_no_quiet_end(autojump_clock: MockClock) -> None:
+async def test_a_shielded_consumer_whose_owner_was_cancelled_sees_no_quiet_end(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
         with trio.CancelScope() as scope:
             async with ask(llm) as stream:
@@ -404,7 +407,9 @@ async def test_a_shielded_consumer_whose_owner_was_cancelled_sees_no_quiet_end(a
                     await anext(stream)
 
 
-async def test_another_task_that_reads_when_the_owner_is_cancelled_sees_no_quiet_end(autojump_clock: MockClock) -> None:
+async def test_another_task_that_reads_when_the_owner_is_cancelled_sees_no_quiet_end(
+    autojump_clock: MockClock,
+) -> None:
     outcome: list[BaseException] = []
 
     async with MemoryNetwork(STALLS) as network, open_llm(network) as llm:
@@ -439,7 +444,9 @@ async def test_a_bug_in_our_own_code_is_not_dressed_up(
         network.assert_quiet()
 
 
-async def test_an_llm_that_is_left_ends_the_streams_that_are_open(autojump_clock: MockClock) -> None:
+async def test_an_llm_that_is_left_ends_the_streams_that_are_open(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(STALLS) as network, network.client() as client:
         async with trio.open_nursery() as nursery:
 
@@ -482,7 +489,9 @@ async def test_text_then_calls_then_finish_reason_then_usage(autojump_clock: Moc
         assert not stream.truncated
 
 
-async def test_collect_gives_the_whole_answer_even_after_a_part_was_iterated(autojump_clock: MockClock) -> None:
+async def test_collect_gives_the_whole_answer_even_after_a_part_was_iterated(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
         async with ask(llm) as stream:
             await anext(stream)
@@ -578,7 +587,9 @@ async def test_the_repr_shows_the_live_state(autojump_clock: MockClock) -> None:
         assert repr(stream) == "<LLMStream test-model closed, 1 chunks>"
 
 
-async def test_the_response_has_ids_quota_and_the_timings_of_each_attempt(autojump_clock: MockClock) -> None:
+async def test_the_response_has_ids_quota_and_the_timings_of_each_attempt(
+    autojump_clock: MockClock,
+) -> None:
     quota = {"X-LiveKit-Inference-RPM-Limit": "60", "X-LiveKit-Inference-RPM-Used": "7"}
     answers = [
         error(503, headers={"x-request-id": "req_1"}),
@@ -615,7 +626,9 @@ async def test_the_response_has_ids_quota_and_the_timings_of_each_attempt(autoju
     assert (second.headers, second.first_output, second.ended) == (0.25, 1.25, 1.25)
 
 
-async def test_a_users_generator_around_the_block_works_when_closed_in_its_task(autojump_clock: MockClock) -> None:
+async def test_a_users_generator_around_the_block_works_when_closed_in_its_task(
+    autojump_clock: MockClock,
+) -> None:
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
 
         async def sentences() -> AsyncIterator[str]:

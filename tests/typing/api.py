@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
+import attrs
 import httpx
 import trio
 
@@ -29,6 +30,7 @@ from lktrio import (
     CompletionUsage,
     FunctionToolCall,
     LLMModels,
+    LLMStream,
     NotGivenOr,
     ToolContext,
     function_tool,
@@ -59,7 +61,7 @@ async def text_of(llm: LLM) -> None:
     assert_type(stream.usage, CompletionUsage | None)
     assert_type(stream.finish_reason, str | None)
     assert_type(stream.truncated, bool)
-    assert_type(stream.error, APIError | None)
+    assert_type(stream.error, Exception | None)
 
 
 async def chunks_of(llm: LLM) -> None:
@@ -86,7 +88,7 @@ async def first_words(llm: LLM) -> ChatChunk | None:
 
 async def whole_answer(model: ChatModel) -> str:
     response = await model.chat(chat_ctx=conversation()).collect()
-    assert_type(response, CollectedResponse)
+    assert_type(response, CollectedResponse[None])
     return response.text
 
 
@@ -109,8 +111,25 @@ def settings(llm: LLM, chat_ctx: ChatContext) -> None:
         tool_choice={"type": "function", "function": {"name": "get_weather"}},
         parallel_tool_calls=NOT_GIVEN,
     )
-    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"temprature": 1.0})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    llm.chat(chat_ctx=chat_ctx, tool_choice="always")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llm.chat(chat_ctx=chat_ctx, tool_choice="always")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+
+
+# --- Structured output ------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Weather:
+    city: str
+
+
+async def structured(llm: LLM) -> None:
+    stream = llm.chat(chat_ctx=conversation(), response_format=Weather)
+    assert_type(stream, LLMStream[Weather])
+    assert_type((await stream.collect()).parsed, Weather)
+    listed = await llm.chat(chat_ctx=conversation(), response_format=list[Weather]).collect()
+    assert_type(listed.parsed, list[Weather])
+    raw = llm.chat(chat_ctx=conversation(), response_format={"type": "json_object"})
+    assert_type(raw, LLMStream[None])
 
 
 def left_out(temperature: NotGivenOr[float | None] = NOT_GIVEN) -> float | None:
@@ -187,7 +206,7 @@ async def what_went_wrong(llm: LLM) -> str:
         assert_type(error.retry_after, float | None)
         return "refused"
     except APIConnectionError as error:
-        assert_type(error.partial, CollectedResponse)
+        assert_type(error.partial, CollectedResponse[None])
         return error.partial.text
     except APIError as error:
         assert_type(error.retryable, bool)
