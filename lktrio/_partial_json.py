@@ -43,7 +43,10 @@ class PartialJSON:
         self._text += text
         position = 0
         while not self._broken:
-            step = self._step(position)
+            if not self._in_string:
+                blanks = _SPACE.match(self._text, position)
+                position = blanks.end() if blanks else position
+            step = self._step(position) if position < len(self._text) else None
             if step is None:
                 break
             position = step
@@ -73,11 +76,6 @@ class PartialJSON:
 
     def _step(self, position: int) -> int | None:
         """Read one token; None if it is not all there."""
-        if not self._in_string:
-            match = _SPACE.match(self._text, position)
-            position = match.end() if match else position
-        if position >= len(self._text):
-            return None
         character = self._text[position]
         if character == '"' and self._expects in {"value", "first value", "name", "first name"}:
             return self._string(position)
@@ -110,9 +108,8 @@ class PartialJSON:
         match = _STRING_END.match(self._text, position + max(1, self._scanned))
         if match is None:
             self._in_string = True
-            self._text = self._text[position:]
-            tail = len(self._text) - len(self._text.rstrip("\\"))
-            self._scanned = max(1, len(self._text) - tail % 2)
+            backslashes = len(self._text) - len(self._text.rstrip("\\"))
+            self._scanned = max(1, len(self._text) - position - backslashes % 2)
             return None
         try:
             text = json.loads(self._text[position : match.end()], strict=False)

@@ -8,8 +8,9 @@ Source: https://platform.openai.com/docs/guides/structured-outputs
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Final, cast
 
 from ._arguments import MalformedArguments, parse_arguments
@@ -146,7 +147,16 @@ def answer_shape(response_format: object) -> AnswerShape | None:
     """
     if response_format is None or isinstance(response_format, Mapping):
         return None
-    return AnswerShape(response_format)
+    try:
+        return _cached_shape(response_format)
+    except TypeError:
+        if not isinstance(response_format, Hashable):
+            return AnswerShape(response_format)
+        raise
+
+
+# Reading a class costs more than a request; a program asks for few different ones.
+_cached_shape = functools.lru_cache(maxsize=64)(AnswerShape)
 
 
 def _decode(text: str) -> dict[str, Any]:

@@ -376,11 +376,8 @@ class Types:
             UnresolvedAnnotation: If a name in it is not defined.
             UnsupportedType: If it cannot be evaluated.
         """
-
-        # A real function is what `get_type_hints` reads alike in every version of Python.
-        def holder() -> None: ...
-
-        holder.__annotations__ = {"it": annotation}
+        # A class, because in classes alone ClassVar and Final are allowed.
+        holder = type("holder", (), {"__annotations__": {"it": annotation}})
         try:
             return typing.get_type_hints(
                 holder, dict(module), {**self._scope, **(local or {})}, include_extras=True
@@ -393,15 +390,11 @@ class Types:
             ) from None
 
     def _bare_shape(self, type_: Any) -> Shape:
-        try:
-            known = self._known.get(type_)
-        except TypeError:
-            # Metadata inside it cannot be hashed.
-            return self._new_shape(type_)
+        known = self._known.get(_key(type_))
         if known is None:
             known = self._new_shape(type_)
             # A record and an alias are known from before their parts were read.
-            known = self._known.setdefault(type_, known)
+            known = self._known.setdefault(_key(type_), known)
         return known
 
     def _new_shape(self, type_: Any) -> Shape:
@@ -419,15 +412,15 @@ class Types:
         if _is_type_alias(origin or type_):
             return self._alias(type_)
         class_ = origin or type_
+        if not inspect.isclass(class_):
+            raise UnsupportedType(f"{_shown(type_)} has no JSON form; {_REMEDY}")
         if class_ in _ARRAYS:
             return self._array(class_, args)
         if class_ in _MAPPINGS:
             return self._mapping(type_, args)
         if class_ is tuple:
             return self._tuple(args, is_bare=origin is None)
-        if inspect.isclass(class_):
-            return self._class(type_, class_)
-        raise UnsupportedType(f"{_shown(type_)} has no JSON form; {_REMEDY}")
+        return self._class(type_, class_)
 
     def _class(self, type_: Any, class_: Any) -> Shape:
         bases: tuple[Any, ...] = class_.__mro__
@@ -486,7 +479,7 @@ class Types:
     def _alias(self, type_: Any) -> Shape:
         alias = typing.get_origin(type_) or type_
         reference = Alias(_definition_name(type_))
-        self._known[type_] = reference
+        self._known[_key(type_)] = reference
         parameters = dict(zip(alias.__type_params__, typing.get_args(type_), strict=False))
         value = _substitute(self.resolve(alias.__value__, _globals_of(alias)), parameters)
         reference.targets.append(self.shape(value))
@@ -508,7 +501,7 @@ class Types:
             is_tuple=issubclass(class_, tuple),
             hashable=class_.__hash__ is not None,
         )
-        self._known[type_] = record
+        self._known[_key(type_)] = record
         for field in read_fields(class_, self._hints(type_, class_)):
             if field.type is None:
                 raise UnsupportedType(
@@ -560,7 +553,7 @@ class Types:
                     argument=alias,
                     type=hints.get(attribute.name, attribute.type),
                     required=default is attrs.NOTHING,
-                    default=NO_DEFAULT if is_factory else default,
+                    default=NO_DEFAULT if is_factory or default is attrs.NOTHING else default,
                     description=_metadata_description(attribute.metadata),
                 )
 
@@ -624,6 +617,15 @@ class _RawField:
 _REMEDY: Final = (
     "use a class with typed fields (attrs, dataclass, TypedDict, NamedTuple), or a raw schema"
 )
+
+
+def _key(type_: Any) -> Any:
+    try:
+        hash(type_)
+    except TypeError:
+        # There is ``Annotated`` metadata in it that cannot be hashed.
+        return repr(type_)
+    return type_
 
 
 def _unresolved(annotation: object, error: NameError) -> UnresolvedAnnotation:

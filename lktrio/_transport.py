@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 import ssl
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final, Literal, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 from urllib.parse import urljoin, urlsplit
 
 import attrs
@@ -25,7 +27,7 @@ import trio
 
 from ._credentials import same_origin
 from ._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
-from ._wire import read_headers
+from ._wire import read_headers, status_error
 
 __all__ = [
     "HTTPClient",
@@ -171,6 +173,10 @@ class _Trace:
         self._pending: Any = None
         self._connected = False
         self._sending = False
+        self.status_code = 0
+        """Status of the response; 0 as long as its head is not there."""
+        self.headers: dict[str, str] = {}
+        """Its headers, names in lower case."""
 
     @property
     def reused(self) -> bool:
@@ -194,6 +200,12 @@ class _Trace:
             self._observe("write")
         elif step == "send_request_body.complete":
             self._observe("idle")
+        elif step == "receive_response_headers.complete":
+            _, self.status_code, _, headers = info["return_value"]
+            self.headers = {
+                name.decode("ascii", "replace").lower(): value.decode("ascii", "replace")
+                for name, value in headers
+            }
 
     async def close(self) -> None:
         """Close the connection that was never handed over, if there is one."""
@@ -222,20 +234,24 @@ class HTTPReply:
         self.at_end = False
         """Whether the body has been read to its end."""
         self._response = response
-        self._inflate = _make_decoder(self.headers.get("content-encoding", ""))
-        self._undecoded = b""
-        self._next = cast("AsyncIterator[bytes]", response.stream).__aiter__().__anext__
+        self._decoder: _Decoder | None = None
+        if response.is_stream_consumed:
+            # A hook of the program has read the body, and the library has decoded it.
+            self._next = _Content(response.content).__anext__
+        else:
+            self._next = cast("AsyncIterator[bytes]", response.stream).__aiter__().__anext__
+            self._decoder = _make_decoder(self.headers.get("content-encoding", ""))
 
     async def read(self) -> bytes | None:
         """Read the next piece of the body; None at its end.
 
         Raises:
-            APIConnectionError: The connection was lost.
+            APIConnectionError: The connection was lost, or the body cannot be decoded.
         """
         try:
-            if self._inflate is None:
+            if self._decoder is None:
                 return await self._next()
-            return await self._read_decoded(self._inflate)
+            return await self._read_decoded(self._decoder)
         except StopAsyncIteration:
             self.at_end = True
             return None
@@ -245,16 +261,14 @@ class HTTPReply:
                 raise
             raise error from exc
 
-    async def _read_decoded(self, inflate: Any) -> bytes:
+    async def _read_decoded(self, decoder: _Decoder) -> bytes:
         while True:
-            data = self._undecoded or await self._next()
-            try:
-                piece: bytes = inflate.decompress(data, _MAX_DECODED)
-            except zlib.error as exc:
-                raise APIConnectionError(
-                    f"the body of the response is damaged: {exc}", retryable=False
-                ) from exc
-            self._undecoded = inflate.unconsumed_tail
+            if decoder.has_more:
+                # A few bytes may decode to very many: other tasks must get their turn.
+                await trio.lowlevel.checkpoint()
+                piece = decoder.feed(b"")
+            else:
+                piece = decoder.feed(await self._next())
             if piece:
                 return piece
 
@@ -285,20 +299,89 @@ class HTTPReply:
             await self._response.aclose()
 
 
-def _make_decoder(encoding: str) -> Any:
+class _Decoder(Protocol):
+    """Takes the coding off a body (RFC 9110, section 8.4)."""
+
+    @property
+    def has_more(self) -> bool:
+        """Whether more can be had of what was fed."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes, and return at most `_MAX_DECODED` decoded ones.
+
+        Raises:
+            APIConnectionError: They cannot be decoded.
+        """
+
+
+class _Inflate:
+    """Decodes ``gzip``, several members included, and ``deflate``, with or without the header
+    that it ought to have."""
+
+    def __init__(self, *, gzip: bool) -> None:
+        self.has_more = False
+        self._is_gzip = gzip
+        self._rest = b""
+        self._object = zlib.decompressobj(_GZIP) if gzip else None
+
+    def feed(self, data: bytes) -> bytes:
+        data = self._rest + data
+        self._rest = b""
+        if self._object is None:
+            if len(data) < _ZLIB_HEADER:
+                self._rest = data
+                return b""
+            self._object = zlib.decompressobj(zlib.MAX_WBITS if _is_zlib(data) else -zlib.MAX_WBITS)
+        elif self._object.eof:
+            self.has_more = False
+            if not self._is_gzip or not data.startswith(_GZIP_MAGIC[: len(data)]):
+                return b""  # padding
+            self._object = zlib.decompressobj(_GZIP)
+        try:
+            piece = self._object.decompress(data, _MAX_DECODED)
+        except zlib.error as exc:
+            raise APIConnectionError(
+                f"the body of the response is damaged: {exc}", retryable=False
+            ) from exc
+        self._rest = self._object.unconsumed_tail or self._object.unused_data
+        self.has_more = bool(self._rest) or len(piece) == _MAX_DECODED
+        return piece
+
+
+_GZIP: Final = zlib.MAX_WBITS | 16
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ZLIB_HEADER: Final = 2
+
+
+def _is_zlib(data: bytes) -> bool:
+    """Whether data begins with the header of RFC 1950, section 2.2."""
+    return data[0] & 0x0F == zlib.DEFLATED and (data[0] << 8 | data[1]) % 31 == 0
+
+
+class _Refusal:
+    """Refuses a body; only if there is one, and not before, because a status may say enough."""
+
+    has_more = False
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+
+    def feed(self, data: bytes) -> bytes:  # noqa: ARG002 - as every decoder's
+        raise APIConnectionError(
+            f"the response has the Content-Encoding {self._encoding!r}, which was not asked for "
+            "and cannot be decoded",
+            retryable=False,
+        )
+
+
+def _make_decoder(encoding: str) -> _Decoder | None:
     codings = [coding.strip().lower() for coding in encoding.split(",") if coding.strip()]
     codings = [coding for coding in codings if coding != "identity"]
     if not codings:
         return None
-    if codings in (["gzip"], ["x-gzip"]):
-        return zlib.decompressobj(zlib.MAX_WBITS | 16)
-    if codings == ["deflate"]:
-        return zlib.decompressobj()
-    raise APIConnectionError(
-        f"the response has the Content-Encoding {encoding!r}, which was not asked for and "
-        "cannot be decoded",
-        retryable=False,
-    )
+    if codings in (["gzip"], ["x-gzip"], ["deflate"]):
+        return _Inflate(gzip=codings != ["deflate"])
+    return _Refusal(encoding)
 
 
 class Transport:
@@ -312,7 +395,7 @@ class Transport:
     def __init__(self, client: HTTPClient, *, own_auth: bool = False) -> None:
         self._client = client
         self._library = _library_of(client)
-        self._send_options: dict[str, Any] = {} if own_auth else {"auth": None}
+        self._own_auth = own_auth
 
     async def send(
         self, request: HTTPRequest, observe: Callable[[Phase], None] = lambda _: None
@@ -346,7 +429,7 @@ class Transport:
                 or redirects == MAX_REDIRECTS
                 or not same_origin(request.url, target)
             ):
-                raise _redirect_error(reply, target)
+                raise _redirect_error(reply.status_code, reply.headers, target)
             redirects += 1
             request = attrs.evolve(request, url=target, query={})
 
@@ -354,6 +437,9 @@ class Transport:
         guard = trio.CancelScope()
         trace = _Trace(guard, observe)
         response: httpx.Response | None = None
+        options: dict[str, Any] = {}
+        if not self._own_auth or any(name.lower() == "authorization" for name in request.headers):
+            options["auth"] = None
         try:
             outgoing = self._client.build_request(
                 request.method,
@@ -368,24 +454,27 @@ class Transport:
                 outgoing.stream = _body_class(self._library)(request.content)
             with guard:
                 response = await self._client.send(
-                    outgoing, stream=True, follow_redirects=False, **self._send_options
+                    outgoing, stream=True, follow_redirects=False, **options
                 )
+            assert response is not None  # nobody cancels the guard itself
+            observe("idle")
+            return HTTPReply(response, reused=trace.reused)
         except Exception as exc:
+            if response is not None:
+                await response.aclose()
             error = translate(exc, f"the request to {_host(request.url)}")
             if error is exc:
                 raise
+            location = trace.headers.get("location")
+            if 300 <= trace.status_code < 400 and location is not None:
+                # httpx looks at where a redirect leads although it is not to follow it.
+                target = _joined(request.url, location)
+                raise _redirect_error(trace.status_code, trace.headers, target) from exc
             if trace.reused and type(error) is APIConnectionError and error.retryable:
                 raise ReusedConnectionLost(error.message) from exc
             raise error from exc
         finally:
             await trace.close()
-        assert response is not None  # nobody cancels the guard itself
-        observe("idle")
-        try:
-            return HTTPReply(response, reused=trace.reused)
-        except APIConnectionError:
-            await response.aclose()
-            raise
 
 
 def _host(url: str) -> str:
@@ -401,20 +490,16 @@ def _joined(url: str, location: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """A URL without what may be secret in it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return repr(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    """A URL, however malformed, without what may be secret in it: user, password, query."""
+    return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url, maxsplit=1)[0])
 
 
-def _redirect_error(reply: HTTPReply, target: str) -> APIStatusError:
-    facts = read_headers(reply.headers, 0.0)
+def _redirect_error(status_code: int, headers: Mapping[str, str], target: str) -> APIStatusError:
+    facts = read_headers(headers, time.time())
     return APIStatusError(
-        f"the server redirects to {_shown(target)}; that is not followed because it would leave the "
-        "origin, change the method or never end. Set base_url to the address meant",
-        status_code=reply.status_code,
+        f"the server redirects to {_shown(target)}; that is not followed because it would leave "
+        "the origin, change the method or never end. Set base_url to the address meant",
+        status_code=status_code,
         request_id=facts.request_id,
         quota=facts.quota,
     )
@@ -462,6 +547,10 @@ def translate(exc: Exception, what: str) -> Exception:
         exc, OSError | trio.BrokenResourceError | trio.ClosedResourceError
     ):
         return exc
+    if "HTTPStatusError" in names:
+        # A hook of the program has called `raise_for_status`.
+        response = cast("httpx.HTTPStatusError", exc).response
+        return status_error(response.status_code, b"", read_headers(response.headers, time.time()))
     message = f"{what} failed: {_reason(exc)}"
     for name, clock in _CLOCKS.items():
         if name in names:

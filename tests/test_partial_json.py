@@ -1,0 +1,124 @@
+"""JSON that is still arriving: what is there counts, and nothing is made up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lktrio._partial_json import MISSING, PartialJSON
+
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+def values_of(text: str) -> list[Any]:
+    """Every different value on the way, read character by character."""
+    reader = PartialJSON()
+    seen: list[Any] = []
+    for character in text:
+        reader.feed(character)
+        value = reader.value()
+        if value is not MISSING and (not seen or value != seen[-1]):
+            seen.append(value)
+    return seen
+
+
+def is_part(partial: Any, whole: Any) -> bool:
+    """Whether a value could still become another one by what arrives."""
+    if isinstance(whole, dict):
+        return isinstance(partial, dict) and all(
+            name in whole and is_part(partial[name], whole[name]) for name in partial
+        )
+    if isinstance(whole, list):
+        return (
+            isinstance(partial, list)
+            and len(partial) <= len(whole)
+            and all(map(is_part, partial, whole))
+        )
+    if isinstance(whole, str):
+        return isinstance(partial, str) and whole.startswith(partial)
+    return bool(partial == whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ('{"a": "xy"}', [{}, {"a": ""}, {"a": "x"}, {"a": "xy"}]),
+        ('{"a": 12, "b": true}', [{}, {"a": 12}, {"a": 12, "b": True}]),
+        ("[1, 23]", [[], [1], [1, 23]]),
+        ('"a\\u00e9"', ["", "a", "aé"]),
+        ('"\\ud83d\\ude00!"', ["", "😀", "😀!"]),
+        ('"\\\\"', ["", "\\"]),
+        ('{"a": [{"b": null}]}', [{}, {"a": []}, {"a": [{}]}, {"a": [{"b": None}]}]),
+        ('{"name": 1}', [{}, {"name": 1}]),
+        (' \n{ }', [{}]),
+    ],
+)
+def test_values_grow_by_what_has_arrived(text: str, values: list[Any]) -> None:
+    assert values_of(text) == values
+
+
+def test_there_is_nothing_before_anything_has_arrived() -> None:
+    reader = PartialJSON()
+    assert reader.value() is MISSING
+    reader.feed("  ")
+    assert reader.value() is MISSING
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{1: 2}", '{"a" 1}', '{"a": 1]', "[1}", '{"a": 1,}', "[1 2]", "{]", '{"a": nul }', "[tru]"],
+)
+def test_malformed_text_stops_the_growth(text: str) -> None:
+    reader = PartialJSON()
+    reader.feed(text)
+    stopped = reader.value()
+    reader.feed(', "z": 1}]')
+    assert reader.value() == stopped
+
+
+def test_a_malformed_escape_stops_the_growth() -> None:
+    assert values_of('{"a": "x\\q", "b": 1}') == [{}, {"a": ""}, {"a": "x"}, {}]
+
+
+def test_text_after_the_value_is_not_looked_at() -> None:
+    assert values_of('{"a": 1} and more') == [{}, {"a": 1}]
+
+
+def test_a_value_is_not_changed_by_what_arrives_later() -> None:
+    reader = PartialJSON()
+    reader.feed('{"a": [1, ')
+    before = reader.value()
+    reader.feed("2]}")
+    assert before == {"a": [1]}
+    assert reader.value() == {"a": [1, 2]}
+
+
+@given(VALUES, st.data())
+def test_any_cut_ends_in_the_whole_value(value: Any, data: st.DataObject) -> None:
+    text = json.dumps(value, ensure_ascii=data.draw(st.booleans())) + " "
+    reader = PartialJSON()
+    position = 0
+    while position < len(text):
+        end = position + data.draw(st.integers(1, 9))
+        reader.feed(text[position:end])
+        position = end
+        partial = reader.value()
+        assert partial is MISSING or is_part(partial, value)
+    assert reader.value() == value
+
+
+@given(st.text())
+def test_any_text_is_read(text: str) -> None:
+    values_of(text)
