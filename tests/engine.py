@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
-from lktrio import LLM, APIConnectOptions, ChatContext, LLMStream
 
+from lktrio import LLM, APIConnectOptions, ChatContext, LLMStream
 from tests.support.memory_network import MemoryNetwork
 
 BASE_URL = "http://gateway.test/v1"

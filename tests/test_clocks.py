@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 
 import pytest
 import trio
-from lktrio import APIConnectOptions, APIError, APITimeoutError, Clock
 from trio.testing import MockClock
 
+from lktrio import APIConnectOptions, APIError, APITimeoutError, Clock
 from tests.engine import TLS_BASE_URL, ask, open_llm, timed
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
-    Call,
     Connection,
     Exchange,
     Hold,
@@ -24,7 +22,6 @@ from tests.support.script import (
     chunk,
     comment,
     delta,
-    error,
     finish,
     head,
     reasoning_chunk,
@@ -168,9 +165,7 @@ async def test_each_piece_reaches_the_consumer_before_the_error(autojump_clock: 
 async def test_comments_for_ever_do_not_hide_that_no_output_comes(
     autojump_clock: MockClock,
 ) -> None:
-    exc = await fails_with(
-        sse(COMMENTS, end=False), "first_output", 25, first_output_timeout=25
-    )
+    exc = await fails_with(sse(COMMENTS, end=False), "first_output", 25, first_output_timeout=25)
     assert exc.retryable
 
 
@@ -187,9 +182,7 @@ async def test_comments_for_ever_do_not_hide_that_no_output_comes(
 async def test_metadata_and_reasoning_are_no_output(
     autojump_clock: MockClock, metadata: bytes
 ) -> None:
-    await fails_with(
-        sse(metadata, COMMENTS, end=False), "first_output", 5, first_output_timeout=5
-    )
+    await fails_with(sse(metadata, COMMENTS, end=False), "first_output", 5, first_output_timeout=5)
 
 
 async def test_reasoning_is_output_if_asked_for(autojump_clock: MockClock) -> None:
@@ -311,7 +304,9 @@ async def test_comments_after_the_finish_reason_do_not_go_on_for_ever(
 
 async def test_text_after_the_finish_reason_is_waited_for(autojump_clock: MockClock) -> None:
     answer = sse(
-        text_chunk("Hi"), finish(), *[step for c in "abc" for step in (Wait(8), text_chunk(c))],
+        text_chunk("Hi"),
+        finish(),
+        *[step for c in "abc" for step in (Wait(8), text_chunk(c))],
         DONE,
     )
     async with MemoryNetwork(answer) as network, open_llm(network) as llm:
