@@ -48,6 +48,7 @@ class Assembler:
         tags: Pairs of opening and closing thinking tag.
         starts_in_thinking: Whether the text begins inside the first pair.
         declared_tools: Names of the tools the request offered.
+        early_calls: Whether a call is handed out as soon as it is complete.
         make_id: Makes up ids for calls that have none.
     """
 
@@ -57,8 +58,11 @@ class Assembler:
         tags: Sequence[tuple[str, str]] = (("<think>", "</think>"),),
         starts_in_thinking: bool = False,
         declared_tools: Collection[str] = (),
+        early_calls: bool = False,
         make_id: Callable[[], str] = make_call_id,
     ) -> None:
+        self._early_calls = early_calls
+        self._early: list[FunctionToolCall] = []
         self.has_output = False
         """Whether text, a refusal or a tool-call fragment has arrived."""
         self.has_reasoning = False
@@ -70,7 +74,7 @@ class Assembler:
         self._filter = self._make_filter()
         self._calls = ToolCallAssembler(declared_tools, make_id)
         self._joiners: dict[str, SurrogateJoiner] | None = None
-        # A buffer takes many tiny pieces in the room of their characters.
+        # A buffer joins many tiny pieces as it goes.
         self._text = io.StringIO()
         self._reasoning = io.StringIO()
         self._refusal = io.StringIO()
@@ -189,6 +193,9 @@ class Assembler:
             self._emit(text, reasoning, refusal, extra, out)
         if delta.tool_calls or delta.function_call is not None:
             self._take_calls(delta)
+            text = None
+        if self._early_calls and self._calls:
+            self._hand_out_early(bool(text), out)
         if self._size > MAX_ANSWER_CHARACTERS:
             raise APIConnectionError(
                 f"the answer is larger than {MAX_ANSWER_CHARACTERS} characters", retryable=False
@@ -207,6 +214,13 @@ class Assembler:
         self._size += calls.size - before
         if calls:
             self.has_output = True
+
+    def _hand_out_early(self, text_follows: bool, out: list[ChatChunk]) -> None:
+        ready = self._calls.take_ready(
+            text_follows=text_follows, tainted=self._joiners is not None
+        )
+        self._early += ready
+        out.extend(ChatChunk(self.id, ChoiceDelta(tool_calls=[call])) for call in ready)
 
     def _emit(
         self,
@@ -257,8 +271,10 @@ class Assembler:
         """
         self.flush(out)
         result = self._result = self._collect(cut=self._finish_reason == "length", is_complete=True)
-        if result.tool_calls:
-            out.append(ChatChunk(self.id, ChoiceDelta(tool_calls=list(result.tool_calls))))
+        early = {call.call_id for call in self._early}
+        rest = [call for call in result.tool_calls if call.call_id not in early]
+        if rest:
+            out.append(ChatChunk(self.id, ChoiceDelta(tool_calls=rest)))
         if result.finish_reason is not None:
             out.append(ChatChunk(self.id, finish_reason=result.finish_reason))
         if result.usage is not None:

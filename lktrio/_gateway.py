@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias, cast
 import attrs
 import trio
 
-from ._credentials import Credentials, access_token
+from ._credentials import Credentials, access_token, is_local_host, origin
 from ._transport import HTTPClient, Transport, check_client, make_client
 
 __all__ = ["Auth", "BodyEnds", "Gateway", "authorization", "check_authorization"]
@@ -89,6 +89,7 @@ class Gateway:
 
     Args:
         client: The program's client; None for an own one.
+        base_url: Where the API is.
         max_streams: How many streams may run at once; None for no bound.
         has_auth: Whether requests bring their authorisation, so that the client's is not used.
 
@@ -98,8 +99,14 @@ class Gateway:
     """
 
     def __init__(
-        self, client: HTTPClient | None, *, max_streams: int | None, has_auth: bool
+        self,
+        client: HTTPClient | None,
+        *,
+        base_url: str,
+        max_streams: int | None,
+        has_auth: bool,
     ) -> None:
+        self._is_local = is_local_host(origin(base_url).host)
         self.running: set[trio.CancelScope] = set()
         """The scopes of the requests that are running."""
         self.started = 0
@@ -127,7 +134,9 @@ class Gateway:
             )
         self.state = "open"
         self._run = trio.lowlevel.current_trio_token()
-        self._client = make_client() if self._brought is None else self._brought
+        self._client = (
+            make_client(proxies=not self._is_local) if self._brought is None else self._brought
+        )
         self._transport = Transport(
             self._client, own_auth=self._brought is not None and not self._has_auth
         )

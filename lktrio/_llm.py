@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import time
 import types
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self, TypeAlias, cast
@@ -19,7 +20,7 @@ import trio
 
 from ._chat_context import ChatContext
 from ._credentials import Credentials, check_plain_http, resolve_base_url, resolve_credentials
-from ._errors import APITimeoutError
+from ._errors import APIConnectionError, APIError, APITimeoutError
 from ._gateway import Auth, Gateway, authorization, check_authorization
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
@@ -39,9 +40,9 @@ from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import to_fnc_ctx
-from ._transport import HTTPClient, HTTPRequest
+from ._transport import HTTPClient, HTTPRequest, ReusedConnectionLost, Transport
 from ._version import __version__
-from ._wire import read_headers, status_error
+from ._wire import read_headers, redact, status_error
 
 __all__ = ["LLM", "LLMStatistics"]
 
@@ -49,7 +50,10 @@ logger = logging.getLogger("lktrio")
 
 _USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})"
 _CREDENTIAL_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key"})
-_MAX_PREWARM_BODY: Final = 64 * 1024
+_SHORTEST_SECRET: Final = 6
+# Lists of models are read to their end, so that the connection can be used again.
+_MAX_PREWARM_BODY: Final = 4 * 1024 * 1024
+_MAX_ERROR_BODY: Final = 64 * 1024
 
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
 
@@ -134,14 +138,14 @@ class LLM(ChatModel):
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
     ) -> None:
         self._model = _checked_name("model", model)
-        self._upstream = None if provider is None else _checked_name("provider", provider)
+        self._upstream = None if provider is None else _checked_provider(provider)
         self._base_url = resolve_base_url(base_url, os.environ)
         self._auth: Auth | Credentials
         if is_given(auth):
             self._auth = _checked_auth(auth, api_key, api_secret)
         else:
             self._auth = resolve_credentials(api_key, api_secret, os.environ)
-        self._allow_insecure = allow_insecure
+        self._allow_insecure = _checked_flag("allow_insecure", allow_insecure)
         check_plain_http(
             self._base_url,
             has_credentials=self._auth is not None,
@@ -149,13 +153,14 @@ class LLM(ChatModel):
         )
         self._inference_class: InferenceClass | None = check_inference_class(inference_class)
         self._options = self._checked_options(extra_kwargs)
-        self._cache_breakpoints: CacheBreakpoints = _checked_breakpoints(
-            prompt_cache_breakpoints
-        )
-        self._strict_tool_schema = strict_tool_schema
-        self._model_table = model_table
+        self._cache_breakpoints: CacheBreakpoints = _checked_breakpoints(prompt_cache_breakpoints)
+        self._strict_tool_schema = _checked_flag("strict_tool_schema", strict_tool_schema)
+        self._model_table = _checked_table(model_table)
         self._gateway = Gateway(
-            http_client, max_streams=max_streams, has_auth=self._auth is not None
+            http_client,
+            base_url=self._base_url,
+            max_streams=max_streams,
+            has_auth=self._auth is not None,
         )
 
     @classmethod
@@ -219,20 +224,23 @@ class LLM(ChatModel):
             RuntimeError: The `LLM` was not entered.
         """
         transport = self._gateway.transport()
+        headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)
+        headers = {name: text for name, text in headers.items() if name.lower() != "content-type"}
         with trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as scope:
-            headers = self._headers(None)
-            token = await authorization(self._auth)
+            token = await authorization(auth)
             if token is not None:
                 headers["Authorization"] = token
-            reply = await transport.send(HTTPRequest("GET", f"{self._base_url}/models", headers))
+                secrets += _words_of(token)
+            request = HTTPRequest(
+                "GET", f"{self._base_url}/models", headers, query=self._options.query
+            )
             try:
-                body = b""
-                while len(body) < _MAX_PREWARM_BODY and (piece := await reply.read()) is not None:
-                    body += piece
-            finally:
-                await reply.aclose()
-            if reply.status_code in {401, 403}:
-                raise status_error(reply.status_code, body, read_headers(reply.headers, 0.0))
+                await _visit(transport, request)
+            except APIError as error:
+                error.message = cast("str", redact(error.message, secrets))
+                error.args = (error.message,)
+                error.body = redact(error.body, secrets)
+                raise
         if scope.cancelled_caught:
             raise APITimeoutError("prewarming took longer than 10 seconds", clock="connect")
 
@@ -332,6 +340,7 @@ class LLM(ChatModel):
             options=conn_options,
             facts=facts,
             declared_tools=names,
+            early_tool_calls=call.early_tool_calls,
             secrets=secrets,
         )
         return LLMStream(
@@ -384,11 +393,62 @@ class LLM(ChatModel):
             word
             for name, value in options.headers.items()
             if name.lower() in _CREDENTIAL_HEADERS
-            for word in (value, *value.split()[-1:])
+            for word in _words_of(value)
         ]
         if isinstance(self._auth, Credentials):
             secrets.append(self._auth.api_secret)
         return headers, auth, tuple(secrets)
+
+
+async def _visit(transport: Transport, request: HTTPRequest) -> None:
+    """Send a request and read what comes; raise only if the credentials were refused."""
+    while True:
+        try:
+            reply = await transport.send(request)
+            break
+        except ReusedConnectionLost:
+            continue  # each takes one dead connection out of the pool
+    body = bytearray()
+    size = 0
+    try:
+        while size < _MAX_PREWARM_BODY and (piece := await reply.read()) is not None:
+            size += len(piece)
+            if len(body) < _MAX_ERROR_BODY:
+                body += piece
+    except APIConnectionError:
+        pass  # the status says enough
+    finally:
+        await reply.aclose()
+    if reply.status_code in {401, 403}:
+        facts = read_headers(reply.headers, time.time())
+        raise status_error(reply.status_code, bytes(body), facts)
+
+
+def _words_of(credential: str) -> tuple[str, ...]:
+    """What to look for in texts of the server: a header's value and its last word."""
+    words = (credential, credential.rpartition(" ")[2])
+    return tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
+
+
+def _checked_provider(value: object) -> str:
+    name = _checked_name("provider", value)
+    if not name.isascii() or name != name.strip():
+        raise ValueError(
+            f"provider={name!r} cannot be sent in a header: it takes ASCII without blanks around it"
+        )
+    return name
+
+
+def _checked_flag(parameter: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise TypeError(f"{parameter}={value!r} is not accepted; it takes True or False")
+
+
+def _checked_table(value: object) -> ModelTable:
+    if isinstance(value, ModelTable):
+        return value
+    raise TypeError(f"model_table must be a ModelTable, not a {type(value).__name__}")
 
 
 def _checked_name(parameter: str, value: object) -> str:

@@ -59,6 +59,9 @@ class ChatRequest:
     declared_tools: Collection[str] = ()
     """Names of the tools that are offered."""
 
+    early_tool_calls: bool = False
+    """Whether a call is handed out as soon as it is complete."""
+
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What must not appear in an error, should the server echo it."""
 
@@ -180,6 +183,7 @@ class RequestSource:
             tags=request.facts.thinking_tags,
             starts_in_thinking=request.facts.starts_in_thinking,
             declared_tools=request.declared_tools,
+            early_calls=request.early_tool_calls,
         )
         self._facts = HeaderFacts()
         self._headers = {}

@@ -88,6 +88,7 @@ class _Call:
         "_scanner",
         "_text",
         "extra",
+        "handed_out",
         "has_index",
         "id",
         "ids",
@@ -105,6 +106,8 @@ class _Call:
         self.is_started = False
         """Whether there are arguments other than blanks."""
         self.has_index = False
+        self.handed_out: FunctionToolCall | None = None
+        """The call as it was handed out before the end of the stream; it is frozen since."""
         self._text = io.StringIO()
         self._length = 0
         self._scanner = ObjectScanner()
@@ -131,6 +134,11 @@ class _Call:
         """Whether the arguments already form an object, and not just the ``{}`` that some
         bridges send ahead of the real one."""
         return self._scanner.forms_object and not self._is_placeholder
+
+    @property
+    def is_clean_object(self) -> bool:
+        """Whether the arguments are one object, and valid JSON."""
+        return self.is_whole and self._scanner.objects == 1 and self._compared() is not None
 
     @property
     def _is_placeholder(self) -> bool:
@@ -160,12 +168,17 @@ class _Call:
         """Whether a fragment says once more what the whole arguments say."""
         if self._scanner.objects != 1 or self._scanner.is_open:
             return False
+        canonical = self._compared()
+        return canonical is not None and canonical_or_none(fragment) == canonical
+
+    def _compared(self) -> str | None:
+        """The canonical spelling of the arguments, which form an object."""
         if not self._is_compared:
             # Once is enough: whatever follows an object makes the text something else, which
             # it remains.
             self._is_compared = True
             self._canonical = canonical_or_none(self.arguments)
-        return self._canonical is not None and canonical_or_none(fragment) == self._canonical
+        return self._canonical
 
 
 _PLACEHOLDERS: Final = (["{}"], ["{", "}"])
@@ -195,6 +208,8 @@ class ToolCallAssembler:
         self._by_index: dict[int | str, _Call] = {}
         self._by_id: dict[str, _Call] = {}
         self._last: _Call | None = None
+        self._handed_out = 0
+        self._ids = _UniqueIds()
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -223,6 +238,9 @@ class ToolCallAssembler:
         call = self._candidate(index, call_id)
         if call is None or self._is_new(call, call_id or None, name, arguments):
             call = self._open()
+        elif call.handed_out is not None:
+            self._check_frozen(call, arguments)
+            arguments = ""
         elif name and call.name and name != call.name and not call.is_started:
             # A piece of the name, or the name so far.
             self._name(call, name if name.startswith(call.name) else call.name + name)
@@ -242,6 +260,39 @@ class ToolCallAssembler:
         if extra:
             self.size += merge_extra(call.extra, extra)
         self._last = call
+
+    @staticmethod
+    def _check_frozen(call: _Call, arguments: str) -> None:
+        """A call that was handed out may be repeated, but not continued: it may be running."""
+        if arguments.strip() and not call.repeats(arguments):
+            raise APIConnectionError(
+                f"the server came back to the call of {call.name!r} after it had been handed out; "
+                "leave early hand-out off for this server",
+                retryable=False,
+            )
+
+    def take_ready(self, *, text_follows: bool, tainted: bool = False) -> list[FunctionToolCall]:
+        """Hand out the calls that are complete before the end of the stream, each once.
+
+        A call is complete when its arguments form an object and a later one has begun, or text
+        has followed.
+
+        Args:
+            text_follows: Whether text has come after the last fragment.
+            tainted: Whether arguments may hold lone surrogates.
+        """
+        ready: list[FunctionToolCall] = []
+        # In order of appearance: a call that is not complete keeps back those behind it.
+        for call in self._calls[self._handed_out :]:
+            if not call.is_clean_object or not call.name:
+                break
+            if call is self._last and not text_follows:
+                break
+            arguments = repair_surrogates(call.arguments) if tainted else call.arguments
+            call.handed_out = self._make(call, self._ids, arguments)
+            self._handed_out += 1
+            ready.append(call.handed_out)
+        return ready
 
     def _candidate(self, index: int | str | None, call_id: str | None) -> _Call | None:
         known = self._by_id.get(call_id) if call_id else None
@@ -318,8 +369,11 @@ class ToolCallAssembler:
         """
         whole: list[FunctionToolCall] = []
         withheld: list[FunctionToolCall] = []
-        ids = _UniqueIds()
+        ids = self._ids.copy()
         for call in self._calls:
+            if call.handed_out is not None:
+                whole.append(call.handed_out)
+                continue
             arguments = call.arguments
             if tainted:
                 arguments = repair_surrogates(arguments)
@@ -361,6 +415,12 @@ class _UniqueIds:
 
     def __init__(self) -> None:
         self._taken: dict[str, int] = {}
+
+    def copy(self) -> _UniqueIds:
+        """The same ids taken, to take more of them."""
+        copied = _UniqueIds()
+        copied._taken = dict(self._taken)
+        return copied
 
     def take(self, call_id: str) -> str:
         """The id, or one derived from it if an earlier call has it."""

@@ -16,7 +16,7 @@ import re
 import ssl
 import time
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 from urllib.parse import urljoin, urlsplit
@@ -80,15 +80,21 @@ def _ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-def make_client() -> HTTPClient:
+def make_client(*, proxies: bool = True) -> HTTPClient:
     """Make the client an `LLM` uses when the program brings none.
 
     It has no limit on connections (under Trio, httpx leaks a pool slot when a *queued* request
     is cancelled), no timeouts (the clocks are Trio deadlines), follows no redirects and keeps no
-    cookies. Proxies and certificates are taken from the environment as httpx documents it.
+    cookies. Certificates are taken from the environment as httpx documents it, and so are
+    proxies.
+
+    Args:
+        proxies: Whether proxies are taken from the environment. No proxy reaches this machine's
+            own loopback addresses.
     """
     return httpx.AsyncClient(
         verify=_ssl_context(),
+        trust_env=proxies,
         timeout=None,  # noqa: S113 - the clocks are Trio deadlines
         follow_redirects=False,
         cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
@@ -235,6 +241,7 @@ class HTTPReply:
         """Whether the body has been read to its end."""
         self._response = response
         self._decoder: _Decoder | None = None
+        self._next: Callable[[], Awaitable[bytes]]
         if response.is_stream_consumed:
             # A hook of the program has read the body, and the library has decoded it.
             self._next = _Content(response.content).__anext__
@@ -305,6 +312,7 @@ class _Decoder(Protocol):
     @property
     def has_more(self) -> bool:
         """Whether more can be had of what was fed."""
+        ...
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes, and return at most `_MAX_DECODED` decoded ones.
@@ -312,6 +320,7 @@ class _Decoder(Protocol):
         Raises:
             APIConnectionError: They cannot be decoded.
         """
+        ...
 
 
 class _Inflate:

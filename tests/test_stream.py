@@ -523,6 +523,59 @@ async def test_a_call_that_was_cut_off_is_withheld(autojump_clock: MockClock) ->
             assert stream.truncated
 
 
+async def test_calls_are_handed_out_early_if_asked_for(autojump_clock: MockClock) -> None:
+    answer = sse(
+        tool_call_chunk('{"a":', index=0, id="call_a", name="f"),
+        tool_call_chunk("1}", index=0),
+        Wait(1),
+        tool_call_chunk('{"b":2}', index=1, id="call_b", name="f"),
+        Wait(1),
+        text_chunk("Hm."),
+        tool_call_chunk('{"c":3}', index=2, id="call_c", name="f"),
+        Wait(1),
+        finish("tool_calls"),
+        DONE,
+    )
+    handed_out: list[tuple[str, float]] = []
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        async with ask(llm, early_tool_calls=True) as stream:
+            async for chunk in stream:
+                calls = chunk.delta.tool_calls if chunk.delta else []
+                handed_out += [(call.call_id, trio.current_time()) for call in calls]
+            collected = await stream.collect()
+    assert handed_out == [("call_a", 1), ("call_b", 2), ("call_c", 3)]
+    assert [call.arguments for call in collected.tool_calls] == ['{"a":1}', '{"b":2}', '{"c":3}']
+
+
+@pytest.mark.parametrize(
+    ("later", "fails"),
+    [
+        (tool_call_chunk('{"a":1}', index=0), False),
+        (tool_call_chunk("", index=0), False),
+        (tool_call_chunk('{"a":2}', index=0), True),
+        (tool_call_chunk("}", index=0), True),
+    ],
+)
+async def test_a_call_that_was_handed_out_is_frozen(
+    autojump_clock: MockClock, later: bytes, *, fails: bool
+) -> None:
+    answer = sse(
+        tool_call_chunk('{"a":1}', index=0, id="call_a", name="f"),
+        tool_call_chunk('{"b":2}', index=1, id="call_b", name="f"),
+        later,
+        finish("tool_calls"),
+        DONE,
+    )
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        if fails:
+            with pytest.raises(APIConnectionError, match="came back to the call"):
+                await ask(llm, early_tool_calls=True).collect()
+        else:
+            collected = await ask(llm, early_tool_calls=True).collect()
+            assert [call.call_id for call in collected.tool_calls] == ["call_a", "call_b"]
+        assert len((await ask(llm).collect()).tool_calls) in {2, 3}
+
+
 async def test_a_wait_that_is_given_up_loses_nothing(autojump_clock: MockClock) -> None:
     answer = text(*"abcdefghij", every=0.35)
     async with MemoryNetwork(answer) as network, open_llm(network) as llm:
