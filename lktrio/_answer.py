@@ -20,7 +20,7 @@ __all__ = ["AnswerReader"]
 
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTED_BYTES: Final = 256
-_MAX_JUNK_BYTES: Final = 64 * 1024
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:")
 
 
 class _Kind(enum.Enum):
@@ -103,9 +103,10 @@ class AnswerReader:
             self.feed(body, out)
             return
         self._body += data
-        if self._kind is _Kind.MARKUP and len(self._body) >= _QUOTED_BYTES:
-            raise self._not_a_stream()
-        if len(self._body) > self._max:
+        if self._kind is _Kind.MARKUP:
+            if len(self._body) >= _QUOTED_BYTES:
+                raise self._not_a_stream()
+        elif len(self._body) > self._max:
             raise APIConnectionError(
                 f"the body of the response is larger than {self._max} bytes", retryable=False
             )
@@ -113,9 +114,9 @@ class AnswerReader:
     def _check_events(self, data: bytes) -> None:
         if len(self._head) < _QUOTED_BYTES:
             self._head += data[: _QUOTED_BYTES - len(self._head)]
-        if not self._events.seen and self._events.junk_bytes > _MAX_JUNK_BYTES:
-            raise self._not_a_stream()
         if self._events.too_large:
+            if not self._events.seen:
+                raise self._not_a_stream()
             raise APIConnectionError(
                 f"an event of the stream is larger than {self._max} bytes", retryable=False
             )
@@ -180,9 +181,11 @@ class AnswerReader:
                 "the stream ended before the answer was complete: neither a finish reason "
                 "nor [DONE] was seen"
             )
-        if self._events.junk_bytes and not self._events.seen:
+        head = self._head.strip()
+        is_junk = self._events.junk_bytes and not self._events.seen
+        if is_junk and not any(field.startswith(head) for field in _FIELDS):
             return self._not_a_stream()
-        contents = "holds no data" if self._events.seen else "is empty"
+        contents = "holds no data" if head else "is empty"
         return APIConnectionError(
             f"the response is a success without an answer: its body {contents}"
         )

@@ -216,9 +216,7 @@ class Assembler:
             self.has_output = True
 
     def _hand_out_early(self, text_follows: bool, out: list[ChatChunk]) -> None:
-        ready = self._calls.take_ready(
-            text_follows=text_follows, tainted=self._joiners is not None
-        )
+        ready = self._calls.take_ready(text_follows=text_follows, tainted=self._joiners is not None)
         self._early += ready
         out.extend(ChatChunk(self.id, ChoiceDelta(tool_calls=[call])) for call in ready)
 

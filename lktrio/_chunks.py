@@ -128,6 +128,10 @@ class ChatChunk:
     """Why the model stopped: ``"stop"``, ``"length"``, ``"tool_calls"``, ``"content_filter"``
     or whatever else the server says (an open set)."""
 
+    restart: bool = False
+    """Whether all text so far is void, because another model begins the answer anew; then the
+    chunk holds nothing else. Only a `FallbackAdapter` with ``restart_after_output`` sends it."""
+
     def has_response(self) -> bool:
         """Whether the chunk holds something for the user: text, a refusal or a tool call.
 

@@ -87,6 +87,10 @@ class APIError(Exception):
     attempts: tuple[Attempt, ...]
     """The attempts made, the failed last one included."""
 
+    other_errors: tuple[APIError, ...]
+    """The errors of the other models that were asked for the same answer, in the order in which
+    they failed; empty unless an adapter asked several."""
+
     def __init__(
         self,
         message: str,
@@ -102,6 +106,7 @@ class APIError(Exception):
         self.request_id = request_id
         self.partial = EMPTY_RESPONSE
         self.attempts = ()
+        self.other_errors = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, dict(self.__dict__))

@@ -79,6 +79,9 @@ class Attempt:
     error: str | None = None
     """What went wrong, in one line; None for the attempt that succeeded."""
 
+    model: str | None = None
+    """Which model was asked, in a stream of an adapter over several; None in any other."""
+
 
 @attrs.frozen
 class ResponseInfo:

@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["MAX_EVENT_BYTES", "Event", "EventReader"]
+__all__ = ["MAX_EVENT_BYTES", "MAX_JUNK_BYTES", "Event", "EventReader"]
 
 MAX_EVENT_BYTES: Final = 16 * 1024 * 1024
 """Largest event (and longest line) that is read, in bytes."""
+
+MAX_JUNK_BYTES: Final = 64 * 1024
+"""What may stand before the first line of the grammar, in bytes."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA: Final = b"data: "
@@ -58,8 +61,8 @@ class EventReader:
         """The last line that looks like a JSON object without its ``data:``. Some gateways
         append an upstream error that way."""
         self.too_large = False
-        """Whether an event exceeds the limit. Nothing is read after it; the events before it
-        have been returned."""
+        """Whether an event, or what stands in place of events, exceeds the limit. Nothing is
+        read after it; the events before it have been returned."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes and return the events they complete."""
@@ -133,6 +136,8 @@ class EventReader:
             self.junk_bytes += len(line) + 1
             if line.lstrip().startswith(b"{"):
                 self.stray = line
+            if self.junk_bytes > MAX_JUNK_BYTES and not self.seen:
+                self._overflow()
         if len(line) > self._max + len(_DATA):
             self._overflow()
 

@@ -16,10 +16,11 @@ import email.utils
 import enum
 import html
 import http
+import itertools
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final, TypeAlias, TypeGuard
 
 import attrs
@@ -29,6 +30,7 @@ from ._chunks import CompletionUsage
 from ._errors import (
     UNKNOWN_STATUS,
     APIConnectionError,
+    APIError,
     APIStatusError,
     is_retryable_status,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "read_headers",
     "reasoning_text",
     "redact",
+    "redact_error",
     "repair_surrogates",
     "status_error",
 ]
@@ -729,12 +732,11 @@ def status_error(
 def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
     """A JSON value in which every occurrence of a secret is replaced.
 
-    Servers echo credentials in error messages; ours carry what the server said.
+    Servers echo credentials in error messages; ours carry what the server said. What they say is
+    cut to a bounded length, maybe in the middle of a secret, so its beginning counts too.
     """
     if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "[redacted]")
-        return value
+        return _redacted_text(value, secrets)
     if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
         return None
     if is_array(value):
@@ -745,6 +747,51 @@ def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
             for key, item in value.items()
         }
     return value
+
+
+_REDACTED: Final = "[redacted]"
+_TELLING_LENGTH: Final = 12
+"""So much of a secret's beginning is taken for the secret."""
+
+
+def _redacted_text(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        head, tail = secret[:_TELLING_LENGTH], secret[_TELLING_LENGTH:]
+        pieces: list[str] = []
+        position = 0
+        while head and (start := text.find(head, position)) >= 0:
+            pieces += [text[position:start], _REDACTED]
+            position = start + len(head)
+            pairs = zip(tail, text[position : position + len(tail)], strict=False)
+            position += sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        text = "".join(pieces) + text[position:]
+    return text
+
+
+def redact_error(error: APIError, secrets: Collection[str]) -> None:
+    """Take secrets out of an error.
+
+    What the HTTP library raised may quote the server too; an error is cut loose from such a cause.
+    """
+    error.message = _redacted_text(error.message, secrets)
+    error.args = (error.message,)
+    error.body = redact(error.body, secrets)
+    if error.request_id is not None:
+        error.request_id = _redacted_text(error.request_id, secrets)
+    shown = "".join(f"{cause!r} {cause}" for cause in _causes(error))
+    if _redacted_text(shown, secrets) != shown:
+        error.__cause__ = error.__context__ = None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    pending = [error.__cause__, error.__context__]
+    seen: set[int] = set()
+    while pending:
+        cause = pending.pop()
+        if cause is not None and id(cause) not in seen:
+            seen.add(id(cause))
+            pending += [cause.__cause__, cause.__context__]
+            yield cause
 
 
 # --- headers ------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
+from lktrio._sse import MAX_EVENT_BYTES, MAX_JUNK_BYTES, Event, EventReader
 
 BOM = b"\xef\xbb\xbf"
 
@@ -254,6 +254,21 @@ def test_a_line_too_long_at_the_end_of_the_body_is_no_event() -> None:
     reader.feed(b"data:" + b"x" * LIMIT)
     assert reader.finish() == []
     assert reader.too_large
+
+
+@pytest.mark.parametrize("pieces", [lambda body: [body], one_by_one])
+def test_junk_is_read_up_to_a_limit_unless_a_line_of_the_grammar_came_first(
+    pieces: object,
+) -> None:
+    assert callable(pieces)
+    junk = b"junk\n" * (MAX_JUNK_BYTES // 5)
+    reader = EventReader()
+    assert drain(reader, pieces(junk + b"data: 1\n\n" + junk)) == [Event(b"1", b"")]
+    assert not reader.too_large
+    reader = EventReader()
+    assert drain(reader, pieces(junk + b"junk\ndata: 1\n\n")) == []
+    assert reader.too_large
+    assert not reader.seen
 
 
 def held_by(reader: EventReader) -> int:
