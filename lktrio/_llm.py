@@ -42,7 +42,7 @@ from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import to_fnc_ctx
 from ._transport import HTTPClient, HTTPRequest, ReusedConnectionLost, Transport
 from ._version import __version__
-from ._wire import read_headers, redact, status_error
+from ._wire import read_headers, redact_error, status_error
 
 __all__ = ["LLM", "LLMStatistics"]
 
@@ -237,9 +237,7 @@ class LLM(ChatModel):
             try:
                 await _visit(transport, request)
             except APIError as error:
-                error.message = cast("str", redact(error.message, secrets))
-                error.args = (error.message,)
-                error.body = redact(error.body, secrets)
+                redact_error(error, secrets)
                 raise
         if scope.cancelled_caught:
             raise APITimeoutError("prewarming took longer than 10 seconds", clock="connect")

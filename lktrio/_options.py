@@ -34,6 +34,8 @@ __all__ = [
     "TextPart",
     "ToolChoice",
     "check_inference_class",
+    "check_retries",
+    "check_seconds",
     "merge_options",
     "structure_options",
 ]
@@ -201,7 +203,7 @@ class ChatCompletionOptions(TypedDict, total=False):
     """Seconds; replaces `APIConnectOptions.timeout` for the request. `math.inf` for no limit."""
 
 
-def _check_seconds(name: str, value: object, *, zero: bool = False, infinite: bool = True) -> None:
+def check_seconds(name: str, value: object, *, zero: bool = False, infinite: bool = True) -> None:
     """Refuse what is not a number of seconds, with a sentence that says what is."""
     bounds = "at least 0" if zero else "greater than 0"
     wants = f"a number of seconds, {bounds}" + (", math.inf for no limit" if infinite else "")
@@ -213,7 +215,8 @@ def _check_seconds(name: str, value: object, *, zero: bool = False, infinite: bo
         raise ValueError(f"{name}={shown(value)} is not accepted; it takes {wants}")
 
 
-def _check_retries(name: str, value: object) -> None:
+def check_retries(name: str, value: object) -> None:
+    """Refuse what is not a number of retries, with a sentence that says what is."""
     wants = "it takes an integer, 0 for no retries"
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name}={shown(value)} is not accepted; {wants}")
@@ -265,14 +268,14 @@ class APIConnectOptions:
 
     def __attrs_post_init__(self) -> None:
         """Check the fields."""
-        _check_retries("max_retry", self.max_retry)
-        _check_seconds("retry_interval", self.retry_interval, zero=True, infinite=False)
-        _check_seconds("max_retry_delay", self.max_retry_delay, zero=True)
-        _check_seconds("timeout", self.timeout)
+        check_retries("max_retry", self.max_retry)
+        check_seconds("retry_interval", self.retry_interval, zero=True, infinite=False)
+        check_seconds("max_retry_delay", self.max_retry_delay, zero=True)
+        check_seconds("timeout", self.timeout)
         if self.first_output_timeout is not None:
-            _check_seconds("first_output_timeout", self.first_output_timeout)
+            check_seconds("first_output_timeout", self.first_output_timeout)
         if self.total_timeout is not None:
-            _check_seconds("total_timeout", self.total_timeout)
+            check_seconds("total_timeout", self.total_timeout)
         if not isinstance(self.reasoning_is_output, bool):
             raise TypeError(
                 f"reasoning_is_output={shown(self.reasoning_is_output)} is not accepted; "
@@ -367,7 +370,7 @@ def structure_options(
             continue
         _check_option_name(name, parameter)
         if name == "timeout":
-            _check_seconds(f"{parameter}: timeout", value)
+            check_seconds(f"{parameter}: timeout", value)
             timeout = cast("float", value)
             continue
         structured = _structure_option(name, value, parameter)

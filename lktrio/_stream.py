@@ -1,37 +1,30 @@
-"""A stream's lifetime: one nursery, one request task, a memory channel of lists of chunks.
+"""`ChatModel` and `LLMStream`: what makes a model's answer a stream, and what it tells of itself.
 
-This module knows what `async with` promises, how chunks get from the request task to whoever
-iterates, and what misuse looks like. It does not know how a request is made: that is the
-source's job, whatever it is.
+This module knows what a conversation is asked with and how chunks become text, values and the
+whole answer. It knows neither how a request is made (that is the source's job, whatever it is)
+nor how a stream lives (`_lifetime`).
 """
 
 from __future__ import annotations
 
 import abc
-import logging
-import types
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from typing import (
     Any,
-    Final,
     Generic,
-    NoReturn,
     Protocol,
-    Self,
     TypeVar,
     cast,
     overload,
 )
 
 import attrs
-import trio
-from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
 
 from ._chat_context import ChatContext
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._errors import APIError
+from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
@@ -56,13 +49,8 @@ __all__ = [
     "Source",
 ]
 
-logger = logging.getLogger("lktrio")
-
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-MAX_UNDELIVERED_BYTES: Final = 64 * 1024
-"""Bytes of the body whose chunks may wait in one list; a stream has two lists at most."""
 
 
 class Progress(Protocol):
@@ -79,75 +67,20 @@ class Progress(Protocol):
         ...
 
 
-class _Batch(deque[ChatChunk]):
-    """Chunks on their way. The request task adds to it until the consumer has taken it."""
-
-    __slots__ = ("size", "taken")
+class Outlet(Channel[ChatChunk]):
+    """The request task's end of a stream."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.size = 0
-        self.taken = False
-
-
-class Outlet:
-    """The request task's end of a stream.
-
-    A list of chunks is sent through the channel and keeps growing until the consumer takes it:
-    in effect one list per network read for a consumer that keeps up, and longer ones for one
-    that does not. A send and a receive for every chunk would cost ten times as much.
-    """
-
-    def __init__(self) -> None:
-        # The list in the channel is the only one that is not taken, so one place is enough.
-        self._send, self.receive = trio.open_memory_channel[_Batch](1)
-        self._batch = _Batch()
-        self._batch.taken = True
         self.progress: Progress | None = None
         """What is known so far; set by the source."""
         self.result: CollectedResponse[None] | None = None
         """The answer, once it is complete."""
-        self.chunks = 0
-        """How many chunks have been put."""
-
-    def put(self, chunks: Sequence[ChatChunk], size: int) -> None:
-        """Hand on chunks that were made from this many bytes. Never blocks."""
-        if not chunks:
-            return
-        batch = self._batch
-        if batch.taken:
-            batch = self._batch = _Batch()
-            batch.extend(chunks)
-            self._send.send_nowait(batch)
-        else:
-            batch.extend(chunks)
-        batch.size += size
-        self.chunks += len(chunks)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the next thing to do is to wait for `room`."""
-        batch = self._batch
-        return batch.size > MAX_UNDELIVERED_BYTES and not batch.taken
-
-    async def room(self) -> None:
-        """Wait until the consumer has taken what it was sent.
-
-        What is sent is a fresh list, to be filled later: the task waits with nothing in its
-        hands, so that a cancellation here loses nothing.
-        """
-        batch = _Batch()
-        await self._send.send(batch)
-        self._batch = batch
 
     def complete(self, result: CollectedResponse[None]) -> None:
         """Say that the answer is whole. The consumer's iteration ends after what was put."""
         self.result = result
-        self._send.close()
-
-    def close(self) -> None:
-        """Say that nothing more comes."""
-        self._send.close()
+        self.finish()
 
 
 class Source(Protocol):
@@ -208,7 +141,7 @@ class _PartialValues:
         return (await self._stream.collect()).parsed
 
 
-class LLMStream(Generic[T_co]):
+class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     """One answer of a model, as it arrives. Made by `ChatModel.chat`; not to be constructed.
 
     ::
@@ -237,6 +170,8 @@ class LLMStream(Generic[T_co]):
     A call to ``__anext__`` is a cancel point; it is a schedule point once per network read.
     """
 
+    _words = Words("stream", "request", "chat()", "async with llm.chat(...) as stream")
+
     def __init__(
         self,
         source: Source,
@@ -246,168 +181,22 @@ class LLMStream(Generic[T_co]):
         tools: Sequence[Tool[..., Any] | Toolset] = (),
         shape: AnswerShape | None = None,
     ) -> None:
+        self._outlet = Outlet()
+        super().__init__(self._outlet)
         self._shape = shape
         self._source = source
         self._label = label
         self._chat_ctx = chat_ctx
         self._tools = tuple(tools)
-        self._state = "new"
-        self._outlet = Outlet()
-        self._batch: deque[ChatChunk] = deque()
-        self._receiving = False
-        self._failure: Exception | None = None
-        self._failure_seen = False
-        self._owner: trio.lowlevel.Task | None = None
-        self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
-        self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
-        self._ended = trio.Event()
         self._text = _Text(self)
 
-    # --- lifetime -------------------------------------------------------------------------
-
-    @enable_ki_protection
-    async def __aenter__(self) -> Self:
-        if self._state != "new":
-            raise RuntimeError(
-                f"this stream is {self._state}; a stream is entered once. "
-                "Make another one with chat()"
-            )
+    def _check_open(self) -> None:
         self._source.check_open()
-        self._state = "open"
-        self._owner = current_task()
-        deadline = trio.current_effective_deadline()
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._request_task, deadline, name=f"request of {self!r}")
-        return self
 
-    @enable_ki_protection
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: types.TracebackType | None,
-    ) -> None:
-        nursery, manager = self._nursery, self._manager
-        if nursery is None or manager is None:
-            raise RuntimeError("this stream was not entered; write: async with llm.chat(...)")
-        if current_task() is not self._owner:
-            # Trio's own state must not be touched from here: the whole run would die.
-            self._scope.cancel()
-            raise RuntimeError(
-                "a stream must be left by the task that entered it; its request has been cancelled"
-            )
-        try:
-            if exc is None and self._outlet.result is not None:
-                # The answer is whole. The rest of the body is worth a moment: if it ends, the
-                # connection can be used again.
-                await self._ended.wait()
-        finally:
-            self._manager = self._nursery = None
-            self._state = "closed"
-            # Without the shield, a cancellation from outside would replace the exception that
-            # is on its way out of the block.
-            nursery.cancel_scope.shield = True
-            nursery.cancel_scope.cancel()
-            try:
-                await manager.__aexit__(None, None, None)
-            except BaseExceptionGroup as group:
-                # A Ctrl-C that came while we waited; nothing else can be in it.
-                raise _only_leaf(group) from None
-            finally:
-                self._outlet.receive.close()
-                self._batch = deque()
-        if self._failure is not None and not self._failure_seen:
-            logger.warning("%r was left without looking at its failure: %r", self, self._failure)
-
-    async def aclose(self) -> None:
-        """Stop the request and wait until it is gone. May be called at any time, by any task.
-
-        `async with` does the same and more: the block must still be left.
-        """
-        if self._state == "new":
-            self._state = "closed"
-        if self._state == "open":
-            self._state = "closed"
-            self._scope.cancel()
-            await self._ended.wait()
-            self._outlet.receive.close()
-            self._batch = deque()
-        else:
-            await trio.lowlevel.checkpoint()
-
-    @enable_ki_protection
-    async def _request_task(self, deadline: float) -> None:
-        try:
-            with self._scope:
-                await self._source.run(self._outlet, deadline)
-        except Exception as exc:  # noqa: BLE001 - raised by __anext__, where it can be caught bare
-            if self._outlet.result is None:
-                self._failure = exc
-        finally:
-            self._outlet.close()
-            self._ended.set()
+    async def _run(self, deadline: float) -> None:
+        await self._source.run(self._outlet, deadline)
 
     # --- consuming ------------------------------------------------------------------------
-
-    def __aiter__(self) -> AsyncIterator[ChatChunk]:
-        return self
-
-    async def __anext__(self) -> ChatChunk:
-        if self._batch:
-            await checkpoint_if_cancelled()
-        else:
-            batch = await self._take_batch()
-            if batch is None:
-                raise StopAsyncIteration
-            self._batch = batch
-        return self._batch.popleft()
-
-    async def _take_batch(self) -> deque[ChatChunk] | None:
-        """Wait for the next list of chunks that is not empty; None at the end."""
-        self._check_usable()
-        if self._receiving:
-            raise trio.BusyResourceError(
-                "another task is waiting for this stream; let one task iterate and pass on "
-                "what it gets, for example through a memory channel"
-            )
-        self._receiving = True
-        try:
-            while True:
-                batch = await self._outlet.receive.receive()
-                batch.taken = True
-                if batch:
-                    return batch
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            pass
-        finally:
-            self._receiving = False
-        self._check_usable()
-        self._raise_failure()
-        return None
-
-    def _check_usable(self) -> None:
-        if self._state == "new":
-            raise RuntimeError(
-                "this stream was not entered; write: async with llm.chat(...) as stream"
-            )
-        if self._state == "closed":
-            self._raise_closed()
-
-    def _raise_failure(self) -> None:
-        """At the end of the channel: raise unless the answer is complete."""
-        if self._outlet.result is None:
-            if self._failure is None:
-                self._raise_closed()
-            self._failure_seen = True
-            raise self._failure
-
-    @staticmethod
-    def _raise_closed() -> NoReturn:
-        raise trio.ClosedResourceError(
-            "this stream was left, or its owner was cancelled; make another one with chat()"
-        )
 
     @property
     def text(self) -> AsyncIterator[str]:
@@ -500,26 +289,13 @@ class LLMStream(Generic[T_co]):
         return [] if result is None else list(result.withheld_calls)
 
     @property
-    def error(self) -> Exception | None:
-        """What the request failed with, or None. Reading it counts as having seen it."""
-        if self._failure is not None:
-            self._failure_seen = True
-        return self._failure
-
-    @property
     def response(self) -> ResponseInfo:
         """What is known of the request so far: status, request id, quota, attempts."""
         progress = self._outlet.progress
         return ResponseInfo() if progress is None else progress.response
 
     def __repr__(self) -> str:
-        return f"<LLMStream {self._label} {self._state}, {self._outlet.chunks} chunks>"
-
-
-def _only_leaf(exc: BaseException) -> BaseException:
-    while isinstance(exc, BaseExceptionGroup):
-        exc = cast("BaseExceptionGroup[BaseException]", exc).exceptions[0]
-    return exc
+        return f"<LLMStream {self._label} {self._state}, {self._outlet.count} chunks>"
 
 
 @attrs.frozen(kw_only=True)

@@ -158,10 +158,8 @@ def check_client(client: HTTPClient | None) -> HTTPClient | None:
 
 def _library_of(client: object) -> str:
     """The package that a client, or the class it is derived from, comes from."""
-    for cls in type(client).__mro__:
-        if cls.__name__ == "AsyncClient":
-            return cls.__module__.partition(".")[0]
-    return "httpx"
+    classes = (cls for cls in type(client).__mro__ if cls.__name__ == "AsyncClient")
+    return next(classes).__module__.partition(".")[0]
 
 
 class _Trace:
@@ -469,8 +467,6 @@ class Transport:
             observe("idle")
             return HTTPReply(response, reused=trace.reused)
         except Exception as exc:
-            if response is not None:
-                await response.aclose()
             error = translate(exc, f"the request to {_host(request.url)}")
             if error is exc:
                 raise
