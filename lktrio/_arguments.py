@@ -17,8 +17,8 @@ from ._json_text import is_cut_off
 
 __all__ = ["Arguments", "MalformedArguments", "parse_arguments"]
 
-_MAX_CHARACTERS: Final = 4_000_000
-"""A model writes a fraction of that; decoding takes ten times as much memory."""
+_MAX_CHARACTERS: Final = 1_000_000
+"""A quarter of a million tokens, more than a model writes in one answer."""
 
 _MAX_NESTING: Final = 50
 """Each level takes some ten stack frames in the converter, of the thousand that Python has."""
@@ -27,12 +27,15 @@ _MAX_LAYERS: Final = 3
 """How often arguments may be JSON in a JSON string."""
 
 _MAX_REPAIRED_CHARACTERS: Final = 20_000
-_MAX_REPAIR_WORK: Final = 4_000_000
-"""Characters times separators. The repair looks ahead at each of them, and time is quadratic:
-this much takes a quarter of a second, and other tasks wait for it."""
+_MAX_REPAIR_WORK: Final = 2_000_000
+"""Characters times marks. The repair may look ahead to the end at each mark: this much takes up
+to half a second, and other tasks wait for it."""
 
-_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_TRAILING_COMMA: Final = re.compile(_STRING.pattern + r"|,(?=\s*[}\]])", re.DOTALL)
+_MARK: Final = re.compile(r"[^\w\s]")
+
+_TRAILING_COMMA: Final = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
+"""Escapes and strings are matched too, to be stepped over."""
+
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -116,15 +119,16 @@ def _repair(text: str, error: json.JSONDecodeError) -> Any:
     if start < 0 or end <= start:
         raise MalformedArguments(explanation)
     # Fences and prose stand around the object.
-    text = _TRAILING_COMMA.sub(lambda match: match[0].rstrip(","), text[start:end])
+    text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text[start:end])
     try:
         return _loads(text)
     except json.JSONDecodeError as extra:
         # One bracket too many.
         if extra.msg == "Extra data" and not text[extra.pos :].strip(" \t\r\n}]"):
             return _loads(text[: extra.pos])
-    separators = sum(text.count(separator) for separator in ",:{[")
-    if len(text) > _MAX_REPAIRED_CHARACTERS or len(text) * separators > _MAX_REPAIR_WORK:
+    if len(text) > _MAX_REPAIRED_CHARACTERS:
+        raise MalformedArguments(explanation)
+    if len(text) * len(_MARK.findall(text)) > _MAX_REPAIR_WORK:
         raise MalformedArguments(explanation)
     # Imported here because few programs ever meet such arguments.
     import json_repair

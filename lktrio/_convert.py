@@ -181,11 +181,9 @@ class StrictConverter:
                 return _foreign_hook(shape, mode)
             case Refined():
                 return self._refined_hook(shape, mode)
-            case Alias(target=target):
-                # Not looked up now: it may hold itself.
-                return lambda value, _: self._structure(value, target, mode)
             case _:
-                raise AssertionError(f"unknown shape {shape!r}")
+                # An alias is not looked up now: it may hold itself.
+                return lambda value, _: self._structure(value, shape.target, mode)
 
     def _structure(self, value: Any, shape: Shape, mode: _Mode) -> Any:
         return self._converters[mode].structure(value, cast("Any", shape))
@@ -198,8 +196,8 @@ class StrictConverter:
         for field in fields:
             if field.name not in value:
                 if field.required:
-                    unknown = value.keys() - {field.name for field in fields}
-                    problems.append(_missing(field, unknown))
+                    known = {field.name for field in fields}
+                    problems.append(_missing(field, [name for name in value if name not in known]))
                 continue
             member = value[field.name]
             if member is None and not field.required and not accepts_null(field.shape):
@@ -723,8 +721,6 @@ def describe(shape: Shape) -> str:
             return "an array"
         case FixedTuple(items=items):
             return f"an array of exactly {len(items)} items"
-        case StringKeyed():
-            return "an object"
         case Record(fields=fields, is_tuple=is_tuple):
             keys = ", ".join(_quoted(field.name) for field in fields if field.required)
             word = "an array or object" if is_tuple else "an object"
@@ -792,7 +788,7 @@ def _cut(text: str) -> str:
 def _missing(field: Field, unknown: Iterable[str]) -> Problem:
     others = ", ".join(_quoted(name) for name in unknown)
     message = f"required but missing; expected {describe(field.shape)}"
-    return Problem((field.name,), _cut(message + (f" ({others} is not known)" if others else "")))
+    return Problem((field.name,), _cut(message + (f" (not known: {others})" if others else "")))
 
 
 def _misfit(shape: Shape, value: Any) -> Misfit:

@@ -131,11 +131,10 @@ class ForeignType:
         required: list[str] = schema.get("required", [])
         relaxed: dict[str, Any] = {}
         for name, member in value.items():
-            member_schema = properties.get(name, schema.get("additionalProperties"))
-            is_optional = name in properties and name not in required
-            if member is None and is_optional and not self._accepts_null(member_schema):
-                continue
-            relaxed[name] = self._relax(member, member_schema)
+            if name not in properties:
+                relaxed[name] = self._relax(member, schema.get("additionalProperties"))
+            elif member is not None or name in required or self._accepts_null(properties[name]):
+                relaxed[name] = self._relax(member, properties[name])
         return relaxed
 
     def _relax_option(self, value: Any, options: list[JSONSchema]) -> Any:
@@ -146,10 +145,8 @@ class ForeignType:
                 return relaxed
         return value
 
-    def _accepts_null(self, schema: Any) -> bool:
-        if not isinstance(schema, dict):
-            return True
-        schema = self._resolve(cast("JSONSchema", schema))
+    def _accepts_null(self, schema: JSONSchema) -> bool:
+        schema = self._resolve(schema)
         options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
         if options:
             return any(self._accepts_null(option) for option in options)
@@ -225,7 +222,7 @@ def _lower_first(text: str) -> str:
 # --- msgspec -------------------------------------------------------------------------------------
 
 _MSGSPEC_PATH: Final = re.compile(r" - at `(key in )?\$(?P<path>[^`]*)`$")
-_MSGSPEC_STEP: Final = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>[0-9]+)\]")
+_MSGSPEC_STEP: Final = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>[0-9]+)\]")
 
 
 def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:

@@ -120,11 +120,8 @@ class _Builder:
                 return {"type": _TYPE_NAMES[python]}
             case Text(python=python):
                 return _text(python)
-            case Choice(name=None, members=members):
-                return _choice(members)
-            case Choice(name=str() as name, members=members, description=description):
-                schema = _described(_choice(members, is_named=True), description)
-                return self._define(shape, name, schema)
+            case Choice():
+                return self._choice(shape)
             case OneOf(members=members):
                 return {"anyOf": [self.build(member) for member in members]}
             case Array(item=item, unique=unique):
@@ -143,10 +140,8 @@ class _Builder:
                 if constraints is not None:
                     _constrain(schema, constraints)
                 return {**schema, "description": description} if description else schema
-            case Alias(target=target, name=name):
-                return self._alias(shape, target, name)
             case _:
-                raise AssertionError(f"unknown shape {shape!r}")
+                return self._alias(shape)
 
     def _member(self, field: Field) -> JSONSchema:
         schema = self.build(field.shape)
@@ -183,11 +178,11 @@ class _Builder:
         self.definitions[name] = _described(schema, record.description)
         return self._reference(record)
 
-    def _alias(self, alias: Alias, target: Shape, name: str) -> JSONSchema:
+    def _alias(self, alias: Alias) -> JSONSchema:
         if alias in self._names:
             return self._reference(alias)
-        self._names[alias] = name = self._new_name(name)
-        schema = self.build(target)
+        self._names[alias] = name = self._new_name(alias.name)
+        schema = self.build(alias.target)
         if name in references(schema):
             self.definitions[name] = schema
             return self._reference(alias)
@@ -205,11 +200,14 @@ class _Builder:
                 self.definitions[renamed[name]] = _adopt(definition, renamed)
         return _adopt(type_.schema, renamed)
 
-    def _define(self, shape: Shape, name: str, schema: JSONSchema) -> JSONSchema:
-        if shape not in self._names:
-            self._names[shape] = name = self._new_name(name)
-            self.definitions[name] = schema
-        return self._reference(shape)
+    def _choice(self, choice: Choice) -> JSONSchema:
+        if choice.name is None:
+            return _choice(choice.members)
+        if choice not in self._names:
+            self._names[choice] = name = self._new_name(choice.name)
+            schema = _choice(choice.members, is_named=True)
+            self.definitions[name] = _described(schema, choice.description)
+        return self._reference(choice)
 
     def _reference(self, shape: Shape) -> JSONSchema:
         return {"$ref": REF_PREFIX + self._names[shape]}

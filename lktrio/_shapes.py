@@ -49,6 +49,7 @@ __all__ = [
     "UnresolvedAnnotation",
     "UnsupportedType",
     "accepts_null",
+    "type_parameters",
 ]
 
 JSONScalar: TypeAlias = str | int | float | bool | None
@@ -70,22 +71,17 @@ class UnresolvedAnnotation(UnsupportedType):
 
 
 @attrs.frozen(eq=False)
-class Shape:
-    """What values of a type look like."""
-
-
-@attrs.frozen(eq=False)
-class Anything(Shape):
+class Anything:
     """``Any`` and ``object``: every JSON value."""
 
 
 @attrs.frozen(eq=False)
-class Null(Shape):
+class Null:
     """``None``."""
 
 
 @attrs.frozen(eq=False)
-class Scalar(Shape):
+class Scalar:
     """The types JSON has itself."""
 
     python: type[bool | int | float | str]
@@ -93,7 +89,7 @@ class Scalar(Shape):
 
 
 @attrs.frozen(eq=False)
-class Text(Shape):
+class Text:
     """A type that is written as a string."""
 
     python: type[Any]
@@ -101,7 +97,7 @@ class Text(Shape):
 
 
 @attrs.frozen(eq=False)
-class Choice(Shape):
+class Choice:
     """A ``Literal`` or an enumeration: a fixed set of values."""
 
     members: tuple[tuple[JSONScalar, Any], ...]
@@ -115,7 +111,7 @@ class Choice(Shape):
 
 
 @attrs.frozen(eq=False)
-class OneOf(Shape):
+class OneOf:
     """A union."""
 
     members: tuple[Shape, ...]
@@ -123,7 +119,7 @@ class OneOf(Shape):
 
 
 @attrs.frozen(eq=False)
-class Array(Shape):
+class Array:
     """Lists, sets and tuples of any length."""
 
     item: Shape
@@ -137,7 +133,7 @@ class Array(Shape):
 
 
 @attrs.frozen(eq=False)
-class FixedTuple(Shape):
+class FixedTuple:
     """A tuple of a fixed length."""
 
     items: tuple[Shape, ...]
@@ -145,7 +141,7 @@ class FixedTuple(Shape):
 
 
 @attrs.frozen(eq=False)
-class StringKeyed(Shape):
+class StringKeyed:
     """A mapping."""
 
     key: Shape
@@ -182,7 +178,7 @@ class Field:
 
 
 @attrs.frozen(eq=False)
-class Record(Shape):
+class Record:
     """A class with named fields."""
 
     name: str
@@ -205,7 +201,7 @@ class Record(Shape):
 
 
 @attrs.frozen(eq=False)
-class Foreign(Shape):
+class Foreign:
     """A pydantic model or a ``msgspec.Struct``, which its own library reads."""
 
     python: Any
@@ -242,7 +238,7 @@ class Constraints:
 
 
 @attrs.frozen(eq=False)
-class Refined(Shape):
+class Refined:
     """A type with ``Annotated`` metadata that means something here."""
 
     inner: Shape
@@ -256,19 +252,37 @@ class Refined(Shape):
 
 
 @attrs.frozen(eq=False)
-class Alias(Shape):
+class Alias:
     """A type alias, which may refer to itself."""
 
     name: str
     """Name of the alias."""
 
-    targets: list[Shape] = attrs.field(factory=list[Shape])
+    targets: list[Shape] = attrs.field(factory=list[Any])
     """What it stands for, once that is known."""
 
     @property
     def target(self) -> Shape:
         """What it stands for."""
         return self.targets[0]
+
+
+Shape: TypeAlias = (
+    Anything
+    | Null
+    | Scalar
+    | Text
+    | Choice
+    | OneOf
+    | Array
+    | FixedTuple
+    | StringKeyed
+    | Record
+    | Foreign
+    | Refined
+    | Alias
+)
+"""What values of a type look like."""
 
 
 def accepts_null(shape: Shape) -> bool:
@@ -481,8 +495,8 @@ class Types:
         reference = Alias(_definition_name(type_))
         self._known[_key(type_)] = reference
         parameters = dict(zip(alias.__type_params__, typing.get_args(type_), strict=False))
-        value = _substitute(self.resolve(alias.__value__, _globals_of(alias)), parameters)
-        reference.targets.append(self.shape(value))
+        value = self.resolve(alias.__value__, _globals_of(alias), type_parameters(alias))
+        reference.targets.append(self.shape(_substitute(value, parameters)))
         return reference
 
     # --- Classes with fields ---------------------------------------------------------------------
@@ -538,7 +552,8 @@ class Types:
                 raise _unresolved(f"of {base.__qualname__}", error) from None
             for name, annotation in own.items():
                 # The class may be local, and name itself.
-                resolved = self.resolve(annotation, _globals_of(base), {base.__name__: base})
+                local = {base.__name__: base, **type_parameters(base)}
+                resolved = self.resolve(annotation, _globals_of(base), local)
                 hints[name] = _substitute(resolved, arguments.get(base, {}))
         return hints
 
@@ -746,6 +761,19 @@ def _argument_name(type_: Any) -> str:
 
 def _shown(type_: Any) -> str:
     return type_.__qualname__ if isinstance(type_, type) else repr(type_).replace("typing.", "")
+
+
+def type_parameters(definition: Any) -> dict[str, Any]:
+    """The type parameters that a definition declares in brackets, by name (PEP 695).
+
+    Args:
+        definition: A class, function or type alias.
+
+    Returns:
+        What a string annotation in it may name. Empty before Python 3.12.
+    """
+    parameters: tuple[Any, ...] = getattr(definition, "__type_params__", ())
+    return {parameter.__name__: parameter for parameter in parameters}
 
 
 # --- Generics ------------------------------------------------------------------------------------

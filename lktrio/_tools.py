@@ -35,7 +35,14 @@ from ._convert import Misfit, StrictConverter
 from ._docstrings import read_docstring
 from ._json_values import check_json
 from ._schema import JSONSchema, object_schema
-from ._shapes import NO_DEFAULT, Field, Types, UnresolvedAnnotation, UnsupportedType
+from ._shapes import (
+    NO_DEFAULT,
+    Field,
+    Types,
+    UnresolvedAnnotation,
+    UnsupportedType,
+    type_parameters,
+)
 from ._strict_schema import NotStrict, strict_schema
 
 if TYPE_CHECKING:
@@ -195,8 +202,8 @@ class _Definition(Protocol):
     is_async: bool
     receives: Literal["instance", "class"] | None
 
-    def learn(self, name: str, value: object) -> None:
-        """Take note of a name that annotations may use."""
+    def learn(self, owner: type[Any]) -> None:
+        """Take note of the class that a method is in, which annotations may name."""
         ...
 
     def schema(self, *, strict: bool) -> JSONSchema:
@@ -228,15 +235,15 @@ class _TypedDefinition:
         self.receives: Literal["instance", "class"] | None = receives
         self._docstring = read_docstring(_docstring_of(function))
         self.description = self._docstring.description if description is None else description
-        self._scope = dict(scope)
+        self._scope = {**scope, **type_parameters(_bare_function(function))}
         self._converter: StrictConverter | None = None
         # Read now, so that mistakes are found here. A name may be defined further down in the
         # module; it has to be when the tool is used.
         with contextlib.suppress(UnresolvedAnnotation):
             _ = self._parameters
 
-    def learn(self, name: str, value: object) -> None:
-        self._scope.setdefault(name, value)
+    def learn(self, owner: type[Any]) -> None:
+        self._scope = {owner.__name__: owner, **type_parameters(owner), **self._scope}
 
     def schema(self, *, strict: bool) -> JSONSchema:
         described: JSONSchema = {"name": self.name}
@@ -378,8 +385,8 @@ class _RawDefinition:
         self.receives: Literal["instance", "class"] | None = receives
         self._parameters = self._read()
 
-    def learn(self, name: str, value: object) -> None:
-        """Do nothing: no annotation is read but those that need no resolving."""
+    def learn(self, owner: type[Any]) -> None:
+        """Do nothing: there is nothing to find out from annotations."""
 
     def schema(self, *, strict: bool) -> JSONSchema:  # noqa: ARG002  it is the author's to say
         return cast("JSONSchema", _copied(self._schema))
@@ -622,7 +629,7 @@ class Tool(Generic[P, R_co]):
         return cast("R_co", self._call(*args, **kwargs))
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
-        self._definition.learn(owner.__name__, owner)
+        self._definition.learn(owner)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Tool):
@@ -682,12 +689,22 @@ class FunctionTool(Tool[P, R_co]):
     """A tool whose schema is read from the annotations and the docstring of its function."""
 
     @overload
+    def __get__(
+        self: FunctionTool[Concatenate[type[S], Q], R_co], instance: S | None, owner: type[S]
+    ) -> FunctionTool[Q, R_co]: ...
+
+    @overload
     def __get__(self, instance: None, owner: type[Any] | None = None) -> FunctionTool[P, R_co]: ...
 
     @overload
     def __get__(
         self: FunctionTool[Concatenate[S, Q], R_co], instance: S, owner: type[Any] | None = None
     ) -> FunctionTool[Q, R_co]: ...
+
+    @overload
+    def __get__(
+        self, instance: object, owner: type[Any] | None = None
+    ) -> FunctionTool[P, R_co]: ...
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         """Become a tool of the instance, if the function is a method."""
@@ -702,6 +719,11 @@ class RawFunctionTool(Tool[P, R_co]):
 
     @overload
     def __get__(
+        self: RawFunctionTool[Concatenate[type[S], Q], R_co], instance: S | None, owner: type[S]
+    ) -> RawFunctionTool[Q, R_co]: ...
+
+    @overload
+    def __get__(
         self, instance: None, owner: type[Any] | None = None
     ) -> RawFunctionTool[P, R_co]: ...
 
@@ -709,6 +731,11 @@ class RawFunctionTool(Tool[P, R_co]):
     def __get__(
         self: RawFunctionTool[Concatenate[S, Q], R_co], instance: S, owner: type[Any] | None = None
     ) -> RawFunctionTool[Q, R_co]: ...
+
+    @overload
+    def __get__(
+        self, instance: object, owner: type[Any] | None = None
+    ) -> RawFunctionTool[P, R_co]: ...
 
     def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
         """Become a tool of the instance, if the function is a method."""

@@ -36,8 +36,6 @@ def meaning(schema: dict[str, Any]) -> Any:
 
 
 def _meaning(schema: Any, definitions: dict[str, Any], above: tuple[str, ...]) -> Any:
-    if isinstance(schema, bool):
-        schema = {} if schema else {"not": {}}
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/$defs/")
         if name in above:
@@ -65,9 +63,11 @@ def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     values = [rest["const"]] if "const" in rest else rest.get("enum")
     if values is not None:
         for value in values:
-            yield {"type": TYPES[type(value)], "value": value} if value is not None else {
-                "type": "null"
-            }
+            yield (
+                {"type": TYPES[type(value)], "value": value}
+                if value is not None
+                else {"type": "null"}
+            )
         return
     types = rest.get("type")
     for type_ in types if isinstance(types, list) else [types]:
@@ -111,7 +111,7 @@ KEYWORDS = {
     "boolean": set[str](),
     "null": set[str](),
 }
-FORMATS = "date-time time date duration email hostname ipv4 ipv6 uuid".split()
+FORMATS = ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"]
 
 
 def strict_problems(schema: dict[str, Any]) -> list[str]:
@@ -190,10 +190,12 @@ class _Checker:
             if len(enum) > 250 and len("".join(map(str, enum))) > 15_000:
                 self.problems.append("$: an enum is too long")
 
-    def depth(self, schema: dict[str, Any], above: tuple[str, ...]) -> int:
+    def depth(self, schema: Any, above: tuple[str, ...]) -> int:
+        if not isinstance(schema, dict):
+            return 0
         if "$ref" in schema:
             name = schema["$ref"].removeprefix("#/$defs/")
-            if name in above:
+            if name in above or name not in self.definitions:
                 return 0
             return self.depth(self.definitions[name], (*above, name))
         children = [

@@ -46,7 +46,7 @@ def test_json_is_taken_as_it_is(raw: str, values: dict[str, object]) -> None:
         ('{"a": "say "hi" now"}', {"a": 'say "hi" now'}),
         ('{"a": "x" "b": "y"}', {"a": "x", "b": "y"}),
         ("{\u201ca\u201d: 1}", {"a": 1}),
-        ('"{\'a\': 1}"', {"a": 1}),
+        ("\"{'a': 1}\"", {"a": 1}),
     ],
     ids=repr,
 )
@@ -91,7 +91,8 @@ def test_what_was_cut_off_is_never_completed(raw: str) -> None:
         ("true", "not true or false"),
         ('"\\"\\\\\\"x\\\\\\"\\""', "not a string"),
         ("nonsense", "not valid JSON"),
-        ("} x {}", "not valid JSON"),
+        ("(1, 2)", "not valid JSON"),
+        ("} x", "not valid JSON"),
         ('{"a": }', "not valid JSON"),
         ('{"a": 1}{"b": 2}', "not valid JSON"),
         ('{"a": 1}, "b": 2}', "not valid JSON"),
@@ -130,7 +131,9 @@ def test_the_canonical_text_keeps_characters_as_they_are() -> None:
     ids=["objects", "arrays", "far too deep", "open", "malformed"],
 )
 def test_nesting_is_limited(raw: str) -> None:
-    with pytest.raises(MalformedArguments, match=r"nested too deeply: more than 50 levels|not valid"):
+    with pytest.raises(
+        MalformedArguments, match=r"nested too deeply: more than 50 levels|not valid"
+    ):
         parse_arguments(raw)
 
 
@@ -139,10 +142,10 @@ def test_fifty_levels_are_allowed() -> None:
 
 
 def test_the_length_is_limited() -> None:
-    longest = '{"a": "' + "x" * 3_999_991 + '"}'
+    longest = '{"a": "' + "x" * 999_991 + '"}'
 
     assert parse_arguments(longest).canonical == longest
-    with pytest.raises(MalformedArguments, match="4000001 characters long, and at most 4000000"):
+    with pytest.raises(MalformedArguments, match="1000001 characters long, and at most 1000000"):
         parse_arguments(longest + " ")
 
 
@@ -150,13 +153,14 @@ def test_the_length_is_limited() -> None:
     "raw",
     [
         "{" + "a: b, " * 20_000 + "}",
+        "{" + "a: b, " * 2000 + "}",
         "{'a': '" + "x" * 100_000 + "'}",
         "{" + "{}" * 50_000 + "}",
         '{"a": ' + "word " * 20_000 + "}",
         "{" + "," * 100_000 + "}",
         '{"a": "' + 'x" y "' * 20_000 + '"}',
     ],
-    ids=["keys", "quotes", "brackets", "words", "commas", "inner quotes"],
+    ids=["keys", "fewer keys", "quotes", "brackets", "words", "commas", "inner quotes"],
 )
 def test_a_repair_that_would_take_too_long_is_not_begun(raw: str) -> None:
     started = time.process_time()

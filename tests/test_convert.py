@@ -1,3 +1,5 @@
+# ruff: noqa: PYI061, UP007, UP045  every spelling of a union is to be read
+
 from __future__ import annotations
 
 import collections
@@ -64,6 +66,7 @@ class Ratio(enum.Enum):
         (decimal.Decimal, 3, decimal.Decimal(3)),
         (decimal.Decimal, "1.50", decimal.Decimal("1.50")),
         (Literal[1, 2], 1.0, 1),
+        (Literal[Color.RED], "red", Color.RED),
         (Level, 2.0, Level.HIGH),
         (Ratio, 1, Ratio.ONE),
         (Any, {"a": [1, None]}, {"a": [1, None]}),
@@ -124,17 +127,33 @@ def test_a_number_too_long_to_print_is_not_printed() -> None:
 @pytest.mark.parametrize(
     ("type_", "text", "expected"),
     [
-        (datetime.datetime, "2024-01-02T03:04:05Z", datetime.datetime(2024, 1, 2, 3, 4, 5, tzinfo=datetime.UTC)),
+        (
+            datetime.datetime,
+            "2024-01-02T03:04:05Z",
+            datetime.datetime(2024, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
+        ),
         (datetime.datetime, "2024-01-02 03:04", datetime.datetime(2024, 1, 2, 3, 4)),  # noqa: DTZ001
-        (datetime.datetime, "2024-01-02t03:04:05.5z", datetime.datetime(2024, 1, 2, 3, 4, 5, 500_000, datetime.UTC)),
+        (
+            datetime.datetime,
+            "2024-01-02t03:04:05.5z",
+            datetime.datetime(2024, 1, 2, 3, 4, 5, 500_000, datetime.UTC),
+        ),
         (datetime.date, "2024-02-29", datetime.date(2024, 2, 29)),
         (datetime.time, "03:04", datetime.time(3, 4)),
-        (datetime.time, "03:04:05+01:00", datetime.time(3, 4, 5, tzinfo=datetime.timezone(datetime.timedelta(hours=1)))),
+        (
+            datetime.time,
+            "03:04:05+01:00",
+            datetime.time(3, 4, 5, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
+        ),
         (datetime.timedelta, "PT1H30M", datetime.timedelta(minutes=90)),
         (datetime.timedelta, "P1DT0.5S", datetime.timedelta(days=1, milliseconds=500)),
         (datetime.timedelta, "-P2W", datetime.timedelta(weeks=-2)),
         (datetime.timedelta, "PT0S", datetime.timedelta()),
-        (uuid.UUID, "12345678123456781234567812345678", uuid.UUID("12345678-1234-5678-1234-567812345678")),
+        (
+            uuid.UUID,
+            "12345678123456781234567812345678",
+            uuid.UUID("12345678-1234-5678-1234-567812345678"),
+        ),
         (bytes, "é", "é".encode()),
         (pathlib.PurePosixPath, "a/b", pathlib.PurePosixPath("a/b")),
     ],
@@ -216,12 +235,23 @@ def test_containers_are_built(type_: Any, value: Any, expected: Any) -> None:
     [
         (list[int], "12", ['expected an array (each item an integer), got the string "12"']),
         (list, {}, ["expected an array, got an empty object"]),
-        (list[int], [1, "a", 2, None], ['[1]: expected an integer, got the string "a"', "[3]: expected an integer, got null"]),
+        (
+            list[int],
+            [1, "a", 2, None],
+            ['[1]: expected an integer, got the string "a"', "[3]: expected an integer, got null"],
+        ),
         (list[list[int]], [[1], [True]], ["[1][0]: expected an integer, got true"]),
         (set, [[1]], ["objects and arrays cannot be items of this set"]),
         (tuple[int, str], [1], ["expected an array of exactly 2 items, got an array of 1 item"]),
         (tuple[int, str], "x", ['expected an array of exactly 2 items, got the string "x"']),
-        (tuple[int, str], ["x", 1], ['[0]: expected an integer, got the string "x"', "[1]: expected a string, got the number 1"]),
+        (
+            tuple[int, str],
+            ["x", 1],
+            [
+                '[0]: expected an integer, got the string "x"',
+                "[1]: expected a string, got the number 1",
+            ],
+        ),
         (dict[str, int], [], ["expected an object, got an array of 0 items"]),
         (dict[str, int], {"a": "x"}, ['a: expected an integer, got the string "x"']),
         (dict[int, int], {"x": 1}, ['x: expected an integer, got the string "x"']),
@@ -275,7 +305,9 @@ def test_null_means_the_default_where_it_is_no_value() -> None:
 
 
 def test_a_missing_field_is_named_with_what_was_there_instead() -> None:
-    assert problems(Point, {"X": 1}) == ['x: required but missing; expected a number ("X" is not known)']
+    assert problems(Point, {"X": 1}) == [
+        'x: required but missing; expected a number (not known: "X")'
+    ]
     assert problems(Node, {"children": [{}]}) == [
         "value: required but missing; expected an integer",
         "children[0].value: required but missing; expected an integer",
@@ -292,7 +324,7 @@ def test_a_class_may_hold_itself() -> None:
     assert structure(Node, value) == Node(1, [Node(2)])
 
 
-Json = typing_extensions.TypeAliasType("Json", "None | bool | str | list[Json] | dict[str, Json]")
+Json = typing_extensions.TypeAliasType("Json", "bool | str | list[Json] | dict[str, Json] | None")
 
 
 def test_an_alias_may_refer_to_itself() -> None:
@@ -300,7 +332,7 @@ def test_an_alias_may_refer_to_itself() -> None:
 
     assert structure(Json, value) == value
     assert problems(Json, 5) == [
-        "expected null, true or false, a string, an array or an object, got the number 5"
+        "expected true or false, a string, an array, an object or null, got the number 5"
     ]
 
 
@@ -388,15 +420,31 @@ def test_the_order_of_a_union_does_not_matter() -> None:
     [
         (Union[int, str], True, ["expected an integer or a string, got true"]),
         (Union[int, None], "x", ['expected an integer, got the string "x"']),
-        (Union[Cat, Dog], {"kind": "fish"}, ['kind: expected "cat" or "dog", got the string "fish"']),
+        (
+            Union[Cat, Dog],
+            {"kind": "fish"},
+            ['kind: expected "cat" or "dog", got the string "fish"'],
+        ),
         (Union[Cat, Dog], {"lives": 3}, ['kind: expected "cat" or "dog", got nothing']),
-        (Union[Cat, Dog], {"kind": "cat", "lives": "x"}, ['lives: expected an integer, got the string "x"']),
+        (
+            Union[Cat, Dog],
+            {"kind": "cat", "lives": "x"},
+            ['lives: expected an integer, got the string "x"'],
+        ),
         (Union[One, int], {"x": "a"}, ['x: expected an integer, got the string "a"']),
         (Union[One, Two], {"y": 1}, ['expected an object with "x", got an object with "y"']),
         (Union[list[int], int], ["a"], ['[0]: expected an integer, got the string "a"']),
         (Union[Pair, int], ["a"], ['left: expected an integer, got the string "a"']),
-        (Union[One, dict[str, int]], {"y": "a"}, ['expected an object with "x" or an object, got an object with "y"']),
-        (Union[None, list[int]], 5, ["expected null or an array (each item an integer), got the number 5"]),
+        (
+            Union[One, dict[str, int]],
+            {"y": "a"},
+            ['expected an object with "x" or an object, got an object with "y"'],
+        ),
+        (
+            Union[None, list[int]],
+            5,
+            ["expected null or an array (each item an integer), got the number 5"],
+        ),
     ],
     ids=repr,
 )
@@ -424,7 +472,30 @@ def test_two_tags_are_told_apart_in_the_order_of_the_fields() -> None:
 
 
 def test_a_long_list_of_choices_is_cut() -> None:
-    many = Literal["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s", "t", "u", "v"]
+    many = Literal[
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+        "g",
+        "h",
+        "i",
+        "j",
+        "k",
+        "l",
+        "m",
+        "n",
+        "o",
+        "p",
+        "q",
+        "r",
+        "s",
+        "t",
+        "u",
+        "v",
+    ]
 
     assert problems(many, "z")[0].startswith('expected "a", "b"')
     assert '"s" or one of 3 more, got' in problems(many, "z")[0]
@@ -432,13 +503,13 @@ def test_a_long_list_of_choices_is_cut() -> None:
 
 @dataclass
 class Left:
-    inside: Union[Left, Right, None] = None
+    inside: Left | Right | None = None
     side: Literal["left"] = "left"
 
 
 @dataclass
 class Right:
-    inside: Union[Left, Right, None] = None
+    inside: Left | Right | None = None
     side: Literal["left"] = "left"
 
 
@@ -466,17 +537,67 @@ def test_the_work_does_not_double_with_every_level_of_an_ambiguous_union() -> No
         (Annotated[int, Le(1)], 1, 2, "expected a value <= 1, got the number 2"),
         (Annotated[float, Lt(1)], 0.5, 1.0, "expected a value < 1, got the number 1.0"),
         (Annotated[int, MultipleOf(5)], 10, 7, "expected a multiple of 5, got the number 7"),
-        (Annotated[float, MultipleOf(0.1)], 0.3, 0.35, "expected a multiple of 0.1, got the number 0.35"),
-        (Annotated[str, MinLen(2)], "ab", "a", 'expected at least 2 characters, got the string "a"'),
-        (Annotated[str, MaxLen(2)], "ab", "abc", 'expected at most 2 characters, got the string "abc"'),
-        (Annotated[list[int], Len(1, 2)], [1], [], "expected at least 1 items, got an array of 0 items"),
-        (Annotated[dict[str, int], MaxLen(1)], {"a": 1}, {"a": 1, "b": 2}, 'expected at most 1 items, got an object with "a", "b"'),
+        (
+            Annotated[float, MultipleOf(0.1)],
+            0.3,
+            0.35,
+            "expected a multiple of 0.1, got the number 0.35",
+        ),
+        (
+            Annotated[str, MinLen(2)],
+            "ab",
+            "a",
+            'expected at least 2 characters, got the string "a"',
+        ),
+        (
+            Annotated[str, MaxLen(2)],
+            "ab",
+            "abc",
+            'expected at most 2 characters, got the string "abc"',
+        ),
+        (
+            Annotated[list[int], Len(1, 2)],
+            [1],
+            [],
+            "expected at least 1 items, got an array of 0 items",
+        ),
+        (
+            Annotated[dict[str, int], MaxLen(1)],
+            {"a": 1},
+            {"a": 1, "b": 2},
+            'expected at most 1 items, got an object with "a", "b"',
+        ),
         (Annotated[bytes, MaxLen(1)], "a", "é", 'expected at most 1 bytes, got the string "é"'),
-        (Annotated[datetime.date, Ge(datetime.date(2024, 1, 1))], "2024-01-01", "2023-12-31", 'expected a value >= 2024-01-01, got the string "2023-12-31"'),
-        (Annotated[decimal.Decimal, MultipleOf(decimal.Decimal("0.5"))], "1.5", "1.7", 'expected a multiple of 0.5, got the string "1.7"'),
-        (Annotated[Union[int, str, None], Ge(1)], "a", 0, "expected a value >= 1, got the number 0"),
-        (Annotated[Union[int, str, None], MultipleOf(2)], None, 3, "expected a multiple of 2, got the number 3"),
-        (Annotated[Union[int, str], MinLen(2)], 1, "a", 'expected at least 2 characters, got the string "a"'),
+        (
+            Annotated[datetime.date, Ge(datetime.date(2024, 1, 1))],
+            "2024-01-01",
+            "2023-12-31",
+            'expected a value >= 2024-01-01, got the string "2023-12-31"',
+        ),
+        (
+            Annotated[decimal.Decimal, MultipleOf(decimal.Decimal("0.5"))],
+            "1.5",
+            "1.7",
+            'expected a multiple of 0.5, got the string "1.7"',
+        ),
+        (
+            Annotated[int | str | None, Ge(1)],
+            "a",
+            0,
+            "expected a value >= 1, got the number 0",
+        ),
+        (
+            Annotated[int | str | None, MultipleOf(2)],
+            None,
+            3,
+            "expected a multiple of 2, got the number 3",
+        ),
+        (
+            Annotated[int | str, MinLen(2)],
+            1,
+            "a",
+            'expected at least 2 characters, got the string "a"',
+        ),
     ],
     ids=repr,
 )
@@ -492,7 +613,7 @@ class Pattern:
 
 
 def test_a_pattern_is_searched_for() -> None:
-    word = Annotated[Union[str, int], Pattern(r"^\w+$")]
+    word = Annotated[str | int, Pattern(r"^\w+$")]
 
     assert structure(word, "abc") == "abc"
     assert structure(word, 5) == 5
@@ -511,7 +632,7 @@ def test_a_description_alone_constrains_nothing() -> None:
     ("type_", "words"),
     [
         (Any, "any JSON value"),
-        (Union[int, int, None], "an integer or null"),
+        (Union[int, None], "an integer or null"),
         (Filters, "an object"),
         (list[Point], "an array"),
     ],

@@ -38,7 +38,6 @@ class Pattern:
         # What has no keyword is enforced by the converter alone.
         (Annotated[int, Ge(datetime.date(2024, 1, 1))], {}),
         (Annotated[float, Le(math.inf)], {}),
-        (Annotated[int, Ge(True)], {}),
         (Annotated[bytes, MinLen(1)], {}),
         (Annotated[datetime.date, Ge(1)], {}),
         (Annotated[bool, Ge(1)], {}),

@@ -1,3 +1,5 @@
+# ruff: noqa: PYI061, UP007, UP045  every spelling of a union is to be read
+
 from __future__ import annotations
 
 import collections
@@ -7,7 +9,6 @@ import enum
 import pathlib
 import sys
 import types
-import typing
 from collections import abc
 from collections.abc import Callable
 from typing import (
@@ -152,9 +153,6 @@ class Everything:
     f: Final[int] = 6
     g: int
 
-    def __post_init__(self, b: str) -> None:
-        self.seen = b
-
 
 def test_the_arguments_of_a_dataclass_are_its_fields_in_the_order_of_definition() -> None:
     assert schema(Everything) == {
@@ -200,11 +198,9 @@ class More(Partial):
     must: bool
 
 
-ExtendedDict = typing_extensions.TypedDict(
-    "ExtendedDict",
-    {"a": typing_extensions.Required[int], "b": typing_extensions.ReadOnly[str]},
-    total=False,
-)
+class ExtendedDict(typing_extensions.TypedDict, total=False):
+    a: typing_extensions.Required[int]
+    b: typing_extensions.ReadOnly[str]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +260,7 @@ def test_generated_and_inherited_docstrings_are_no_descriptions() -> None:
 
 UserId = NewType("UserId", int)
 Nested = NewType("Nested", UserId)
-Json = typing_extensions.TypeAliasType("Json", "None | str | list[Json]")
+Json = typing_extensions.TypeAliasType("Json", "str | list[Json] | None")
 Listed = typing_extensions.TypeAliasType("Listed", list[T], type_params=(T,))
 
 
@@ -274,9 +270,12 @@ Listed = typing_extensions.TypeAliasType("Listed", list[T], type_params=(T,))
         (Nested, {"type": "integer"}),
         (Listed[int], {"type": "array", "items": {"type": "integer"}}),
         (Annotated[Annotated[int, "inner"], "outer"], {"type": "integer", "description": "outer"}),
-        (Union[int, Union[str, None]], {"anyOf": [{"type": t} for t in ("integer", "string", "null")]}),
-        (typing.List, {"type": "array", "items": {}}),
-        (typing.Dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
+        (
+            Union[int, str | None],
+            {"anyOf": [{"type": t} for t in ("integer", "string", "null")]},
+        ),
+        (list, {"type": "array", "items": {}}),
+        (dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}),
         (collections.deque[int], {"type": "array", "items": {"type": "integer"}}),
         (abc.Iterable[int], {"type": "array", "items": {"type": "integer"}}),
         (tuple[()], {"type": "array", "maxItems": 0}),
@@ -289,6 +288,21 @@ def test_a_type_may_be_written_in_many_ways(type_: Any, expected: dict[str, Any]
     assert schema(type_) == expected
 
 
+def test_type_parameters_in_brackets_may_be_named_in_strings() -> None:
+    # As `class Ring[E]` and `type Pairs[E]` have them from Python 3.12 on.
+    element = TypeVar("E")  # noqa: PLC0132  # pyright: ignore[reportGeneralTypeIssues]  not in scope
+
+    @attrs.frozen
+    class Ring(Generic[element]):
+        value: E  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+
+    Ring.__type_params__ = (element,)  # type: ignore[attr-defined]
+    pairs = typing_extensions.TypeAliasType("pairs", "tuple[E, E]", type_params=(element,))  # noqa: F821
+
+    assert schema(Ring[int])["properties"] == {"value": {"type": "integer"}}
+    assert schema(pairs[int])["prefixItems"] == [{"type": "integer"}] * 2
+
+
 def test_an_alias_may_refer_to_itself() -> None:
     assert schema(dict[str, Json]) == {
         "type": "object",
@@ -296,9 +310,9 @@ def test_an_alias_may_refer_to_itself() -> None:
         "$defs": {
             "Json": {
                 "anyOf": [
-                    {"type": "null"},
                     {"type": "string"},
                     {"type": "array", "items": {"$ref": "#/$defs/Json"}},
+                    {"type": "null"},
                 ]
             }
         },
@@ -310,7 +324,7 @@ def test_null_may_be_a_value_of_many_types() -> None:
         return accepts_null(Types().shape(type_))
 
     assert all(map(takes, [None, Any, object, Optional[int], Literal["a", None], Json]))
-    assert takes(Annotated[Optional[int], "maybe"])
+    assert takes(Annotated[int | None, "maybe"])
     assert not any(map(takes, [int, Literal["a"], list[None], Box, Union[int, str]]))
 
 
@@ -361,11 +375,11 @@ class Tuples(enum.Enum):
     A = (1, 2)
 
 
-class Words(str):
+class Words(str):  # noqa: SLOT000  as people write it
     pass
 
 
-Untyped = collections.namedtuple("Untyped", ["x"])
+Untyped = collections.namedtuple("Untyped", ["x"])  # noqa: PYI024  that is what is refused
 Unannotated = attrs.make_class("Unannotated", ["x"])
 
 
@@ -396,7 +410,7 @@ class Holder:
         (frozenset[Mutable], "the items of a frozenset must be hashable, and Mutable is not"),
         (set[tuple[int, dict[str, int]]], "must be hashable"),
         (set[Annotated[list[int], "x"]], "must be hashable"),
-        (set[Union[int, list[int]]], "must be hashable"),
+        (set[int | list[int]], "must be hashable"),
         (dict[tuple[int, int], str], "has keys that are not written as strings; use str keys"),
         (dict[bool, str], "use str keys"),
         (dict[Literal[1], str], "use str keys"),
@@ -415,7 +429,7 @@ def test_a_type_without_a_json_form_is_refused_with_a_way_out(type_: Any, messag
         set[tuple[int, ...]],
         set[frozenset[str]],
         set[tuple[int, str]],
-        frozenset[Union[int, str]],
+        frozenset[int | str],
         set[Any],
         set[datetime.date],
         set[Named[int]],
@@ -451,15 +465,28 @@ def test_a_local_class_may_name_itself_and_what_surrounds_it() -> None:
 def test_a_name_that_is_not_defined_is_told_apart() -> None:
     types_ = Types()
 
-    with pytest.raises(UnresolvedAnnotation, match="name 'Missing' is not defined.*TYPE_CHECKING"):
+    with pytest.raises(UnresolvedAnnotation, match=r"name 'Missing' is not defined.*TYPE_CHECKING"):
         types_.resolve("Missing", {})
 
 
 @pytest.mark.parametrize("annotation", ["a b", "1 +", "pathlib.Nothing", "[int, 5]"])
 def test_an_annotation_that_is_none_is_refused(annotation: str) -> None:
-    with pytest.raises(UnsupportedType, match="cannot be evaluated|no JSON form"):
+    with pytest.raises(UnsupportedType, match=r"cannot be evaluated|no JSON form"):
         types_ = Types()
         types_.shape(types_.resolve(annotation, globals()))
+
+
+def test_annotations_may_be_evaluated_when_they_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As in Python 3.14, where asking is what raises.
+    def ask(class_: type[Any]) -> dict[str, Any]:
+        raise NameError("name 'Missing' is not defined")
+
+    monkeypatch.setattr("inspect.get_annotations", ask)
+
+    with pytest.raises(UnresolvedAnnotation, match=r"of object' cannot be evaluated: .*'Missing'"):
+        Types().shape(Box[int])
 
 
 def test_an_unresolved_field_stays_unresolved() -> None:

@@ -44,29 +44,47 @@ del STRICT_POINT["description"]
     [
         (STRING, STRING),
         ({"type": "string", "title": "S", "default": "x", "examples": []}, STRING),
-        ({"type": "string", "minLength": 1, "format": "date"}, {"type": "string", "minLength": 1, "format": "date"}),
+        (
+            {"type": "string", "minLength": 1, "format": "date"},
+            {"type": "string", "minLength": 1, "format": "date"},
+        ),
         ({"type": "string", "format": "path"}, STRING),
         ({"type": "string", "format": "uri"}, {"type": "string", "description": "(format: uri)"}),
         (
             {"type": "string", "format": "uri", "description": "Where."},
             {"type": "string", "description": "Where. (format: uri)"},
         ),
-        ({"type": "string", "pattern": "(?=a)b"}, {"type": "string", "description": "(pattern: (?=a)b)"}),
+        (
+            {"type": "string", "pattern": "(?=a)b"},
+            {"type": "string", "description": "(pattern: (?=a)b)"},
+        ),
         ({"type": "string", "pattern": "^a"}, {"type": "string", "pattern": "^a"}),
-        ({"type": "array", "items": STRING, "uniqueItems": True}, {"type": "array", "items": STRING}),
+        (
+            {"type": "array", "items": STRING, "uniqueItems": True},
+            {"type": "array", "items": STRING},
+        ),
         (
             {"type": "array", "prefixItems": [STRING, STRING], "minItems": 2, "maxItems": 2},
             {"type": "array", "items": STRING, "minItems": 2, "maxItems": 2},
         ),
         ({"enum": ["a", 1, None]}, {"type": ["string", "integer", "null"], "enum": ["a", 1, None]}),
         ({"const": "a", "description": "d"}, {"type": "string", "const": "a", "description": "d"}),
-        ({"oneOf": [STRING, {"type": "integer"}], "title": "T"}, {"anyOf": [STRING, {"type": "integer"}]}),
+        (
+            {"oneOf": [STRING, {"type": "integer"}], "title": "T"},
+            {"anyOf": [STRING, {"type": "integer"}]},
+        ),
         ({"anyOf": [STRING]}, STRING),
         ({"allOf": [STRING], "description": "d"}, {"type": "string", "description": "d"}),
         ({"anyOf": [STRING, NULL]}, {"type": ["string", "null"]}),
         ({"anyOf": [NULL, NULL]}, {"anyOf": [NULL, NULL]}),
-        ({"anyOf": [{"anyOf": [STRING, {"type": "integer"}]}, NULL]}, {"anyOf": [STRING, {"type": "integer"}, NULL]}),
-        ({"anyOf": [{"enum": ["a", "b"]}, NULL], "description": "d"}, {"type": ["string", "null"], "enum": ["a", "b", None], "description": "d"}),
+        (
+            {"anyOf": [{"anyOf": [STRING, {"type": "integer"}]}, NULL]},
+            {"anyOf": [STRING, {"type": "integer"}, NULL]},
+        ),
+        (
+            {"anyOf": [{"enum": ["a", "b"]}, NULL], "description": "d"},
+            {"type": ["string", "null"], "enum": ["a", "b", None], "description": "d"},
+        ),
         ({"anyOf": [{"const": "a"}, NULL]}, {"anyOf": [{"type": "string", "const": "a"}, NULL]}),
         ({"type": ["integer", "null"], "minimum": 1}, {"type": ["integer", "null"], "minimum": 1}),
     ],
@@ -83,9 +101,15 @@ def test_a_schema_is_put_in_the_dialect(member: dict[str, Any], strict: dict[str
         ({"type": ["string", "null"]}, {"type": ["string", "null"]}),
         ({"enum": [1, 2], "default": 1}, {"type": ["integer", "null"], "enum": [1, 2, None]}),
         ({"enum": [1, None]}, {"type": ["integer", "null"], "enum": [1, None]}),
-        ({"anyOf": [STRING, NULL], "description": "d"}, {"type": ["string", "null"], "description": "d"}),
+        (
+            {"anyOf": [STRING, NULL], "description": "d"},
+            {"type": ["string", "null"], "description": "d"},
+        ),
         ({"anyOf": [STRING, {"type": "integer"}]}, {"anyOf": [STRING, {"type": "integer"}, NULL]}),
-        ({"anyOf": [STRING, {"type": "integer"}, NULL]}, {"anyOf": [STRING, {"type": "integer"}, NULL]}),
+        (
+            {"anyOf": [STRING, {"type": "integer"}, NULL]},
+            {"anyOf": [STRING, {"type": "integer"}, NULL]},
+        ),
         ({"const": "a"}, {"anyOf": [{"type": "string", "const": "a"}, NULL]}),
         # A tag has one value, which is its default.
         ({"const": "a", "default": "a"}, {"type": "string", "const": "a"}),
@@ -144,12 +168,21 @@ def test_the_schema_that_was_given_is_left_as_it_was() -> None:
     [
         ({}, "it may be any JSON value"),
         ({"type": "array"}, r"it\[\] may be any JSON value"),
-        ({"type": "array", "items": {"type": "array", "items": {}}}, r"it\[\]\[\] may be any JSON value"),
+        (
+            {"type": "array", "items": {"type": "array", "items": {}}},
+            r"it\[\]\[\] may be any JSON value",
+        ),
         ({"type": "object"}, "it may have any keys"),
         ({"type": "object", "additionalProperties": STRING}, "it may have any keys"),
         (an_object({"a": {"type": "object"}}), "it.a may have any keys"),
-        ({"type": "array", "prefixItems": [STRING, NULL], "minItems": 2, "maxItems": 2}, "differ by position"),
-        ({"type": "array", "prefixItems": [STRING, STRING], "minItems": 1, "maxItems": 2}, "differ by position"),
+        (
+            {"type": "array", "prefixItems": [STRING, NULL], "minItems": 2, "maxItems": 2},
+            "differ by position",
+        ),
+        (
+            {"type": "array", "prefixItems": [STRING, STRING], "minItems": 1, "maxItems": 2},
+            "differ by position",
+        ),
         ({"not": STRING}, "it uses not"),
         ({"type": "object", "patternProperties": {}}, "it uses patternProperties"),
         ({"allOf": [STRING, NULL]}, "it must fit several schemas at once"),
@@ -168,9 +201,7 @@ def test_the_root_is_an_object() -> None:
         strict_schema({"type": "array", "items": STRING})
 
 
-@pytest.mark.parametrize(
-    "schema", [{}, {"not": {}}, {"type": "array"}, {"enum": [{}]}], ids=repr
-)
+@pytest.mark.parametrize("schema", [{}, {"not": {}}, {"type": "array"}, {"enum": [{}]}], ids=repr)
 def test_the_root_is_called_it(schema: dict[str, Any]) -> None:
     with pytest.raises(NotStrict, match=r"it |\[\] "):
         strict_schema(schema)
@@ -209,7 +240,10 @@ def test_levels_are_counted_through_definitions() -> None:
         (an_object({f"p{n}": STRING for n in range(5001)}), "5001 properties"),
         (an_object({"p" * 120_001: STRING}), "120001 characters"),
         (an_object({"p": {"enum": list(range(1001))}}), "1001 values"),
-        (an_object({"p": {"enum": [f"{n:060}" for n in range(251)]}}), "251 values has 15060 characters"),
+        (
+            an_object({"p": {"enum": [f"{n:060}" for n in range(251)]}}),
+            "251 values has 15060 characters",
+        ),
         (an_object({"p": {"const": "p" * 120_000}}), "120001 characters"),
     ],
     ids=["properties", "names", "values", "long enum", "constants"],

@@ -556,6 +556,126 @@ def test_there_are_calls_as_soon_as_there_is_an_entry() -> None:
     assert assembler
 
 
+# --- Handing out early ---------------------------------------------------------------------------
+
+
+def ready(
+    assembler: ToolCallAssembler, *, text_follows: bool = False
+) -> list[tuple[str, str, str]]:
+    return spelled(assembler.take_ready(text_follows=text_follows))
+
+
+def test_a_call_is_ready_when_its_arguments_form_an_object_and_another_has_begun() -> None:
+    assembler = collect(entry(0, "a", "get_weather", '{"city":'))
+    assert ready(assembler) == []
+    assembler.add(entry(0, None, None, '"Paris"}'))
+    assert ready(assembler) == []
+    assembler.add(entry(1, "b", "get_time"))
+    assert ready(assembler) == [("a", "get_weather", PARIS)]
+    assert ready(assembler) == []
+    assembler.add(entry(1, None, None, ROME))
+    whole, withheld = assembler.result(cut=False)
+    assert spelled(whole) == [("a", "get_weather", PARIS), ("b", "get_time", ROME)]
+    assert withheld == []
+
+
+def test_a_call_is_ready_when_its_arguments_form_an_object_and_text_follows() -> None:
+    assembler = collect(entry(0, "a", "get_weather", '{"city":'))
+    assert ready(assembler, text_follows=True) == []
+    assembler.add(entry(0, None, None, '"Paris"}'))
+    assert ready(assembler, text_follows=True) == [("a", "get_weather", PARIS)]
+    assert ready(assembler, text_follows=True) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("now", ""),
+        ("now", "{}"),
+        ("now", "12"),
+        ("now", '"{}"'),
+        ("now", PARIS + ROME),
+        ("now", "{city: 1}"),
+        ("now", PARIS + "x"),
+        (None, PARIS),
+    ],
+)
+def test_what_is_not_one_valid_object_with_a_name_waits_and_keeps_back_those_behind_it(
+    name: str | None, arguments: str
+) -> None:
+    assembler = collect(
+        entry(0, "a", name, arguments), entry(1, "b", "get_time", ROME), entry(2, "c", "now")
+    )
+    assert ready(assembler, text_follows=True) == []
+
+
+def test_calls_are_ready_in_order_of_appearance() -> None:
+    assembler = collect(
+        entry(0, "a", "get_weather", '{"city":'),
+        entry(1, "b", "get_time", ROME),
+        entry(2, None, "now"),
+    )
+    assert ready(assembler) == []
+    assembler.add(entry(0, None, None, '"Paris"}'))
+    assert ready(assembler) == []
+    assembler.add(entry(2, None, None, " "))
+    assert ready(assembler) == [("a", "get_weather", PARIS), ("b", "get_time", ROME)]
+    whole, _ = assembler.result(cut=False)
+    assert spelled(whole) == [
+        ("a", "get_weather", PARIS),
+        ("b", "get_time", ROME),
+        ("made-1", "now", "{}"),
+    ]
+
+
+@pytest.mark.parametrize("again", ["", " ", PARIS, ' {"city": "Paris"} '])
+def test_a_call_that_was_handed_out_may_be_repeated(again: str) -> None:
+    assembler = collect(entry(0, "a", "get_weather", PARIS))
+    handed_out = assembler.take_ready(text_follows=True)
+    assembler.add(entry(0, "a", "get_weather", again, {"late": 1}))
+    assembler.add(entry(0, "late", None, again))
+    assert assembler.result(cut=True) == (handed_out, [])
+
+
+@pytest.mark.parametrize("more", ["x", "{", ROME, '{"city":'])
+def test_a_call_that_was_handed_out_may_not_be_continued(more: str) -> None:
+    assembler = collect(entry(0, "a", "get_weather", PARIS))
+    handed_out = assembler.take_ready(text_follows=True)
+    with pytest.raises(
+        APIConnectionError, match="came back to the call of 'get_weather'"
+    ) as caught:
+        assembler.add(entry(0, None, None, more))
+    assert not caught.value.retryable
+    assert assembler.result(cut=True) == (handed_out, [])
+
+
+def test_another_object_for_the_same_tool_opens_a_call_after_one_was_handed_out() -> None:
+    assembler = collect(entry(0, None, "get_weather", PARIS))
+    assert ready(assembler, text_follows=True) == [("made-1", "get_weather", PARIS)]
+    assembler.add(entry(0, None, "get_weather", ROME))
+    assert spelled(assembler.result(cut=False)[0]) == [
+        ("made-1", "get_weather", PARIS),
+        ("made-2", "get_weather", ROME),
+    ]
+
+
+def test_ids_stay_unique_when_some_calls_were_handed_out() -> None:
+    assembler = collect(*(entry(index, "same", "now", PARIS) for index in range(3)))
+    assert [call_id for call_id, _, _ in ready(assembler)] == ["same", "same_2"]
+    for _ in range(2):
+        whole, _ = assembler.result(cut=False)
+        assert [call.call_id for call in whole] == ["same", "same_2", "same_3"]
+
+
+def test_halves_of_a_character_are_joined_in_a_call_that_is_handed_out() -> None:
+    assembler = collect(
+        entry(0, "a", "now", '{"a":"\ud83d'), entry(0, None, None, '\ude00"}'), entry(1, "b", "now")
+    )
+    assert [call.arguments for call in assembler.take_ready(text_follows=False, tainted=True)] == [
+        '{"a":"😀"}'
+    ]
+
+
 # --- What is attached ----------------------------------------------------------------------------
 
 

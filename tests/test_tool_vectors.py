@@ -13,6 +13,7 @@ import importlib.util
 import inspect
 import json
 import pathlib
+import sys
 import uuid
 from typing import Any
 
@@ -28,11 +29,10 @@ ARGUMENTS = json.loads((VECTORS / "arguments.json").read_text(encoding="utf-8"))
 
 def load_functions() -> Any:
     spec = importlib.util.spec_from_file_location("vector_functions", VECTORS / "functions.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Annotations are evaluated in the module they were found in.
-    import sys
-
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
