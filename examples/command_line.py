@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NoReturn
 
 import trio
@@ -92,8 +93,14 @@ class Server:
 
 
 @asynccontextmanager
-async def chosen_server(args: argparse.Namespace) -> AsyncIterator[Server]:
+async def chosen_server(
+    args: argparse.Namespace, *, template: Path | None = None
+) -> AsyncIterator[Server]:
     """Choose the server by the options and the environment, and start it if it is ours.
+
+    Args:
+        args: What the options of `options` were set to.
+        template: The chat template for the local model; None for its own.
 
     Raises:
         CannotStartError: It is not installed, or does not start.
@@ -105,7 +112,7 @@ async def chosen_server(args: argparse.Namespace) -> AsyncIterator[Server]:
     else:
         # A proxy would look for this machine's address on its own.
         os.environ["no_proxy"] = "127.0.0.1"
-        async with local_model() as local:
+        async with local_model(template) as local:
             yield Server(MODEL, args.max_tokens, local.base_url, local.bearer)
 
 

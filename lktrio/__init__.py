@@ -5,6 +5,7 @@ From the outside in:
 * `LLM` holds settings and connections; `LLM.chat` makes an `LLMStream` of a `ChatContext`.
 * `LLMStream` is entered with ``async with``: a nursery owns the request, and leaving the block
   ends it. It yields `ChatChunk` values, or text, or collects a `CollectedResponse`.
+* `function_tool` makes a tool of a function; `run_turn` runs a reply's calls, round by round.
 * Everything that fails is an `APIError`: `APIStatusError`, `APIConnectionError` or
   `APITimeoutError`. `APIConnectOptions` holds the clocks and the retries.
 """
@@ -48,6 +49,8 @@ from ._errors import (
     APITimeoutError,
     Clock,
 )
+from ._execution import execute_function_call, execute_function_calls
+from ._function_results import FunctionCallResult
 from ._gateway import Auth
 from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
@@ -76,10 +79,22 @@ from ._tools import (
     function_tool,
     to_fnc_ctx,
 )
+from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
+from ._turn_events import (
+    CallReady,
+    ReasoningDelta,
+    RefusalDelta,
+    RoundFinished,
+    TextDelta,
+    ToolFinished,
+    ToolStarted,
+    TurnEvent,
+)
 from ._version import __version__
 
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",
+    "DEFAULT_MAX_ROUNDS",
     "DEFAULT_MODEL_TABLE",
     "LLM",
     "NOT_GIVEN",
@@ -96,6 +111,7 @@ __all__ = [
     "AudioContent",
     "Auth",
     "CacheBreakpoint",
+    "CallReady",
     "ChatCall",
     "ChatChunk",
     "ChatCompletionOptions",
@@ -111,6 +127,7 @@ __all__ = [
     "CompletionUsage",
     "FunctionCall",
     "FunctionCallOutput",
+    "FunctionCallResult",
     "FunctionTool",
     "FunctionToolCall",
     "ImageContent",
@@ -130,22 +147,33 @@ __all__ = [
     "Quota",
     "QuotaUsage",
     "RawFunctionTool",
+    "ReasoningDelta",
     "ReasoningEffort",
+    "RefusalDelta",
     "ResponseFormat",
     "ResponseInfo",
+    "RoundFinished",
     "RunContext",
     "StopResponse",
+    "TextDelta",
     "Tool",
     "ToolChoice",
     "ToolContext",
     "ToolError",
+    "ToolFinished",
     "ToolGroup",
     "ToolResult",
+    "ToolStarted",
     "Toolset",
+    "Turn",
+    "TurnEvent",
     "UnknownContent",
     "UnknownItem",
     "__version__",
+    "execute_function_call",
+    "execute_function_calls",
     "function_tool",
     "is_given",
+    "run_turn",
     "to_fnc_ctx",
 ]

@@ -91,7 +91,7 @@ class AnswerShape:
         try:
             return self._structure(_decode(answer.text))
         except MalformedArguments as exc:
-            reasons = [str(exc)]
+            reasons = [_about_the_answer(exc)]
         except Misfit as exc:
             reasons = [str(problem) for problem in exc.problems]
         if answer.finish_reason == "length":
@@ -157,6 +157,18 @@ def answer_shape(response_format: object) -> AnswerShape | None:
 
 # Reading a class costs more than a request; a program asks for few different ones.
 _cached_shape = functools.lru_cache(maxsize=64)(AnswerShape)
+
+
+def _about_the_answer(exc: MalformedArguments) -> str:
+    """What is wrong, said of one answer in place of a call's arguments."""
+    text = str(exc)
+    for plural, singular in (
+        ("The arguments are", "the answer is"),
+        ("The arguments contain", "the answer contains"),
+        ("The arguments", "the answer"),
+    ):
+        text = text.replace(plural, singular)
+    return text
 
 
 def _decode(text: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from tests.support.script import (
     Exchange,
     Hold,
     Request,
+    ToolCall,
     WaitFor,
     error,
     finish,
@@ -34,11 +35,13 @@ from tests.support.script import (
     sse,
     text,
     text_chunk,
+    tool_call_chunk,
+    tool_calls,
     usage,
 )
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SCRIPTS = ["chat.py", "interrupt.py", "many.py"]
+SCRIPTS = ["chat.py", "interrupt.py", "many.py", "tools.py", "extract.py"]
 PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 
 
@@ -51,6 +54,7 @@ def is_model_installed() -> bool:
 
 
 needs_model = pytest.mark.skipif(not is_model_installed(), reason="the local model is missing")
+needs_terminal = pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are for POSIX")
 needs_signals = pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on POSIX only")
 
 
@@ -100,6 +104,39 @@ async def started(
                 await pipe.aclose()
 
 
+async def drawn_by(script: str, *arguments: str) -> str:
+    """Run an example on a terminal of 80 columns and 24 lines; return what it writes there."""
+    screen, terminal = os.openpty()
+    try:
+        process = await trio.lowlevel.open_process(
+            [*PYTHON, str(EXAMPLES / script), *arguments],
+            stdout=terminal,
+            env=environment(LINES="24"),
+        )
+        os.close(terminal)
+        terminal = -1
+        drawn = await trio.to_thread.run_sync(read_all, screen)
+        assert await process.wait() == 0
+    finally:
+        os.close(screen)
+        if terminal >= 0:
+            os.close(terminal)
+    return drawn.decode().replace("\r\n", "\n")
+
+
+def read_all(descriptor: int) -> bytes:
+    data = b""
+    while True:
+        try:
+            piece = os.read(descriptor, 65536)
+        except OSError:
+            # How a Linux terminal says that nobody has it open any more.
+            return data
+        if not piece:
+            return data
+        data += piece
+
+
 async def read_until(pipe: trio.abc.ReceiveStream | None, wanted: bytes) -> bytes:
     assert pipe is not None
     seen = b""
@@ -141,7 +178,8 @@ async def test_ctrl_c_ends_an_example_quietly_and_closes_its_connections(script:
     def answer(request: Request) -> Exchange:
         if request.method == "GET":
             return error(404)
-        return sse(text_chunk("Once upon"), end=False).then(Hold())
+        answer = '{"name": "Once upon' if script == "extract.py" else "Once upon"
+        return sse(text_chunk(answer), end=False).then(Hold())
 
     async with LoopbackServer(answer) as server:
         async with started(script, *base_url(server)) as process:
@@ -376,26 +414,12 @@ async def test_many_goes_on_when_one_conversation_fails() -> None:
     assert b"1 of 2 answers" in ended.stdout
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there are pseudo-terminals on POSIX only")
+@needs_terminal
 async def test_many_redraws_its_lines_on_a_terminal() -> None:
-    screen, terminal = os.openpty()
-    try:
-        async with LoopbackServer(Together(3)) as server:
-            process = await trio.lowlevel.open_process(
-                [*PYTHON, str(EXAMPLES / "many.py"), "--n", "3", *base_url(server)],
-                stdout=terminal,
-                env=environment(LINES="24"),
-            )
-            os.close(terminal)
-            terminal = -1
-            drawn = await trio.to_thread.run_sync(read_all, screen)
-            assert await process.wait() == 0
-    finally:
-        os.close(screen)
-        if terminal >= 0:
-            os.close(terminal)
+    async with LoopbackServer(Together(3)) as server:
+        drawn = await drawn_by("many.py", "--n", "3", *base_url(server))
 
-    first, *redrawn = drawn.decode().replace("\r\n", "\n").split("\x1b[3F")
+    first, *redrawn = drawn.split("\x1b[3F")
     assert first == "  1  waiting  \n  2  waiting  \n  3  waiting  \n"
     assert (
         redrawn[-1]
@@ -406,17 +430,138 @@ async def test_many_redraws_its_lines_on_a_terminal() -> None:
     )
 
 
-def read_all(descriptor: int) -> bytes:
-    data = b""
-    while True:
-        try:
-            piece = os.read(descriptor, 65536)
-        except OSError:
-            # How a Linux terminal says that nobody has it open any more.
-            return data
-        if not piece:
-            return data
-        data += piece
+# --- tools.py -----------------------------------------------------------------------------------
+
+
+def call_of(city: str) -> Exchange:
+    return tool_calls(ToolCall("get_weather", {"city": city}))
+
+
+async def test_tools_runs_the_call_and_gives_the_model_its_result() -> None:
+    async with LoopbackServer([call_of("Rome"), text("Rome is", " cloudy.")]) as server:
+        ended = await run("tools.py", *base_url(server), "What is it like in Rome?")
+        first, second = [request.json() for request in server.requests]
+
+    assert ended.returncode == 0
+    assert ended.stderr == b""
+    assert ended.stdout.decode().splitlines() == [
+        "> What is it like in Rome?",
+        "",
+        'call:     get_weather {"city": "Rome"}',
+        "started:  get_weather",
+        'finished: {"sky": "cloudy", "celsius": 24}',
+        "",
+        "Rome is cloudy.",
+        "",
+        "[openai/gpt-4.1-mini: 2 rounds, 18 + 6 tokens, finish reason: stop]",
+        "[in the conversation: message, function_call, function_call_output, message]",
+    ]
+    assert [tool["function"]["name"] for tool in first["tools"]] == ["get_weather"]
+    assert (first["tool_choice"], first["parallel_tool_calls"]) == ("required", False)
+    assert second["tool_choice"] == "none"
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
+    assert json.loads(second["messages"][-1]["content"]) == {"sky": "cloudy", "celsius": 24}
+
+
+async def test_tools_shows_the_answer_while_it_arrives() -> None:
+    seen = trio.Event()
+    answer = sse(text_chunk("Rome is"), WaitFor(seen), text_chunk(" cloudy."), finish(), DONE)
+    async with (
+        LoopbackServer([call_of("Rome"), answer]) as server,
+        started("tools.py", *base_url(server)) as process,
+    ):
+        await read_until(process.stdout, b"\n\nRome is")
+        seen.set()
+        assert (await rest_of(process.stdout)).startswith(b" cloudy.\n")
+        assert await process.wait() == 0
+
+
+async def test_tools_lets_the_model_explain_that_the_tool_failed() -> None:
+    async with LoopbackServer([call_of("Atlantis"), text("I do not know.")]) as server:
+        ended = await run("tools.py", *base_url(server))
+        output = server.requests[1].json()["messages"][-1]["content"]
+
+    assert ended.returncode == 0
+    assert "no report for Atlantis" in output
+    assert f"failed:   {output}\n\nI do not know.\n" in ended.stdout.decode()
+
+
+async def test_tools_fails_if_the_model_says_nothing() -> None:
+    cut_off = sse(
+        tool_call_chunk('{"city": "Ro', id="call_0", name="get_weather"), finish("length"), DONE
+    )
+    async with LoopbackServer(cut_off) as server:
+        ended = await run("tools.py", *base_url(server))
+
+    assert ended.returncode == 1
+    assert b"started:" not in ended.stdout
+    assert b"1 round, finish reason: length]" in ended.stdout
+
+
+# --- extract.py ---------------------------------------------------------------------------------
+
+
+async def test_extract_shows_each_value_when_it_comes_and_ends_with_the_object() -> None:
+    seen = trio.Event()
+    answer = sse(
+        text_chunk('{"name": "Mar'),
+        WaitFor(seen),
+        text_chunk('ia\\u001b[2J", "guests"'),
+        text_chunk(': 4, "day": "Sunday"}'),
+        finish(),
+        DONE,
+    )
+    async with (
+        LoopbackServer(answer) as server,
+        started("extract.py", *base_url(server), "A table, please.") as process,
+    ):
+        await read_until(process.stdout, b'> A table, please.\n\n{"name": "Mar"}\n')
+        seen.set()
+        lines = (await rest_of(process.stdout)).decode().splitlines()
+        assert await process.wait() == 0
+        assert await rest_of(process.stderr) == b""
+        response_format = server.requests[0].json()["response_format"]
+
+    assert lines == [
+        r'{"name": "Maria\u001b[2J"}',
+        r'{"name": "Maria\u001b[2J", "guests": 4, "day": "Sunday"}',
+        "",
+        r"Booking(name='Maria\x1b[2J', guests=4, day=<Day.SUNDAY: 'Sunday'>)",
+    ]
+    assert response_format["json_schema"]["name"] == "Booking"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (text('{"name": "Maria", "guests": 4, "day": "Monday"}'), "day"),
+        (text('{"name": "Mar', finish_reason="length"), "cut off"),
+        (text("With pleasure!"), "JSON"),
+    ],
+)
+async def test_extract_says_why_an_answer_is_no_booking(answer: Exchange, reason: str) -> None:
+    async with LoopbackServer(answer) as server:
+        ended = await run("extract.py", *base_url(server))
+
+    said = ended.stdout.decode()
+    assert ended.returncode == 1
+    assert ended.stderr == b""
+    _, _, explanation = said.partition("\nThis is no booking:\n- ")
+    assert reason in explanation
+
+
+@needs_terminal
+async def test_extract_redraws_its_line_on_a_terminal() -> None:
+    name = "Maria" * 20
+    answer = text('{"name": "Maria', f'{name[5:]}", ', '"guests": 4, "day": "Sunday"}')
+    async with LoopbackServer(answer) as server:
+        drawn = await drawn_by("extract.py", *base_url(server), "A table, please.")
+
+    long = f'{{"name": "{name}"'[:79]
+    assert drawn.startswith(
+        '> A table, please.\n\n\r{"name": "Maria"}\x1b[K'
+        f"\r{long}\x1b[K\r{long}\x1b[K\n\nBooking(name='Maria"
+    )
 
 
 # --- the local model ----------------------------------------------------------------------------
@@ -442,6 +587,11 @@ class Server:
         if "PORT" not in os.environ:
             raise RuntimeError("the model cannot be read")
         assert params.model.path.endswith("model.gguf")
+        if "TEMPLATE" in os.environ:
+            assert params.use_jinja
+            assert os.environ["TEMPLATE"] in params.chat_template
+        else:
+            assert not hasattr(params, "chat_template")
         self.presence = socket.create_connection(("127.0.0.1", int(os.environ["PORT"])))
         self.listening_address = f"http://127.0.0.1:{os.environ['PORT']}"
 """
@@ -477,6 +627,15 @@ async def test_the_local_model_is_started_used_and_stopped(
     assert ended.stdout.startswith(b"> Give me three tips for sleeping well.\n\nHello.\n")
     assert re.fullmatch(r"Bearer [\w-]{16,}", bearer)
     assert bearer.removeprefix("Bearer ").encode() not in ended.stdout
+
+
+async def test_the_local_model_is_taught_to_call_tools(wheels: str) -> None:
+    async with LoopbackServer([call_of("Paris"), text("Sunny.")]) as server:
+        variables = environment(PYTHONPATH=wheels, PORT=str(server.port), TEMPLATE="<tool_call>")
+        ended = await run("tools.py", "--local", env=variables)
+
+    assert ended.returncode == 0
+    assert b"\nSunny.\n" in ended.stdout
 
 
 async def test_local_wins_over_a_key_in_the_environment(wheels: str) -> None:
@@ -524,8 +683,14 @@ async def test_an_example_runs_with_the_real_model(script: str) -> None:
         assert int(tokens[1]) > 20
     elif script == "interrupt.py":
         assert "answers in the making: 1, and" in said
-    else:
+    elif script == "many.py":
         assert "4 of 4 answers" in said
+    elif script == "tools.py":
+        assert 'call:     get_weather {"city": "Paris"}\n' in said
+        assert 'finished: {"sky": "sunny", "celsius": 21}\n\nThe weather in Paris is' in said
+    else:
+        assert '\n{"name": "Maria' in said
+        assert "\nBooking(name='Maria Rossi', guests=4, day=<Day.FRIDAY: 'Friday'>)\n" in said
 
 
 @needs_model
@@ -533,7 +698,13 @@ async def test_an_example_runs_with_the_real_model(script: str) -> None:
 @pytest.mark.local_model
 @pytest.mark.parametrize(
     ("script", "first_words"),
-    [("chat.py", b"\n1."), ("interrupt.py", b"model:  Rome"), ("many.py", b"writing")],
+    [
+        ("chat.py", b"\n1."),
+        ("interrupt.py", b"model:  Rome"),
+        ("many.py", b"writing"),
+        ("tools.py", b"started:"),
+        ("extract.py", b'{"name": "Maria'),
+    ],
 )
 async def test_no_server_is_left_behind_after_ctrl_c(script: str, first_words: bytes) -> None:
     async with started(script, "--local") as process:

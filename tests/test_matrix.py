@@ -221,7 +221,9 @@ def test_a_clock_that_fires_leaves_nothing(name: str, series: Series) -> None:
 
     for result in outcome.results:
         assert is_prefix(result, scenario) or result.startswith("timeout: ")
-    assert any(result.startswith("timeout: ") for result in outcome.results)
+    # Where a timeout is retried, the program need not see any.
+    retries = scenario.body is read_all
+    assert retries or any(result.startswith("timeout: ") for result in outcome.results)
 
 
 @pytest.mark.parametrize("series", ["before", "after"])

@@ -28,6 +28,7 @@ from lktrio import (
     ChatContext,
     ChatMessage,
     Clock,
+    FunctionCallOutput,
     _assembler,
     _credentials,
     _gateway,
@@ -36,25 +37,45 @@ from lktrio import (
     _stream,
     _tool_calls,
     _transport,
+    function_tool,
 )
 from lktrio._errors import is_retryable_status
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
+    Exchange,
     Hold,
+    Request,
     Script,
+    ToolCall,
     Wait,
     error,
     finish,
     sse,
     text,
     text_chunk,
+    tool_calls,
     usage,
 )
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-ANSWER = text("To be", " heard.")
+
+
+def answer_to(request: Request) -> Exchange:
+    """What the model says: what it is asked for, and a call first if there are tools."""
+    body = request.json()
+    if "response_format" in body:
+        return text('{"name": "Mar', 'ia", "guests"', ": 4}")
+    if "tools" in body and body["messages"][-1]["role"] == "user":
+        return tool_calls(ToolCall("get_weather", {"city": "Rome"}))
+    return text("To be", " heard.")
+
+
+@function_tool
+async def get_weather(city: str) -> str:
+    """Look up the weather. A block that defines its own is about how to do that."""
+    return f"sunny in {city}"
 
 
 class Block(NamedTuple):
@@ -114,6 +135,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
                     chat_ctx.add_message(role="user", content="Why do whales sing?")
                     public = {name: getattr(lktrio, name) for name in lktrio.__all__}
                     names = {**public, "trio": trio, "llm": llm, "chat_ctx": chat_ctx}
+                    names["get_weather"] = get_weather
                     waiting = types.FunctionType(code, names)()
                     if isawaitable(waiting):
                         await waiting
@@ -129,13 +151,13 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 @pytest.mark.parametrize("block", blocks("python"), ids=lambda block: f"line{block.line}")
 async def test_a_block_runs_as_it_stands(run: Run, autojump_clock: MockClock, block: Block) -> None:
-    await run(block, ANSWER)
+    await run(block, answer_to)
 
 
 async def test_the_first_program_prints_the_answer_and_its_usage(
     run: Run, autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = await run(blocks("python")[0], ANSWER)
+    names = await run(blocks("python")[0], answer_to)
 
     (request,) = names["requests"]
     shown = capsys.readouterr().out
@@ -183,7 +205,7 @@ async def test_a_failure_is_shown_by_the_block_that_catches_it(
 async def test_the_options_are_merged_as_the_block_says(
     run: Run, autojump_clock: MockClock
 ) -> None:
-    names = await run(block_with("extra_body"), ANSWER)
+    names = await run(block_with("extra_body"), answer_to)
 
     (request,) = names["requests"]
     body = request.json()
@@ -194,13 +216,13 @@ async def test_the_options_are_merged_as_the_block_says(
 async def test_the_callable_for_credentials_returns_a_header(
     run: Run, autojump_clock: MockClock
 ) -> None:
-    names = await run(block_with("fetch_token"), ANSWER)
+    names = await run(block_with("fetch_token"), answer_to)
 
     assert (await names["fetch_token"]()).startswith("Bearer ")
 
 
 async def test_the_defaults_are_those_that_are_shown(run: Run, autojump_clock: MockClock) -> None:
-    names = await run(block_with("max_retry_delay"), ANSWER)
+    names = await run(block_with("max_retry_delay"), answer_to)
 
     assert names["conn_options"] == DEFAULT_API_CONNECT_OPTIONS
 
@@ -208,13 +230,65 @@ async def test_the_defaults_are_those_that_are_shown(run: Run, autojump_clock: M
 async def test_the_conversation_comes_back_as_it_was_saved(
     run: Run, autojump_clock: MockClock
 ) -> None:
-    names = await run(block_with("from_dict"), ANSWER)
+    names = await run(block_with("from_dict"), answer_to)
 
     messages: list[ChatMessage] = names["chat_ctx"].messages()
     assert [(message.role, message.text_content) for message in messages] == [
         ("user", "Why do whales sing?"),
         ("assistant", "To be heard."),
     ]
+
+
+async def test_a_turn_prints_the_call_its_result_and_the_answer(
+    run: Run, autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = await run(block_with("run_turn"), answer_to)
+
+    shown = capsys.readouterr().out
+    assert shown == '[get_weather {"city": "Rome"}]\n[18 degrees celsius]\nTo be heard.'
+    assert [item.type for item in names["chat_ctx"].items] == [
+        "message",
+        "function_call",
+        "function_call_output",
+        "message",
+    ]
+
+
+async def test_the_model_reads_the_text_of_a_tool_error(
+    run: Run, autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = [tool_calls(ToolCall("get_weather", {"city": "Atlantis"})), text("Wet.")]
+
+    names = await run(block_with("run_turn"), script)
+
+    assert "[There is no weather under water.]" in capsys.readouterr().out
+    output = names["requests"][1].json()["messages"][-1]
+    assert (output["role"], output["content"]) == ("tool", "There is no weather under water.")
+
+
+async def test_calls_that_were_run_by_hand_are_added_with_their_outputs(
+    run: Run, autojump_clock: MockClock
+) -> None:
+    names = await run(block_with("execute_function_calls"), answer_to)
+
+    message, call, output = names["chat_ctx"].items
+    assert (message.type, call.type) == ("message", "function_call")
+    assert isinstance(output, FunctionCallOutput)
+    assert output.output == "sunny in Rome"
+
+
+async def test_a_structured_answer_grows_into_an_object(
+    run: Run, autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = await run(block_with("response_format=Booking"), answer_to)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "{'name': 'Mar'}",
+        "{'name': 'Maria'}",
+        "{'name': 'Maria', 'guests': 4}",
+        "Booking(name='Maria', guests=4)",
+    ]
+    assert names["booking"] == names["Booking"]("Maria", 4)
 
 
 async def test_usage_is_there_although_it_is_not_asked_for(
@@ -299,7 +373,8 @@ def test_every_session_that_is_named_exists() -> None:
 def test_every_file_that_is_named_exists() -> None:
     named = set(re.findall(r"`?\b((?:examples/)?\w+\.(?:py|md))\b", README))
 
-    assert {"chat.py", "interrupt.py", "many.py", "SECURITY.md"} <= named
+    scripts = {"chat.py", "interrupt.py", "many.py", "tools.py", "extract.py"}
+    assert {*scripts, "SECURITY.md"} <= named
     places = [ROOT, ROOT / "examples"]
     assert [name for name in named if not any((place / name).is_file() for place in places)] == []
 

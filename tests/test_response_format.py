@@ -160,6 +160,7 @@ async def test_an_answer_that_does_not_fit(
             await ask(llm, response_format=Weather).collect()
     exc = caught.value
     assert any(reason in line for line in exc.reasons)
+    assert "arguments" not in str(exc)
     assert exc.text == (answer if isinstance(answer, str) else json.dumps(answer))
     assert exc.partial.text == exc.text
     assert len(exc.attempts) == 1

@@ -1,0 +1,271 @@
+"""Running the tools that a model calls: side by side, in time, in threads where they block.
+
+This module knows how a tool's function is called on Trio. What its call came to is said elsewhere
+(`_function_results`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import attrs
+import trio
+
+from ._chat_context import FunctionCall
+from ._chunks import FunctionToolCall
+from ._function_results import (
+    FunctionCallResult,
+    ReadCall,
+    failed,
+    read_call,
+    returned,
+    timed_out,
+    unknown_tool,
+)
+from ._lifetime import bare
+from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
+
+__all__ = [
+    "Lanes",
+    "check_max_concurrency",
+    "execute_function_call",
+    "execute_function_calls",
+    "run_call",
+]
+
+logger = logging.getLogger("lktrio")
+
+
+async def execute_function_call(
+    tool_call: FunctionToolCall | FunctionCall,
+    tool_ctx: ToolContext,
+    *,
+    call_ctx: RunContext[Any] | None = None,
+) -> FunctionCallResult:
+    """Carry out one call of a model. Its failure is a result, too.
+
+    What the model then reads:
+
+    * what the function returned: a string as it is, nothing for None, else JSON;
+    * the text of a `ToolError`;
+    * what is wrong with arguments that do not fit, or which tools there are if it named another;
+    * that it timed out, after the tool's ``timeout``;
+    * "An internal error occurred" after any other exception, which is logged;
+    * nothing, and no reply is required, after `StopResponse`.
+
+    A sync function runs in a worker thread. The thread cannot be stopped: it is waited for,
+    ``timeout`` or not, and its result counts; with ``abandon_on_cancel=True`` it is left behind
+    and its result thrown away.
+
+    Args:
+        tool_call: The call, from a stream or from a conversation.
+        tool_ctx: The tools that may be called.
+        call_ctx: What a parameter annotated with `RunContext` receives, with this call in place
+            of its ``function_call``.
+
+    Returns:
+        The items for the conversation, and what they were made from.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or the tool wants a `RunContext` and none
+            was given.
+    """
+    _check_arguments([tool_call], tool_ctx, call_ctx)
+    await trio.lowlevel.checkpoint()
+    return await run_call(read_call(tool_call, tool_ctx), tool_call.name, tool_ctx, call_ctx)
+
+
+async def execute_function_calls(
+    tool_calls: Sequence[FunctionToolCall | FunctionCall],
+    tool_ctx: ToolContext,
+    *,
+    call_ctx: RunContext[Any] | None = None,
+    max_concurrency: int | None = None,
+) -> list[FunctionCallResult]:
+    """Carry out the calls of one reply side by side, each as `execute_function_call` does.
+
+    Args:
+        tool_calls: The calls.
+        tool_ctx: The tools that may be called.
+        call_ctx: What parameters annotated with `RunContext` receive, each with its own call in
+            place of its ``function_call``.
+        max_concurrency: How many run at once; the others wait, and are begun in their order.
+            None for no limit.
+
+    Returns:
+        The results in the order of the calls.
+
+    Raises:
+        TypeError: If an argument has the wrong type, or a tool wants a `RunContext` and none was
+            given.
+        ValueError: If ``max_concurrency`` is less than 1.
+    """
+    check_max_concurrency(max_concurrency)
+    _check_arguments(tool_calls, tool_ctx, call_ctx)
+    await trio.lowlevel.checkpoint()
+    results: dict[int, FunctionCallResult] = {}
+
+    async def run(place: int, tool_call: FunctionToolCall | FunctionCall) -> None:
+        call = read_call(tool_call, tool_ctx)
+        results[place] = await run_call(call, tool_call.name, tool_ctx, call_ctx)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            lanes = Lanes(nursery, max_concurrency)
+            for place, tool_call in enumerate(tool_calls):
+                lanes.start_soon(partial(run, place, tool_call))
+    except BaseExceptionGroup as group:
+        raise bare(group) from None
+    return [results[place] for place in range(len(tool_calls))]
+
+
+class Lanes:
+    """Starts tasks in a nursery in their order, a limited number at once.
+
+    Args:
+        nursery: Where they run.
+        width: How many at once; None for no limit.
+    """
+
+    def __init__(self, nursery: trio.Nursery, width: int | None) -> None:
+        self._nursery = nursery
+        self._free = math.inf if width is None else width
+        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+
+    def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Start a task as soon as there is room for it."""
+        self._waiting.append(run)
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._waiting and self._free:
+            self._free -= 1
+            run = self._waiting.popleft()
+            self._nursery.start_soon(self._run, run, name="a tool's call")
+
+    async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
+        await run()
+        self._free += 1
+        self._fill()
+
+
+async def run_call(
+    call: ReadCall,
+    name: str,
+    tool_ctx: ToolContext,
+    call_ctx: RunContext[Any] | None,
+    on_start: Callable[[], None] = lambda: None,
+) -> FunctionCallResult:
+    """Carry out one call.
+
+    Args:
+        call: The call.
+        name: Name of the function, as the model wrote it.
+        tool_ctx: The tools that may be called.
+        call_ctx: What a parameter annotated with `RunContext` receives.
+        on_start: Is called when the function is about to be.
+    """
+    await trio.lowlevel.checkpoint_if_cancelled()
+    item = call.item
+    tool = tool_ctx.get(name)
+    if tool is None:
+        return unknown_tool(item, name, tool_ctx)
+    try:
+        decoded = tool.decode_arguments(call.arguments)
+    except ToolError as exc:
+        return failed(item, exc)
+    args, kwargs = _bind(tool, decoded, item, call_ctx)
+    function = partial(tool, *args, **kwargs)
+    on_start()
+    value: Any = None
+    try:
+        with trio.move_on_after(math.inf if tool.timeout is None else tool.timeout) as scope:
+            value = await _call(tool, function)
+    except Exception as exc:  # noqa: BLE001 - the failure of a tool is a result
+        return failed(item, exc)
+    except BaseExceptionGroup as group:
+        # The tool has a nursery: while one of its tasks was cancelled, another failed.
+        failures, stopped = group.split(Exception)
+        assert stopped is not None  # else the group would be an Exception
+        if failures is not None:
+            failed(item, failures)
+        raise stopped from None
+    if scope.cancelled_caught:
+        assert tool.timeout is not None
+        return timed_out(item, tool.timeout, trio.TooSlowError())
+    if scope.cancel_called and not tool.is_async:
+        logger.warning(
+            "the tool %s took longer than its timeout, in a thread that cannot be stopped; with "
+            "abandon_on_cancel=True it would be left behind",
+            tool.name,
+        )
+    return returned(item, value)
+
+
+async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:
+    if tool.is_async:
+        return await function()
+    # In a box, because Trio takes a coroutine for a mistake. Here it is what an async function
+    # returns that is behind a decorator and does not look like one.
+    box: list[Any] = await trio.to_thread.run_sync(
+        lambda: [function()], abandon_on_cancel=tool.abandon_on_cancel
+    )
+    value = box[0]
+    return await value if inspect.isawaitable(value) else value
+
+
+def _bind(
+    tool: Tool[..., Any],
+    decoded: DecodedArguments,
+    item: FunctionCall,
+    call_ctx: RunContext[Any] | None,
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if call_ctx is not None:
+        return decoded.bind(attrs.evolve(call_ctx, function_call=item))
+    try:
+        return decoded.bind()
+    except TypeError as exc:
+        raise TypeError(
+            f"{exc}; tool {tool.name!r} is called without one: pass call_ctx="
+        ) from None
+
+
+def check_max_concurrency(value: object) -> None:
+    """Refuse what is no limit.
+
+    Raises:
+        TypeError: If it is neither an integer nor None.
+        ValueError: If it is less than 1.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"max_concurrency={value!r} is not accepted; it takes an integer or None")
+    if value < 1:
+        raise ValueError(
+            f"max_concurrency={value} lets no tool run; give 1 or more, or None for no limit"
+        )
+
+
+def _check_arguments(tool_calls: object, tool_ctx: object, call_ctx: object) -> None:
+    if not isinstance(tool_calls, Sequence):
+        raise TypeError(f"tool_calls must be a list of calls, not a {type(tool_calls).__name__}")
+    for tool_call in cast("Sequence[object]", tool_calls):
+        if not isinstance(tool_call, FunctionToolCall | FunctionCall):
+            raise TypeError(
+                f"tool_call must be a FunctionToolCall or a FunctionCall, not a "
+                f"{type(tool_call).__name__}"
+            )
+    if not isinstance(tool_ctx, ToolContext):
+        raise TypeError(
+            f"tool_ctx must be a ToolContext, not a {type(tool_ctx).__name__}; "
+            "make one with ToolContext(tools)"
+        )
+    if call_ctx is not None and not isinstance(call_ctx, RunContext):
+        raise TypeError(f"call_ctx must be a RunContext or None, not a {type(call_ctx).__name__}")

@@ -1,0 +1,245 @@
+"""What the call of a tool came to, in words that a model can read.
+
+This module alone knows how a call is written back into the conversation and what its output says,
+whatever the function returned or raised. It runs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from typing import Any, Final, cast
+
+import attrs
+
+from ._arguments import MalformedArguments, parse_arguments
+from ._chat_context import FunctionCall, FunctionCallOutput
+from ._chunks import FunctionToolCall
+from ._tools import StopResponse, ToolContext, ToolError, ToolResult
+from ._unstructure import unstructure
+
+__all__ = [
+    "FunctionCallResult",
+    "ReadCall",
+    "failed",
+    "interrupted",
+    "not_carried_out",
+    "read_call",
+    "returned",
+    "timed_out",
+    "unknown_tool",
+]
+
+logger = logging.getLogger("lktrio")
+
+
+@attrs.frozen
+class FunctionCallResult:
+    """What became of one call: the two items that belong into the conversation, and what they
+    were made from.
+
+    A call always has an output, because servers refuse a conversation in which one has none.
+    """
+
+    fnc_call: FunctionCall
+    """The call, its arguments as one JSON object: canonical where the model's text could be read
+    or repaired, else ``{"invalid_arguments": "<the text>"}``, because servers parse them. The
+    name of a tool that does not exist is spelled so that servers accept it."""
+
+    fnc_call_out: FunctionCallOutput
+    """Its output: text of the function, or of the error. Empty if the function returned None or
+    raised `StopResponse`."""
+
+    raw_output: Any = None
+    """What the function returned; None if it did not come to that."""
+
+    raw_exception: Exception | None = None
+    """What was raised: by the function; a `ToolError` if there is no such tool or the arguments
+    do not fit; `trio.TooSlowError` if the tool's ``timeout`` ran out. None if it returned, or was
+    interrupted."""
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the call failed; the output then says what the model should know about it."""
+        return self.fnc_call_out.is_error
+
+    @property
+    def reply_required(self) -> bool:
+        """Whether the model is to go on and say something."""
+        return self.fnc_call_out.reply_required
+
+
+# --- Calls ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class ReadCall:
+    """A call as it can be written into the conversation, and as it can be carried out."""
+
+    item: FunctionCall
+    """The call for the conversation."""
+
+    arguments: str
+    """The arguments to decode: those of the item, or what the model wrote if it is no JSON."""
+
+
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]+", re.ASCII)
+
+
+def read_call(
+    call: FunctionToolCall | FunctionCall, tool_ctx: ToolContext, **members: Any
+) -> ReadCall:
+    """Make an item of a call that any server will take back.
+
+    Args:
+        call: The call as a stream handed it out, or as it is in a conversation.
+        tool_ctx: The tools that may be called.
+        members: Further members of the item: ``id``, ``group_id``, ``created_at``.
+    """
+    try:
+        arguments = text = parse_arguments(call.arguments).canonical
+    except MalformedArguments:
+        arguments = call.arguments
+        text = json.dumps({"invalid_arguments": _sendable(arguments)}, ensure_ascii=False)
+    name = call.name
+    if name not in tool_ctx:
+        # https://platform.openai.com/docs/api-reference/chat/create: a conversation with a name
+        # outside of this alphabet is refused for good, and models do make up such names.
+        name = _NOT_IN_NAMES.sub("_", name)[:64] or "unknown"
+    if isinstance(call, FunctionCall):
+        return ReadCall(attrs.evolve(call, name=name, arguments=text, **members), arguments)
+    item = FunctionCall(
+        call_id=_sendable(call.call_id),
+        name=name,
+        arguments=text,
+        extra=call.extra or {},
+        **members,
+    )
+    return ReadCall(item, arguments)
+
+
+# --- Outputs -------------------------------------------------------------------------------------
+
+
+def returned(call: FunctionCall, value: Any) -> FunctionCallResult:
+    """The result of a call whose function returned.
+
+    A string is the output as it is, None is an empty one, and any other value is written as
+    JSON; what its type writes as a string (a date, an enumeration of strings) has no quotes.
+    """
+    inner: object = value
+    reply_required = True
+    if isinstance(value, ToolResult):
+        inner, reply_required = value.output, value.reply_required
+    if isinstance(inner, Exception):
+        # Handed back in place of being raised.
+        return attrs.evolve(failed(call, inner), raw_output=value)
+    try:
+        output = _to_text(inner)
+    except Exception as exc:
+        # The value is the program's, and so is what it raises.
+        logger.exception(
+            "what the tool %s returned, a %s, has no form that a model can read; return a string, "
+            "or a value that can be written as JSON",
+            call.name,
+            type(inner).__qualname__,
+        )
+        return attrs.evolve(_failure(call, _INTERNAL_ERROR, exc), raw_output=value)
+    return FunctionCallResult(call, _output(call, output, reply_required=reply_required), value)
+
+
+def failed(call: FunctionCall, exc: Exception) -> FunctionCallResult:
+    """The result of a call whose function raised.
+
+    The model reads the text of a `ToolError`. Any other exception is none of its business: it is
+    logged, and the model is told that there was one.
+    """
+    meant = _sole_leaf(exc)
+    if isinstance(meant, StopResponse):
+        output = _output(call, "", reply_required=False)
+        return FunctionCallResult(call, output, raw_exception=meant)
+    if isinstance(meant, ToolError):
+        return _failure(call, str(meant.message), meant)
+    logger.error("the tool %s failed", call.name, exc_info=exc)
+    return _failure(call, _INTERNAL_ERROR, exc)
+
+
+def _sole_leaf(exc: Exception) -> Exception:
+    """The exception, out of the group that a nursery of the tool has put it into."""
+    leaves = _leaves(exc)
+    return _sole_leaf(leaves[0]) if len(leaves) == 1 else exc
+
+
+def _leaves(exc: object) -> tuple[Exception, ...]:
+    if isinstance(exc, ExceptionGroup):
+        return cast("ExceptionGroup[Exception]", exc).exceptions
+    return ()
+
+
+def unknown_tool(call: FunctionCall, name: str, tool_ctx: ToolContext) -> FunctionCallResult:
+    """The result of a call of a tool that there is not."""
+    logger.warning("the model called a tool that there is not: %s", call.name)
+    names = ", ".join(tool_ctx.function_tools)
+    message = f"There is no tool named {_sendable(name)!r}. " + (
+        f"The available tools are: {names}." if names else "No tools are available."
+    )
+    return _failure(call, message, ToolError(message))
+
+
+def timed_out(call: FunctionCall, seconds: float, exc: Exception) -> FunctionCallResult:
+    """The result of a call that took longer than its tool may take."""
+    unit = "second" if seconds == 1 else "seconds"
+    return _failure(call, f"{call.name} timed out after {seconds:g} {unit}.", exc)
+
+
+def interrupted(call: FunctionCall, *, started: bool) -> FunctionCallResult:
+    """The result of a call that was cancelled, or that was never begun because of that."""
+    if started:
+        return _failure(
+            call, "The call was interrupted. Whether it had an effect is not known.", None
+        )
+    return not_carried_out(call, "everything was interrupted before")
+
+
+def not_carried_out(call: FunctionCall, reason: str) -> FunctionCallResult:
+    """The result of a call that was not begun."""
+    return _failure(call, f"The call was not carried out: {reason}.", None)
+
+
+_INTERNAL_ERROR: Final = "An internal error occurred"
+
+
+def _failure(call: FunctionCall, message: str, exc: Exception | None) -> FunctionCallResult:
+    return FunctionCallResult(call, _output(call, message, is_error=True), raw_exception=exc)
+
+
+def _output(
+    call: FunctionCall, text: str, *, is_error: bool = False, reply_required: bool = True
+) -> FunctionCallOutput:
+    return FunctionCallOutput(
+        name=call.name,
+        call_id=call.call_id,
+        output=_sendable(text),
+        is_error=is_error,
+        reply_required=reply_required,
+        # Not before its call, whatever the clock was set to in between.
+        created_at=max(time.time(), call.created_at),
+    )
+
+
+def _to_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return str.__str__(value)
+    written: object = unstructure(value)
+    return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
+
+
+def _sendable(text: str) -> str:
+    """Join halves of surrogate pairs, and replace what cannot be sent as UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,178 @@
+"""What a round of a turn leaves in the conversation: a message, calls, outputs, in their order.
+
+This module knows what is written down of a round, whole or interrupted, so that a model can go on
+from it. It runs nothing and knows nothing of how a round is made.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from ._chat_context import ChatItem, ChatMessage, FunctionCall
+from ._chunks import CompletionUsage, FunctionToolCall
+from ._function_results import FunctionCallResult, ReadCall, interrupted, read_call
+from ._tools import ToolContext
+
+__all__ = ["Round", "RoundCall", "Timeline", "add_usage"]
+
+
+class Timeline:
+    """Points in time that never go back, so that items stay in the order in which they were made.
+
+    Args:
+        after: The time of the last item of the conversation: another machine may have made it,
+            whose clock is fast.
+    """
+
+    def __init__(self, after: float) -> None:
+        self.last = after
+        """The last time that was given."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, or the last time again if the clock was set back."""
+        self.pass_by(time.time())
+        return self.last
+
+    def pass_by(self, moment: float) -> None:
+        """Take note of a time that something else has given."""
+        self.last = max(self.last, moment)
+
+
+@attrs.define(eq=False)
+class RoundCall:
+    """One call of a round."""
+
+    call: ReadCall
+    """The call."""
+
+    is_started: bool = False
+    """Whether its function has been called."""
+
+    result: FunctionCallResult | None = None
+    """What it came to; None as long as it is under way."""
+
+    @property
+    def item(self) -> FunctionCall:
+        """The call as it stands in the conversation."""
+        return self.call.item
+
+
+class Round:
+    """One answer of the model, with the calls in it, in the making.
+
+    Args:
+        number: 1 for the first of its turn.
+        timeline: Gives the items their times.
+        tool_ctx: The tools that may be called.
+    """
+
+    def __init__(self, number: int, timeline: Timeline, tool_ctx: ToolContext) -> None:
+        self.number = number
+        """1 for the first of its turn."""
+        self.calls: list[RoundCall] = []
+        """The calls, in the order in which they were handed out."""
+        self.extra: Mapping[str, Any] = {}
+        """What the provider attached to the answer."""
+        self.is_whole = False
+        """Whether the model's answer has come to its end."""
+        self._timeline = timeline
+        self._tool_ctx = tool_ctx
+        self._reply = f"item_{secrets.token_hex(6)}"
+        self._created_at: float | None = None
+        self._texts: list[str] = []
+        self._delivered = 0
+        self._is_closed = False
+
+    def add_text(self, text: str) -> None:
+        """Take a piece of the answer's text, or of a refusal."""
+        self._stamp()
+        self._texts.append(text)
+
+    def text_delivered(self) -> None:
+        """Take note that the consumer has got one piece more."""
+        self._delivered += 1
+
+    def add_call(self, call: FunctionToolCall) -> RoundCall:
+        """Take a call."""
+        self._stamp()
+        read = read_call(
+            call,
+            self._tool_ctx,
+            id=f"{self._reply}/call_{len(self.calls)}",
+            group_id=self._reply,
+            created_at=self._timeline.now(),
+        )
+        added = RoundCall(read)
+        self.calls.append(added)
+        return added
+
+    @property
+    def results(self) -> tuple[FunctionCallResult, ...]:
+        """What the calls have come to, in the order of the calls."""
+        return tuple(call.result for call in self.calls if call.result is not None)
+
+    def close(self) -> None:
+        """Say that nothing is under way any more: a call without an output gets one that says so.
+
+        Outputs that came in another order than their calls are given later times.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for call in self.calls:
+            result = call.result or interrupted(call.item, started=call.is_started)
+            output = result.fnc_call_out
+            self._timeline.pass_by(output.created_at)
+            call.result = attrs.evolve(
+                result, fnc_call_out=attrs.evolve(output, created_at=self._timeline.last)
+            )
+
+    def items(self, *, delivered: bool) -> Iterator[ChatItem]:
+        """The round as items of a conversation, once it is closed.
+
+        The message comes first, then the calls, then the outputs; the message and the calls are
+        sent as one.
+
+        Args:
+            delivered: Whether only that text counts which the consumer has got.
+        """
+        texts = self._texts[: self._delivered] if delivered else self._texts
+        text = "".join(texts)
+        # Some models refuse calls that come back without what was attached to their answer.
+        if text or (self.calls and self.extra and self.is_whole):
+            yield ChatMessage(
+                id=self._reply,
+                role="assistant",
+                content=[text] if text else [],
+                interrupted=not self.is_whole or len(texts) < len(self._texts),
+                extra=self.extra if self.is_whole else {},
+                created_at=self._stamp(),
+            )
+        for call in self.calls:
+            yield call.item
+        for result in self.results:
+            yield result.fnc_call_out
+
+    def _stamp(self) -> float:
+        if self._created_at is None:
+            self._created_at = self._timeline.now()
+        return self._created_at
+
+
+def add_usage(
+    total: CompletionUsage | None, usage: CompletionUsage | None
+) -> CompletionUsage | None:
+    """The tokens of two rounds together; the service tier is the later one's."""
+    if total is None or usage is None:
+        return usage or total
+    counts = {
+        field.name: getattr(total, field.name) + getattr(usage, field.name)
+        for field in attrs.fields(CompletionUsage)
+        if isinstance(getattr(total, field.name), int)
+    }
+    return CompletionUsage(**counts, service_tier=usage.service_tier or total.service_tier)

@@ -1,0 +1,145 @@
+"""What a turn tells while it goes on: values, one for each thing that happens.
+
+This module knows their members only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import attrs
+
+from ._chat_context import FunctionCall
+from ._chunks import CollectedResponse
+from ._function_results import FunctionCallResult
+
+__all__ = [
+    "CallReady",
+    "ReasoningDelta",
+    "RefusalDelta",
+    "RoundFinished",
+    "TextDelta",
+    "ToolFinished",
+    "ToolStarted",
+    "TurnEvent",
+]
+
+
+@attrs.frozen
+class TextDelta:
+    """The model has said something."""
+
+    type: ClassVar[Literal["text"]] = "text"
+    """What happened, for a ``match`` on strings."""
+
+    text: str
+    """A piece of the answer, never empty."""
+
+    round: int
+    """In which round: 1 for the first answer of the model."""
+
+
+@attrs.frozen
+class ReasoningDelta:
+    """The model has thought something; it is not kept in the conversation."""
+
+    type: ClassVar[Literal["reasoning"]] = "reasoning"
+    """What happened, for a ``match`` on strings."""
+
+    text: str
+    """A piece of thinking text, never empty."""
+
+    round: int
+    """In which round."""
+
+
+@attrs.frozen
+class RefusalDelta:
+    """The model declines; kept in the conversation as what it said."""
+
+    type: ClassVar[Literal["refusal"]] = "refusal"
+    """What happened, for a ``match`` on strings."""
+
+    text: str
+    """A piece of the refusal, never empty."""
+
+    round: int
+    """In which round."""
+
+
+@attrs.frozen
+class CallReady:
+    """The model asks for a call, and the call is whole."""
+
+    type: ClassVar[Literal["call_ready"]] = "call_ready"
+    """What happened, for a ``match`` on strings."""
+
+    call: FunctionCall
+    """The call as it will stand in the conversation."""
+
+    round: int
+    """In which round."""
+
+
+@attrs.frozen
+class ToolStarted:
+    """The function of a call begins to run. A call of a tool that there is not, or with arguments
+    that do not fit, finishes without this."""
+
+    type: ClassVar[Literal["tool_started"]] = "tool_started"
+    """What happened, for a ``match`` on strings."""
+
+    call: FunctionCall
+    """The call."""
+
+    round: int
+    """In which round."""
+
+
+@attrs.frozen
+class ToolFinished:
+    """A call has come to its result."""
+
+    type: ClassVar[Literal["tool_finished"]] = "tool_finished"
+    """What happened, for a ``match`` on strings."""
+
+    result: FunctionCallResult
+    """The result: also that of a call that failed, or that was not carried out."""
+
+    round: int
+    """In which round."""
+
+    @property
+    def call(self) -> FunctionCall:
+        """The call."""
+        return self.result.fnc_call
+
+
+@attrs.frozen
+class RoundFinished:
+    """The model's answer is whole, its calls have come to their results, and all of it stands in
+    the conversation."""
+
+    type: ClassVar[Literal["round_finished"]] = "round_finished"
+    """What happened, for a ``match`` on strings."""
+
+    response: CollectedResponse[Any]
+    """The answer: text, calls, finish reason, usage, and what was cut off."""
+
+    results: tuple[FunctionCallResult, ...]
+    """What the calls came to, in the order of the calls."""
+
+    round: int
+    """Which round."""
+
+
+TurnEvent: TypeAlias = (
+    TextDelta
+    | ReasoningDelta
+    | RefusalDelta
+    | CallReady
+    | ToolStarted
+    | ToolFinished
+    | RoundFinished
+)
+"""Anything that a turn tells."""
