@@ -6,6 +6,7 @@ From the outside in:
 * `LLMStream` is entered with ``async with``: a nursery owns the request, and leaving the block
   ends it. It yields `ChatChunk` values, or text, or collects a `CollectedResponse`.
 * `function_tool` makes a tool of a function; `run_turn` runs a reply's calls, round by round.
+* `FallbackAdapter` and `HedgeAdapter` put several models behind one.
 * Everything that fails is an `APIError`: `APIStatusError`, `APIConnectionError` or
   `APITimeoutError`. `APIConnectOptions` holds the clocks and the retries.
 """
@@ -50,8 +51,10 @@ from ._errors import (
     Clock,
 )
 from ._execution import execute_function_call, execute_function_calls
+from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
 from ._function_results import FunctionCallResult
 from ._gateway import Auth
+from ._hedge import HedgeAdapter, HedgeStatistics
 from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
 from ._not_given import NOT_GIVEN, NotGiven, NotGivenOr, is_given
@@ -81,6 +84,7 @@ from ._tools import (
 )
 from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
 from ._turn_events import (
+    AnswerRestarted,
     CallReady,
     ReasoningDelta,
     RefusalDelta,
@@ -107,9 +111,11 @@ __all__ = [
     "APITimeoutError",
     "AgentConfigUpdate",
     "AgentHandoff",
+    "AnswerRestarted",
     "Attempt",
     "AudioContent",
     "Auth",
+    "AvailabilityChangedEvent",
     "CacheBreakpoint",
     "CallReady",
     "ChatCall",
@@ -125,11 +131,14 @@ __all__ = [
     "Clock",
     "CollectedResponse",
     "CompletionUsage",
+    "FallbackAdapter",
     "FunctionCall",
     "FunctionCallOutput",
     "FunctionCallResult",
     "FunctionTool",
     "FunctionToolCall",
+    "HedgeAdapter",
+    "HedgeStatistics",
     "ImageContent",
     "ImageDetail",
     "InferenceClass",
@@ -138,6 +147,7 @@ __all__ = [
     "LLMStream",
     "MetricsMetadata",
     "MetricsReport",
+    "ModelAvailability",
     "ModelFacts",
     "ModelTable",
     "NamedTool",

@@ -33,6 +33,7 @@ __all__ = [
     "resolve_base_url",
     "resolve_credentials",
     "same_origin",
+    "secret_words",
 ]
 
 DEFAULT_BASE_URL: Final = "https://agent-gateway.livekit.cloud/v1"
@@ -163,6 +164,16 @@ def _signer() -> PyJWS:
     signer = PyJWS(algorithms=[])
     signer.register_algorithm("HS256", HS256(HMACAlgorithm.SHA256))
     return signer
+
+
+_SHORTEST_SECRET: Final = 6
+
+
+def secret_words(credential: str) -> tuple[str, ...]:
+    """What must not be shown of a credential, should a server echo it: the value of its header,
+    and the last word of that. Very short words would be found everywhere, and are no secrets."""
+    words = (credential, credential.rpartition(" ")[2])
+    return tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
 
 
 def resolve_base_url(base_url: str | None, env: Mapping[str, str]) -> str:

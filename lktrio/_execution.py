@@ -198,7 +198,8 @@ async def run_call(
         raise stopped from None
     if scope.cancelled_caught:
         assert tool.timeout is not None
-        return timed_out(item, tool.timeout, trio.TooSlowError())
+        too_slow = trio.TooSlowError(f"the tool {tool.name} took longer than its timeout")
+        return timed_out(item, tool.timeout, too_slow)
     if scope.cancel_called and not tool.is_async:
         logger.warning(
             "the tool %s took longer than its timeout, in a thread that cannot be stopped; with "

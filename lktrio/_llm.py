@@ -19,7 +19,13 @@ import attrs
 import trio
 
 from ._chat_context import ChatContext
-from ._credentials import Credentials, check_plain_http, resolve_base_url, resolve_credentials
+from ._credentials import (
+    Credentials,
+    check_plain_http,
+    resolve_base_url,
+    resolve_credentials,
+    secret_words,
+)
 from ._errors import APIConnectionError, APIError, APITimeoutError
 from ._gateway import Auth, Gateway, authorization, check_authorization
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
@@ -50,7 +56,6 @@ logger = logging.getLogger("lktrio")
 
 _USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})"
 _CREDENTIAL_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key"})
-_SHORTEST_SECRET: Final = 6
 # Lists of models are read to their end, so that the connection can be used again.
 _MAX_PREWARM_BODY: Final = 4 * 1024 * 1024
 _MAX_ERROR_BODY: Final = 64 * 1024
@@ -230,7 +235,7 @@ class LLM(ChatModel):
             token = await authorization(auth)
             if token is not None:
                 headers["Authorization"] = token
-                secrets += _words_of(token)
+                secrets += secret_words(token)
             request = HTTPRequest(
                 "GET", f"{self._base_url}/models", headers, query=self._options.query
             )
@@ -391,7 +396,7 @@ class LLM(ChatModel):
             word
             for name, value in options.headers.items()
             if name.lower() in _CREDENTIAL_HEADERS
-            for word in _words_of(value)
+            for word in secret_words(value)
         ]
         if isinstance(self._auth, Credentials):
             secrets.append(self._auth.api_secret)
@@ -420,12 +425,6 @@ async def _visit(transport: Transport, request: HTTPRequest) -> None:
     if reply.status_code in {401, 403}:
         facts = read_headers(reply.headers, time.time())
         raise status_error(reply.status_code, bytes(body), facts)
-
-
-def _words_of(credential: str) -> tuple[str, ...]:
-    """What to look for in texts of the server: a header's value and its last word."""
-    words = (credential, credential.rpartition(" ")[2])
-    return tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
 
 
 def _checked_provider(value: object) -> str:

@@ -10,8 +10,8 @@ import math
 import random
 import time
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final, cast
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
 import attrs
 import trio
@@ -20,7 +20,7 @@ from ._answer import AnswerReader
 from ._assembler import Assembler
 from ._chunks import ChatChunk, CompletionUsage
 from ._clocks import AttemptRecord, Clocks, timeout_error
-from ._credentials import Credentials
+from ._credentials import Credentials, secret_words
 from ._errors import APIConnectionError, APIError, APIStatusError
 from ._gateway import Auth, Gateway, authorization
 from ._models import ModelFacts
@@ -29,7 +29,7 @@ from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._stream import Outlet
 from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
-from ._wire import HeaderFacts, read_headers, redact, status_error
+from ._wire import HeaderFacts, read_headers, redact, redact_error, status_error
 
 __all__ = ["DRAIN_SECONDS", "MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
 
@@ -196,7 +196,7 @@ class RequestSource:
                 headers = dict(request.http.headers)
                 if token is not None:
                     headers["Authorization"] = token
-                    secrets += _secrets_in(token)
+                    secrets += secret_words(token)
                 reply = await self._send(
                     attrs.evolve(request.http, headers=headers), clocks, record
                 )
@@ -204,8 +204,10 @@ class RequestSource:
                 if reply.reused:
                     record.connected = None
                 record.status_code = reply.status_code
-                self._headers = reply.headers
-                self._facts = read_headers(reply.headers, time.time())
+                self._headers = {
+                    name: str(redact(value, secrets)) for name, value in reply.headers.items()
+                }
+                self._facts = read_headers(self._headers, time.time())
                 record.request_id = self._facts.request_id
                 if not 200 <= reply.status_code < 300:
                     clocks.stop()
@@ -340,7 +342,7 @@ class RequestSource:
             self._gateway.body_ends.ended()
 
     def _complete_error(
-        self, error: APIError, assembler: Assembler, secrets: Iterable[str]
+        self, error: APIError, assembler: Assembler, secrets: Collection[str]
     ) -> None:
         """Put what is known into an error, and keep secrets out of it."""
         facts = self._facts
@@ -353,16 +355,4 @@ class RequestSource:
                 error.retry_after = facts.retry_after
         if self._is_output(assembler):
             error.retryable = False
-        known = [secret for secret in secrets if secret]
-        error.message = cast("str", redact(error.message, known))
-        error.args = (error.message,)
-        error.body = redact(error.body, known)
-
-
-_SHORTEST_SECRET: Final = 6
-
-
-def _secrets_in(token: str) -> list[str]:
-    """What to look for in texts of the server: the header's value and its last word."""
-    words = [token, token.rpartition(" ")[2]]
-    return [word for word in words if len(word) >= _SHORTEST_SECRET]
+        redact_error(error, secrets)

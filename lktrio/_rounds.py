@@ -86,12 +86,17 @@ class Round:
         self._created_at: float | None = None
         self._texts: list[str] = []
         self._delivered = 0
+        self._begins = 0
         self._is_closed = False
 
     def add_text(self, text: str) -> None:
         """Take a piece of the answer's text, or of a refusal."""
         self._stamp()
         self._texts.append(text)
+
+    def restart(self) -> None:
+        """The answer begins again: what was said before does not count."""
+        self._begins = len(self._texts)
 
     def text_delivered(self) -> None:
         """Take note that the consumer has got one piece more."""
@@ -141,15 +146,16 @@ class Round:
         Args:
             delivered: Whether only that text counts which the consumer has got.
         """
-        texts = self._texts[: self._delivered] if delivered else self._texts
-        text = "".join(texts)
+        end = self._delivered if delivered else len(self._texts)
+        # A consumer that has not got the new beginning has got the old one.
+        text = "".join(self._texts[self._begins if end >= self._begins else 0 : end])
         # Some models refuse calls that come back without what was attached to their answer.
         if text or (self.calls and self.extra and self.is_whole):
             yield ChatMessage(
                 id=self._reply,
                 role="assistant",
                 content=[text] if text else [],
-                interrupted=not self.is_whole or len(texts) < len(self._texts),
+                interrupted=not self.is_whole or end < len(self._texts),
                 extra=self.extra if self.is_whole else {},
                 created_at=self._stamp(),
             )

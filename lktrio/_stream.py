@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
     Any,
     Generic,
@@ -120,10 +120,11 @@ class _Text:
 class _PartialValues:
     """Iterates over the values of a structured answer that is still arriving."""
 
-    __slots__ = ("_is_over", "_partial", "_stream")
+    __slots__ = ("_is_over", "_partial", "_shape", "_stream")
 
     def __init__(self, stream: LLMStream[Any], shape: AnswerShape | None) -> None:
         self._stream = stream
+        self._shape = shape
         self._partial = PartialValue(shape)
         self._is_over = False
 
@@ -133,10 +134,13 @@ class _PartialValues:
     async def __anext__(self) -> Any:
         if self._is_over:
             raise StopAsyncIteration
-        async for text in self._stream.text:
-            value = self._partial.feed(text)
-            if value is not MISSING:
-                return value
+        async for chunk in self._stream:
+            if chunk.restart:
+                self._partial = PartialValue(self._shape)
+            if chunk.delta is not None and chunk.delta.content:
+                value = self._partial.feed(chunk.delta.content)
+                if value is not MISSING:
+                    return value
         self._is_over = True
         return (await self._stream.collect()).parsed
 
@@ -202,7 +206,8 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     def text(self) -> AsyncIterator[str]:
         """The answer's text as an iterator of strings, none of them empty.
 
-        It consumes the stream: chunks that hold no text are passed over.
+        It consumes the stream: chunks that hold no text are passed over, and so is the marker
+        of an answer that begins again (`ChatChunk.restart`).
         """
         return self._text
 
@@ -434,6 +439,10 @@ class ChatModel(abc.ABC):
             ValueError: An argument has a value that cannot be sent.
             TypeError: An argument has the wrong type.
         """
+        if tools is not None and not isinstance(tools, Iterable):
+            raise TypeError(
+                f"tools={tools!r} is no list of tools; give functions decorated with function_tool"
+            )
         return self.stream(
             ChatCall(
                 chat_ctx=chat_ctx,

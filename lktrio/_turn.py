@@ -34,6 +34,7 @@ from ._rounds import Round, RoundCall, Timeline, add_usage
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import RunContext, Tool, ToolContext, Toolset
 from ._turn_events import (
+    AnswerRestarted,
     CallReady,
     ReasoningDelta,
     RefusalDelta,
@@ -149,6 +150,9 @@ class _Work:
         try:
             async with stream:
                 async for chunk in stream:
+                    if chunk.restart:
+                        current.restart()
+                        self._put(AnswerRestarted(self.rounds))
                     if chunk.delta is not None:
                         self._take(chunk.delta, current, lanes)
                     if self._channel.is_full:
@@ -250,15 +254,15 @@ class Turn(TaskStream[TurnEvent]):
     thread of a sync tool is waited for, too, unless the tool says ``abandon_on_cancel``). A wait
     may be given up and asked again; nothing is lost.
 
-    **The conversation** is written when the consumer gets `RoundFinished`; and when the turn has
-    failed, or the block is left, it is written what there is by then. In between it is not
-    touched, so at every moment it can be sent. Written are, for each round, the message, the
-    calls, and the outputs in the order of the calls:
+    **The conversation** is written a round at a time: when the consumer gets its `RoundFinished`,
+    or else when the turn fails or the block is left. In between it is not touched, so it can be
+    sent at every moment. A round is its message, its calls, and their outputs in the order of the
+    calls:
 
-    * Only text that the consumer has got. If that is not all there was to come, the message is
+    * Only text that the consumer has got is written. If there was more to come, the message is
       marked as ``interrupted``.
-    * Every call with an output. The output of a call that was running when the turn ended says
-      that it was interrupted, that of a call that had not begun says so.
+    * Every call is written with an output. If the turn ended while the call was running, or
+      before it had begun, the output says so.
 
     Iterating raises:
 

@@ -14,6 +14,7 @@ from ._chunks import CollectedResponse
 from ._function_results import FunctionCallResult
 
 __all__ = [
+    "AnswerRestarted",
     "CallReady",
     "ReasoningDelta",
     "RefusalDelta",
@@ -133,10 +134,24 @@ class RoundFinished:
     """Which round."""
 
 
+@attrs.frozen
+class AnswerRestarted:
+    """Another model begins the round's answer anew: what was said in the round does not count,
+    and who speaks it should stop. Only a `FallbackAdapter` with ``restart_after_output`` does
+    that."""
+
+    type: ClassVar[Literal["answer_restarted"]] = "answer_restarted"
+    """What happened, for a ``match`` on strings."""
+
+    round: int
+    """In which round."""
+
+
 TurnEvent: TypeAlias = (
     TextDelta
     | ReasoningDelta
     | RefusalDelta
+    | AnswerRestarted
     | CallReady
     | ToolStarted
     | ToolFinished

@@ -62,7 +62,7 @@ def is_part(partial: Any, whole: Any) -> bool:
         ('"\\\\"', ["", "\\"]),
         ('{"a": [{"b": null}]}', [{}, {"a": []}, {"a": [{}]}, {"a": [{"b": None}]}]),
         ('{"name": 1}', [{}, {"name": 1}]),
-        (' \n{ }', [{}]),
+        (" \n{ }", [{}]),
     ],
 )
 def test_values_grow_by_what_has_arrived(text: str, values: list[Any]) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 import attrs
 import pytest
+from trio.testing import MockClock
+
 from lktrio import (
     LLM,
     APIConnectOptions,
@@ -15,8 +17,6 @@ from lktrio import (
     APIResponseFormatError,
     APIStatusError,
 )
-from trio.testing import MockClock
-
 from tests.engine import BASE_URL, ONCE, ask, conversation, open_llm
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (

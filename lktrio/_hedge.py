@@ -1,0 +1,376 @@
+"""`HedgeAdapter`: a second request where the first is slow; the first output wins.
+
+This module knows when another request is started, who wins, and how many requests may be hedged.
+How a stream is run inside another one is known elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import attrs
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ._chunks import ChatChunk, CompletionUsage
+from ._errors import APIError
+from ._json_values import shown
+from ._lifetime import MAX_UNDELIVERED_BYTES, bare
+from ._options import APIConnectOptions, check_seconds
+from ._relay import (
+    Relay,
+    another_model_may_help,
+    check_call_options,
+    check_models,
+    combine_errors,
+    is_output,
+    result_of,
+    stream_of,
+    the_same_model_may_help,
+    weight,
+)
+from ._rounds import add_usage
+from ._stream import ChatCall, ChatModel, LLMStream, Outlet
+
+__all__ = ["HedgeAdapter", "HedgeStatistics"]
+
+_MOST_SAVED: Final = 10.0
+_ROUNDING: Final = 1e-9
+
+
+@attrs.frozen
+class HedgeStatistics:
+    """A snapshot of what a `HedgeAdapter` has done."""
+
+    streams: int = 0
+    """Streams that have been entered."""
+
+    hedges: int = 0
+    """Requests that were started beside, or after, a stream's first one."""
+
+    hedges_won: int = 0
+    """Streams that were answered by such a request."""
+
+    hedges_denied: int = 0
+    """Such requests that were not made because the budget was used up."""
+
+    abandoned: int = 0
+    """Requests whose answer was not used: they failed, or another one was first."""
+
+    abandoned_usage: CompletionUsage | None = None
+    """Tokens of these, as far as the servers had told when they were given up, which they seldom
+    have; None if none has."""
+
+
+class _Budget:
+    """How many requests may be hedged: a share, saved up to a bound.
+
+    Every stream earns the share, and every hedge costs 1. The account begins with what the first
+    stream needs, so of the first n streams ``1 + share * (n - 1)`` hedges may be made, at most.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share = share
+        self._saved = 1.0 - share if share else 0.0
+
+    def earn(self) -> None:
+        """A stream begins."""
+        self._saved = min(self._saved + self._share, _MOST_SAVED)
+
+    def spend(self) -> bool:
+        """Pay for a hedge; False if there is not enough."""
+        if self._saved < 1 - _ROUNDING:
+            return False
+        self._saved -= 1
+        return True
+
+
+class _Ledger:
+    """What the streams of one adapter share: the budget and the counts."""
+
+    def __init__(self, share: float) -> None:
+        self._budget = _Budget(share)
+        self.counts = HedgeStatistics()
+
+    def stream_begins(self) -> None:
+        """A stream was entered."""
+        self._budget.earn()
+        self._count(streams=1)
+
+    def may_hedge(self) -> bool:
+        """Whether one more request may be made; if so, it is counted."""
+        if self._budget.spend():
+            self._count(hedges=1)
+            return True
+        self._count(hedges_denied=1)
+        return False
+
+    def hedge_won(self) -> None:
+        """A stream is answered by another request than its first."""
+        self._count(hedges_won=1)
+
+    def abandoned(self, usage: CompletionUsage | None) -> None:
+        """A request has ended whose answer is not used."""
+        self._count(abandoned=1)
+        total = add_usage(self.counts.abandoned_usage, usage)
+        self.counts = attrs.evolve(self.counts, abandoned_usage=total)
+
+    def _count(self, **counts: int) -> None:
+        self.counts = attrs.evolve(
+            self.counts,
+            **{name: getattr(self.counts, name) + number for name, number in counts.items()},
+        )
+
+
+@attrs.define(eq=False)
+class _Runner:
+    """One request of a race."""
+
+    index: int
+    model: ChatModel
+    stream: LLMStream[Any]
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    held: list[ChatChunk] = attrs.field(factory=list[ChatChunk])
+    """What came before the race was decided: no output, but reasoning and metadata."""
+    size: int = 0
+    has_failed: bool = False
+
+
+class _HedgeSource:
+    """Makes a stream's chunks from whichever request gives output first."""
+
+    def __init__(
+        self,
+        models: tuple[ChatModel, ...],
+        relay: Relay,
+        *,
+        after: float,
+        ledger: _Ledger,
+        options: APIConnectOptions,
+        may_help: Callable[[APIError], bool],
+    ) -> None:
+        self._models = models
+        self._relay = relay
+        self._after = after
+        self._ledger = ledger
+        self._options = options
+        self._may_help = may_help
+        self._runners: list[_Runner] = []
+        self._winner: _Runner | None = None
+        self._failures: list[tuple[ChatModel, APIError]] = []
+        self._may_grow = True
+        """Whether another request may still be started."""
+        self._news = trio.Event()
+        """Set by the next thing that happens in the race."""
+
+    def check_open(self) -> None:
+        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
+        self._relay.check_open()
+
+    async def run(self, outlet: Outlet, deadline: float) -> None:  # noqa: ARG002  each stream looks for itself
+        """Put the chunks of the request that is first.
+
+        Raises:
+            APIError: The last request's error, if all have failed.
+        """
+        self._relay.begin(outlet)
+        self._ledger.stream_begins()
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._start_all(nursery, outlet)
+        except BaseExceptionGroup as group:
+            raise bare(group) from None
+        if not outlet.is_complete:
+            raise combine_errors(self._failures, self._relay.response)
+
+    async def _start_all(self, nursery: trio.Nursery, outlet: Outlet) -> None:
+        """Start the first request, and the others as long as there is no output."""
+        for index, model in enumerate(self._models):
+            if index:
+                with trio.move_on_after(self._after):
+                    await self._news.wait()
+                if not self._may_grow or self._relay.is_out_of_time or not self._ledger.may_hedge():
+                    break
+            self._news = trio.Event()
+            runner = _Runner(index, model, self._relay.start(index))
+            self._runners.append(runner)
+            nursery.start_soon(self._run, runner, outlet, name=f"request {index + 1} of the race")
+        self._may_grow = False
+        self._decide_if_alone(outlet)
+
+    @enable_ki_protection
+    async def _run(self, runner: _Runner, outlet: Outlet) -> None:
+        try:
+            with runner.scope:
+                async with runner.stream as stream:
+                    async for chunk in stream:
+                        self._take(runner, chunk, outlet)
+                        if runner is self._winner and outlet.is_full:
+                            await outlet.room()
+                    if self._wins(runner, outlet):
+                        # The consumer sees the end now, and not at the end of the body.
+                        outlet.complete(result_of(stream))
+        except APIError as error:
+            self._fails(runner, error, outlet)
+        finally:
+            if runner is not self._winner:
+                self._ledger.abandoned(runner.stream.usage)
+
+    def _take(self, runner: _Runner, chunk: ChatChunk, outlet: Outlet) -> None:
+        size = weight(chunk)
+        if runner is self._winner:
+            outlet.put((chunk,), size)
+            return
+        runner.held.append(chunk)
+        runner.size += size
+        # Reasoning cannot be held back without bound.
+        if is_output(chunk, self._options) or runner.size > MAX_UNDELIVERED_BYTES:
+            self._wins(runner, outlet)
+
+    def _wins(self, runner: _Runner, outlet: Outlet) -> bool:
+        """A request is first, unless another one was; return whether it is."""
+        if self._winner is None:
+            self._winner = runner
+            self._may_grow = False
+            self._relay.follow(runner.stream)
+            for other in self._runners:
+                if other is not runner:
+                    other.scope.cancel()
+            outlet.put(runner.held, runner.size)
+            runner.held = []
+            if runner.index:
+                self._ledger.hedge_won()
+            self._news.set()
+        return self._winner is runner
+
+    def _fails(self, runner: _Runner, error: APIError, outlet: Outlet) -> None:
+        if self._winner not in (None, runner):
+            return
+        runner.has_failed = True
+        self._failures.append((runner.model, error))
+        if self._winner is runner:
+            return
+        others = [each for each in self._runners if not each.has_failed]
+        rest = [each.model for each in others]
+        if self._may_grow:
+            rest += self._models[len(self._runners) :]
+        if not any(self._may_succeed(model, runner.model, error) for model in rest):
+            # The others would fail in the same way: the caller need not wait for it.
+            self._may_grow = False
+            for other in others:
+                other.scope.cancel()
+        self._decide_if_alone(outlet)
+        self._news.set()
+
+    def _may_succeed(self, model: ChatModel, failed: ChatModel, error: APIError) -> bool:
+        return self._may_help(error) and (model is not failed or the_same_model_may_help(error))
+
+    def _decide_if_alone(self, outlet: Outlet) -> None:
+        """A request without a rival holds nothing back."""
+        if self._may_grow or self._winner is not None:
+            return
+        left = [each for each in self._runners if not each.has_failed]
+        if len(left) == 1 and not left[0].scope.cancel_called:
+            self._wins(left[0], outlet)
+
+
+class HedgeAdapter(ChatModel):
+    """Asks again where an answer is slow to begin, and takes the one that begins first.
+
+    ::
+
+        llm = HedgeAdapter(llm=[first, second], after=0.5)
+        async with llm.chat(chat_ctx=chat_ctx) as stream:
+            ...
+
+    A stream asks the first model. If it has given no output within ``after`` seconds, or fails
+    with an error that the other model may not have, the next one is asked as well. The first
+    output (text, a refusal, a tool call) wins; the other request is cancelled and its connection
+    closed in that moment. What comes before the first output, such as reasoning, is held back until
+    the race is decided, up to 64 KiB, which then count as output.
+
+    An error that the other model would have, too, is raised at once. If all requests fail, the last
+    error is raised; its ``other_errors`` holds the others. The requests themselves are not retried:
+    ``max_retry`` of the call is not used. (Put a `FallbackAdapter` around for that.)
+
+    The program enters and leaves the models. An adapter may be a model of another one.
+
+    Args:
+        llm: The models, in the order in which they are asked; or one model, which is asked twice.
+        after: Seconds without output after which the next request is started. A good value is the
+            95th percentile of the time to the first output. `math.inf`: only after an error.
+        budget: The share of streams that may be hedged, from 0 to 1, so that an outage does not
+            double the load. Of the first n streams, at most ``1 + budget * (n - 1)`` are; what
+            is not used is saved, up to 10 hedges. A request after an error counts, too.
+        should_hedge: Whether another model may not have an error. Default: every error but a status
+            that says that the request itself is wrong (400, 405, 406, 411, 413, 414, 415, 422,
+            431). Where the same model would be asked again, the status must be one that can pass
+            (408, 409, 425, 429, 499, 5xx) besides.
+
+    Raises:
+        ValueError: An argument has a value that makes no sense. The message names it.
+        TypeError: An argument has the wrong type.
+    """
+
+    def __init__(
+        self,
+        llm: ChatModel | Sequence[ChatModel],
+        *,
+        after: float,
+        budget: float = 0.1,
+        should_hedge: Callable[[APIError], bool] = another_model_may_help,
+    ) -> None:
+        models = check_models((llm,) if isinstance(llm, ChatModel) else llm)
+        self._models = models * 2 if len(models) == 1 else models
+        check_seconds("after", after, zero=True)
+        if isinstance(budget, bool) or not isinstance(budget, int | float):
+            raise TypeError(f"budget={shown(budget)} is not accepted; it takes a share from 0 to 1")
+        if not 0 <= budget <= 1:
+            raise ValueError(
+                f"budget={shown(budget)} is not accepted; it takes a share from 0 to 1, for "
+                "example 0.1 for one request in ten"
+            )
+        if not callable(should_hedge):
+            raise TypeError(f"should_hedge must be callable, not a {type(should_hedge).__name__}")
+        self._after = after
+        self._may_help = should_hedge
+        self._ledger = _Ledger(budget)
+
+    @property
+    def model(self) -> str:
+        """Name of the model that is asked first."""
+        return self._models[0].model
+
+    @property
+    def provider(self) -> str:
+        """Who serves the model that is asked first."""
+        return self._models[0].provider
+
+    def statistics(self) -> HedgeStatistics:
+        """What this adapter has done so far."""
+        return self._ledger.counts
+
+    def __repr__(self) -> str:
+        names = ", ".join(model.model for model in self._models)
+        return f"<HedgeAdapter {names} after {self._after} s>"
+
+    def stream(self, call: ChatCall) -> LLMStream[Any]:
+        """Make the stream for a call of `chat`. Checks the arguments for every model, and sends
+        nothing yet.
+
+        Raises:
+            ValueError: An argument has a value that cannot be sent.
+            TypeError: An argument has the wrong type.
+        """
+        options = attrs.evolve(check_call_options(call.conn_options), max_retry=0)
+        relay = Relay(self._models, call, [options] * len(self._models))
+        source = _HedgeSource(
+            self._models,
+            relay,
+            after=self._after,
+            ledger=self._ledger,
+            options=options,
+            may_help=self._may_help,
+        )
+        return stream_of(source, relay.call, self.label)

@@ -1,0 +1,286 @@
+"""Streams inside a stream: what the adapters over several models share.
+
+This module knows how a call is prepared for several models, how their streams are passed on in
+the request task of one, and what is told of them together. Which model is asked when is decided
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
+
+import attrs
+import trio
+
+from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
+from ._errors import APIError, APIStatusError, is_retryable_status
+from ._lifetime import check_open
+from ._not_given import is_given
+from ._options import APIConnectOptions
+from ._response import Attempt, ResponseInfo
+from ._response_format import answer_shape
+from ._stream import ChatCall, ChatModel, LLMStream, Outlet, Source
+
+__all__ = [
+    "Relay",
+    "another_model_may_help",
+    "check_call_options",
+    "check_models",
+    "combine_errors",
+    "is_output",
+    "result_of",
+    "stream_of",
+    "the_same_model_may_help",
+    "weight",
+]
+
+T = TypeVar("T")
+
+# What is wrong with the request is wrong for every model.
+_CALLERS_MISTAKES: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
+
+_EVENT_BYTES: Final = 200
+"""What a chunk takes on the wire besides its text, about."""
+
+
+def another_model_may_help(error: APIError) -> bool:
+    """Whether another model may answer where one has failed: the adapters' default.
+
+    Returns:
+        False for a status that says that the request itself is wrong (400, 405, 406, 411, 413,
+        414, 415, 422, 431); True for everything else: refused credentials, unknown models,
+        limits, faults of the server, lost connections, clocks that ran out, answers that do not
+        fit.
+    """
+    return not (isinstance(error, APIStatusError) and error.status_code in _CALLERS_MISTAKES)
+
+
+def the_same_model_may_help(error: APIError) -> bool:
+    """Whether another request to the same model may succeed where one has failed."""
+    return not isinstance(error, APIStatusError) or is_retryable_status(error.status_code)
+
+
+def check_models(llm: object) -> tuple[ChatModel, ...]:
+    """The models that an adapter is given.
+
+    Raises:
+        TypeError: It is no list of `ChatModel`.
+        ValueError: It is empty.
+    """
+    if not isinstance(llm, Sequence) or isinstance(llm, str):
+        raise TypeError(
+            f"llm must be a list of ChatModel, not a {type(llm).__name__}; "
+            "write: llm=[first, second]"
+        )
+    models: list[ChatModel] = []
+    for index, model in enumerate(cast("Sequence[object]", llm)):
+        if not isinstance(model, ChatModel):
+            raise TypeError(
+                f"llm[{index}] must be a ChatModel (an LLM, or an adapter), "
+                f"not a {type(model).__name__}"
+            )
+        models.append(model)
+    if not models:
+        raise ValueError("llm=[] holds no model; give at least one")
+    return tuple(models)
+
+
+def check_call_options(conn_options: object) -> APIConnectOptions:
+    """The ``conn_options`` of a call.
+
+    Raises:
+        TypeError: They are none.
+    """
+    if not isinstance(conn_options, APIConnectOptions):
+        raise TypeError(
+            f"conn_options must be an APIConnectOptions, not a {type(conn_options).__name__}"
+        )
+    return conn_options
+
+
+@attrs.frozen
+class _Leg:
+    """One model's stream within the outer one."""
+
+    model: ChatModel
+    stream: LLMStream[Any]
+    started: float
+    """Seconds since the outer stream was entered."""
+
+    def attempts(self) -> list[Attempt]:
+        """The attempts, in the outer stream's time."""
+        return [
+            attrs.evolve(
+                attempt,
+                started=attempt.started + self.started,
+                connected=self._shifted(attempt.connected),
+                sent=self._shifted(attempt.sent),
+                headers=self._shifted(attempt.headers),
+                first_output=self._shifted(attempt.first_output),
+                ended=self._shifted(attempt.ended),
+                model=attempt.model or self.model.model,
+            )
+            for attempt in self.stream.response.attempts
+        ]
+
+    def _shifted(self, moment: float | None) -> float | None:
+        return None if moment is None else moment + self.started
+
+
+class Relay:
+    """The streams of several models that one call may need, and what is known of them together.
+
+    All are made when `chat` is called, so that a bad argument fails there, whichever model would
+    have been asked.
+
+    Args:
+        models: Whom the call may ask.
+        call: What is asked.
+        options: Clocks and retries of each model's stream.
+    """
+
+    def __init__(
+        self, models: Sequence[ChatModel], call: ChatCall, options: Sequence[APIConnectOptions]
+    ) -> None:
+        self._models = models
+        self._options = options
+        self._streams = [
+            model.stream(attrs.evolve(call, conn_options=each))
+            for model, each in zip(models, options, strict=True)
+        ]
+        self._call = attrs.evolve(
+            call,
+            chat_ctx=self._streams[0].chat_ctx,
+            extra_kwargs=_own_copy(call.extra_kwargs),
+            response_format=_own_copy(call.response_format),
+        )
+        self._epoch = 0.0
+        self._total = math.inf
+        self._legs: list[_Leg] = []
+        self._current: LLMStream[Any] | None = None
+
+    @property
+    def call(self) -> ChatCall:
+        """What is asked, from a snapshot."""
+        return self._call
+
+    def check_open(self) -> None:
+        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
+        for stream in self._streams:
+            check_open(stream)
+
+    def begin(self, outlet: Outlet) -> None:
+        """The outer stream was entered: its total clock starts."""
+        self._epoch = trio.current_time()
+        total = self._call.conn_options.total_timeout
+        self._total = math.inf if total is None else self._epoch + total
+        outlet.progress = self
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the total clock has run out."""
+        return trio.current_time() >= self._total
+
+    def start(self, index: int) -> LLMStream[Any]:
+        """The stream of one model, about to be entered; each model is asked once."""
+        model, options, stream = self._models[index], self._options[index], self._streams[index]
+        now = trio.current_time()
+        left = self._total - now
+        if now > self._epoch and left < (options.total_timeout or math.inf):
+            # What was prepared has a total clock that starts when it is entered: too late.
+            options = attrs.evolve(options, total_timeout=left)
+            stream = model.stream(attrs.evolve(self._call, conn_options=options))
+        self._legs.append(_Leg(model, stream, now - self._epoch))
+        self._current = stream
+        return stream
+
+    def follow(self, stream: LLMStream[Any]) -> None:
+        """Say which of the streams that were started speaks for all."""
+        self._current = stream
+
+    @property
+    def usage(self) -> CompletionUsage | None:
+        """Token counts so far."""
+        return None if self._current is None else self._current.usage
+
+    @property
+    def response(self) -> ResponseInfo:
+        """The request so far, with the attempts of all models."""
+        info = ResponseInfo() if self._current is None else self._current.response
+        attempts = sorted(
+            (attempt for leg in self._legs for attempt in leg.attempts()),
+            key=lambda attempt: attempt.started,
+        )
+        return attrs.evolve(
+            info,
+            attempts=tuple(
+                attrs.evolve(attempt, number=number) for number, attempt in enumerate(attempts, 1)
+            ),
+        )
+
+
+def _own_copy(value: T) -> T:
+    """A copy of a mapping, which the caller may change later; anything else as it is."""
+    return copy.deepcopy(value) if isinstance(cast("object", value), Mapping) else value
+
+
+def stream_of(source: Source, call: ChatCall, label: str) -> LLMStream[Any]:
+    """The outer stream of an adapter."""
+    response_format = call.response_format
+    return LLMStream(
+        source,
+        label=label,
+        chat_ctx=call.chat_ctx,
+        tools=call.tools,
+        shape=answer_shape(response_format) if is_given(response_format) else None,
+    )
+
+
+def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:
+    """The answer of a stream that was read to its end, as it came.
+
+    Not by `collect`, which refuses an answer that does not fit the ``response_format``: that is the
+    outer stream's to do, when it is asked to.
+    """
+    result = stream._outlet.result  # pyright: ignore[reportPrivateUsage]
+    assert result is not None  # the stream's iteration has ended, and not with an error
+    return result
+
+
+def is_output(chunk: ChatChunk, options: APIConnectOptions) -> bool:
+    """Whether a chunk holds something that cannot be taken back once it was delivered."""
+    return chunk.has_response() or (
+        options.reasoning_is_output and chunk.delta is not None and bool(chunk.delta.reasoning)
+    )
+
+
+def weight(chunk: ChatChunk) -> int:
+    """About how many bytes of a body a chunk was made from."""
+    delta = chunk.delta
+    if delta is None:
+        return _EVENT_BYTES
+    return (
+        _EVENT_BYTES
+        + len(delta.content or "")
+        + len(delta.reasoning or "")
+        + len(delta.refusal or "")
+        + sum(len(call.arguments) for call in delta.tool_calls)
+    )
+
+
+def combine_errors(
+    failures: Sequence[tuple[ChatModel, APIError]], response: ResponseInfo
+) -> APIError:
+    """The last of several models' errors, with the others in it."""
+    *others, (_, error) = failures
+    error.other_errors = (
+        *(each for _, other in others for each in (*other.other_errors, other)),
+        *error.other_errors,
+    )
+    for model, other in others:
+        error.add_note(f"before that, {model.model} failed: {type(other).__name__}: {other}")
+    error.attempts = response.attempts
+    return error
