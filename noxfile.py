@@ -82,6 +82,13 @@ def floors(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what a chunk, a request and an open stream cost, beside other clients."""
+    session.install(".")
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
 def readme(session: nox.Session) -> None:
     """Execute the code blocks of README.md."""
     session.install(".", *_group("test"))

@@ -86,7 +86,7 @@ class Round:
         self._created_at: float | None = None
         self._texts: list[str] = []
         self._delivered = 0
-        self._begins = 0
+        self._begin = self._delivered_begin = 0
         self._is_closed = False
 
     def add_text(self, text: str) -> None:
@@ -96,11 +96,15 @@ class Round:
 
     def restart(self) -> None:
         """The answer begins again: what was said before does not count."""
-        self._begins = len(self._texts)
+        self._begin = len(self._texts)
 
     def text_delivered(self) -> None:
         """Take note that the consumer has got one piece more."""
         self._delivered += 1
+
+    def restart_delivered(self) -> None:
+        """Take note that the consumer knows that the answer begins again."""
+        self._delivered_begin = self._delivered
 
     def add_call(self, call: FunctionToolCall) -> RoundCall:
         """Take a call."""
@@ -146,16 +150,17 @@ class Round:
         Args:
             delivered: Whether only that text counts which the consumer has got.
         """
-        end = self._delivered if delivered else len(self._texts)
-        # A consumer that has not got the new beginning has got the old one.
-        text = "".join(self._texts[self._begins if end >= self._begins else 0 : end])
+        begin, end = self._begin, len(self._texts)
+        if delivered:
+            begin, end = self._delivered_begin, self._delivered
+        text = "".join(self._texts[begin:end])
         # Some models refuse calls that come back without what was attached to their answer.
         if text or (self.calls and self.extra and self.is_whole):
             yield ChatMessage(
                 id=self._reply,
                 role="assistant",
                 content=[text] if text else [],
-                interrupted=not self.is_whole or end < len(self._texts),
+                interrupted=not self.is_whole or end < len(self._texts) or begin < self._begin,
                 extra=self.extra if self.is_whole else {},
                 created_at=self._stamp(),
             )

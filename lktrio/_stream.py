@@ -142,7 +142,10 @@ class _PartialValues:
                 if value is not MISSING:
                     return value
         self._is_over = True
-        return (await self._stream.collect()).parsed
+        response = await self._stream.collect()
+        if self._shape is None:
+            raise StopAsyncIteration
+        return response.parsed
 
 
 class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
@@ -216,8 +219,8 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         """The best values of a structured answer while it arrives, each better than the last.
 
         They are plain JSON values in which what has not arrived is absent and nothing is made
-        up: a string grows, a number counts when it has ended. The last value is the whole
-        answer as the type that was asked for (None if none was).
+        up: a string grows, a number counts when it has ended. If a type was asked for, the last
+        value is the whole answer as that type.
 
         It consumes the stream. At the end it raises what `collect` raises.
         """

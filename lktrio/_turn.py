@@ -290,6 +290,8 @@ class Turn(TaskStream[TurnEvent]):
         event = await super().__anext__()
         if isinstance(event, _KEPT_TEXT):
             self._work.open_rounds[0].text_delivered()
+        elif isinstance(event, AnswerRestarted):
+            self._work.open_rounds[0].restart_delivered()
         elif isinstance(event, RoundFinished):
             self._write()
         return event

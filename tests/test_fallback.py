@@ -22,17 +22,21 @@ from lktrio import (
     APIResponseFormatError,
     APIStatusError,
     APITimeoutError,
+    AvailabilityChangedEvent,
     ChatCall,
     ChatChunk,
     ChatModel,
     ChoiceDelta,
     CollectedResponse,
+    FallbackAdapter,
     FunctionToolCall,
+    HedgeAdapter,
     LLMStream,
+    ModelAvailability,
+    TextDelta,
     function_tool,
+    run_turn,
 )
-from lktrio._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
-from lktrio._hedge import HedgeAdapter
 from tests.engine import BASE_URL, conversation, timed
 from tests.several import FAST, SLOW, open_models
 from tests.support.leaks import no_leaks
@@ -1054,3 +1058,29 @@ def test_a_clock_that_fires_leaves_nothing(name: str, series: Series) -> None:
 
     for result in outcome.results:
         assert result == WHOLE or result.startswith("timeout: ")
+
+
+# --- In a turn ------------------------------------------------------------------------------------
+
+
+async def test_a_turn_keeps_only_the_answer_that_was_begun_anew(autojump_clock: MockClock) -> None:
+    breaks = sse(text_chunk("Never "), end=False).then(Reset())
+    async with open_models(breaks, text("mind.")) as models:
+        adapter = FallbackAdapter(models.llms, restart_after_output=True)
+        chat_ctx = conversation()
+        async with run_turn(adapter, chat_ctx=chat_ctx) as turn:
+            events = [event async for event in turn]
+
+    told = [event.text if isinstance(event, TextDelta) else event.type for event in events]
+    assert told == ["Never ", "answer_restarted", "mind.", "round_finished"]
+    assert [item.content for item in chat_ctx.messages()][1:] == [["mind."]]
+
+
+async def test_partial_values_begin_anew_too(autojump_clock: MockClock) -> None:
+    breaks = sse(text_chunk('{"x": 1, '), end=False).then(Reset())
+    async with open_models(breaks, text('{"x": 2}')) as models:
+        adapter = FallbackAdapter(models.llms, restart_after_output=True)
+        stream = adapter.chat(chat_ctx=conversation(), response_format={"type": "json_object"})
+        async with stream:
+            values = [value async for value in stream.partial_values]
+    assert values == [{"x": 1}, {"x": 2}]

@@ -20,12 +20,13 @@ from lktrio import (
     APITimeoutError,
     ChatModel,
     CompletionUsage,
+    FallbackAdapter,
+    HedgeAdapter,
+    HedgeStatistics,
     LLMStream,
     function_tool,
+    run_turn,
 )
-from lktrio._fallback import FallbackAdapter
-from lktrio._hedge import HedgeAdapter, HedgeStatistics
-from lktrio._turn import run_turn
 from tests.engine import BASE_URL, conversation, timed
 from tests.several import FAST, LATE, SLOW, open_models
 from tests.support.leaks import no_leaks

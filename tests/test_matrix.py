@@ -180,8 +180,8 @@ def runs(scenario: Scenario) -> Callable[[Cut], Awaitable[str]]:
                     try:
                         result = await scenario.body(llm, cut)
                     except APITimeoutError as exc:
-                        assert scenario.answer.startswith(exc.partial.text)
-                        result = f"timeout: {exc.clock}"
+                        whole = scenario.answer.startswith(exc.partial.text)
+                        result = f"timeout: {exc.clock}" if whole else "something else"
                 assert llm.statistics().streams_open == 0
                 network.assert_quiet()
                 played = iter(())

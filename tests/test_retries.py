@@ -148,7 +148,7 @@ async def test_a_wait_beyond_the_callers_deadline_is_not_begun(autojump_clock: M
 
 
 async def test_a_wait_beyond_the_total_clock_is_not_begun(autojump_clock: MockClock) -> None:
-    exc, times = await asked_at(error(429, retry_after=20), fails=APIStatusError, total_timeout=15)
+    _, times = await asked_at(error(429, retry_after=20), fails=APIStatusError, total_timeout=15)
     assert times == [0]
 
 

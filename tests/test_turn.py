@@ -22,6 +22,7 @@ from lktrio import (
     APIStatusError,
     ChatContext,
     ChatMessage,
+    FallbackAdapter,
     FunctionCall,
     FunctionCallOutput,
 )
@@ -46,6 +47,7 @@ from lktrio._turn_events import (
 )
 from tests.conversations import assert_valid
 from tests.engine import BASE_URL, ONCE, conversation, open_llm
+from tests.several import open_models
 from tests.support.leaks import no_leaks
 from tests.support.matrix import CANCEL_BLOCK, CANCEL_WAIT, INTERRUPT, Cut, Series, advance, sweep
 from tests.support.memory_network import MemoryNetwork
@@ -854,6 +856,31 @@ async def test_the_bodys_own_exception_leaves_as_it_is(autojump_clock: MockClock
                         scope.cancel()
                         raise Boom
     assert_valid(turn.chat_ctx)
+
+
+@pytest.mark.parametrize("events", range(7))
+async def test_an_answer_that_another_model_begins_anew(
+    autojump_clock: MockClock, events: int
+) -> None:
+    breaks = sse(text_chunk("It is "), text_chunk("rai"), end=False).then(Reset())
+    async with open_models(breaks, ANSWER) as models:
+        model = FallbackAdapter(models.llms, restart_after_output=True)
+        async with run_turn(model, chat_ctx=conversation()) as turn:
+            got = [(await anext(turn)).type for _ in range(events)]
+            await trio.sleep(1)
+    assert got == ["text", "text", "answer_restarted", "text", "text", "round_finished"][:events]
+    assert (
+        shape(turn.chat_ctx)[1:]
+        == [
+            [],
+            ["assistant: It is  -"],
+            ["assistant: It is rai -"],
+            [],
+            ["assistant: It is  -"],
+            ["assistant: It is sunny."],
+            ["assistant: It is sunny."],
+        ][events]
+    )
 
 
 # --- Early start ----------------------------------------------------------------------------------

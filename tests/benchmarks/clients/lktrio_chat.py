@@ -1,0 +1,42 @@
+"""lktrio, used as its users use it: one `LLM`, one stream for each question, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lktrio import LLM, ChatContext, ChatMessage
+
+from ..exchange import AUTHORIZATION, Question, Reply
+from . import Work
+
+BACKEND = "trio"
+DISTRIBUTIONS = ("trio", "httpx", "msgspec", "lktrio")
+
+
+async def run(url: str, question: Question, work: Work) -> None:
+    chat_ctx = ChatContext(
+        [
+            ChatMessage(role=message["role"], content=[message["content"]])
+            for message in question.messages
+        ]
+    )
+    async with LLM(question.model, base_url=f"{url}/v1", auth=AUTHORIZATION) as llm:
+
+        async def ask(started: Callable[[], object]) -> Reply:
+            texts: list[str] = []
+            finish_reason = None
+            async with llm.chat(chat_ctx=chat_ctx) as stream:
+                async for chunk in stream:
+                    if chunk.delta is not None and chunk.delta.content:
+                        if not texts:
+                            started()
+                        texts.append(chunk.delta.content)
+                    if chunk.finish_reason:
+                        finish_reason = chunk.finish_reason
+            usage = stream.usage
+            assert usage is not None
+            return Reply(
+                "".join(texts), finish_reason, usage.prompt_tokens, usage.completion_tokens
+            )
+
+        await work(ask)
