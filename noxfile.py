@@ -112,5 +112,12 @@ def demo(session: nox.Session) -> None:
         session.run("python", f"examples/{example}.py", "--local")
 
 
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what a chunk and a request cost, beside httpx alone; ``-- --help`` for choices."""
+    session.install(".", *_group("bench"))
+    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
 def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)

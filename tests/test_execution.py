@@ -18,15 +18,18 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from lktrio import ChatContext, FunctionCall, FunctionToolCall
-from lktrio._execution import execute_function_call, execute_function_calls
-from lktrio._function_results import FunctionCallResult
-from lktrio._tools import (
+from lktrio import (
+    ChatContext,
+    FunctionCall,
+    FunctionCallResult,
+    FunctionToolCall,
     RunContext,
     StopResponse,
     ToolContext,
     ToolError,
     ToolResult,
+    execute_function_call,
+    execute_function_calls,
     function_tool,
 )
 from tests.support.leaks import no_leaks

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio import ChatContext, ChatMessage, CompletionUsage, FunctionCallOutput, FunctionToolCall
+from lktrio import (
+    ChatContext,
+    ChatMessage,
+    CompletionUsage,
+    FunctionCallOutput,
+    FunctionToolCall,
+    ToolContext,
+    function_tool,
+)
 from lktrio._function_results import returned
 from lktrio._rounds import Round, Timeline, add_usage
-from lktrio._tools import ToolContext, function_tool
 from tests.conversations import assert_valid
 
 

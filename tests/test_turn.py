@@ -20,30 +20,27 @@ from lktrio import (
     APIConnectionError,
     APIResponseFormatError,
     APIStatusError,
+    CallReady,
     ChatContext,
     ChatMessage,
     FallbackAdapter,
     FunctionCall,
     FunctionCallOutput,
-)
-from lktrio._tools import (
-    RunContext,
-    StopResponse,
-    Tool,
-    ToolError,
-    ToolResult,
-    Toolset,
-    function_tool,
-)
-from lktrio._turn import Turn, run_turn
-from lktrio._turn_events import (
-    CallReady,
     ReasoningDelta,
     RefusalDelta,
     RoundFinished,
+    RunContext,
+    StopResponse,
     TextDelta,
+    Tool,
+    ToolError,
     ToolFinished,
+    ToolResult,
+    Toolset,
     ToolStarted,
+    Turn,
+    function_tool,
+    run_turn,
 )
 from tests.conversations import assert_valid
 from tests.engine import BASE_URL, ONCE, conversation, open_llm

@@ -25,7 +25,7 @@ def main(row: str, client_name: str, url: str, scale: str) -> None:
         result: object = {"reason": str(reason)}
     else:
         result = {"value": value}
-    print(json.dumps(result))  # noqa: T201 - what the parent reads
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -141,8 +141,9 @@ def compare(
     with LoadServer() as server:
         for row in rows:
             rounds_done: list[dict[str, float | str]] = []
-            for number in range(rounds):
-                report(f"{ROWS[row].title}: round {number + 1} of {rounds}")
+            wanted = min(rounds, ROWS[row].enough_rounds or rounds)
+            for number in range(wanted):
+                report(f"{ROWS[row].title}: round {number + 1} of {wanted}")
                 first = number % len(present)
                 order = present[first:] + present[:first]
                 rounds_done.append({name: _measure(row, name, server.url, scale) for name in order})

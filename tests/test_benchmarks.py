@@ -1,0 +1,84 @@
+"""The benchmarks measure what they say: every client reads all of it, and a short cut is seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.benchmarks.clients import CLIENTS, REFERENCE, Ask, load
+from tests.benchmarks.comparison import Result, compare
+from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
+from tests.benchmarks.load_server import LoadServer, go_on
+from tests.benchmarks.rows import ROWS, WrongReply
+
+
+@pytest.fixture
+def server() -> Iterator[LoadServer]:
+    with LoadServer() as server:
+        yield server
+
+
+def test_every_piece_of_text_is_an_event_of_the_same_length() -> None:
+    *pieces, _finish, _usage, _done = Question(1200).encode()
+    assert {len(piece) for piece in pieces} == {EVENT_BYTES}
+
+
+@pytest.mark.parametrize("question", [Question(3), Question(7, is_held=True)])
+def test_the_name_of_the_model_tells_the_question(question: Question) -> None:
+    assert Question.of_model(question.model) == question
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_a_client_reads_the_whole_answer_and_says_when_it_begins(
+    name: str, server: LoadServer
+) -> None:
+    client = load(name)
+    question = Question(500, is_held=True)
+    replies: list[Reply] = []
+
+    async def work(ask: Ask) -> None:
+        # The rest of the answer comes only because the client has seen its beginning.
+        replies.extend([await ask(lambda: go_on(server.url)) for _ in range(2)])
+
+    await client.run(server.url, question, work)
+    assert replies == [question.reply] * 2
+
+
+@pytest.mark.parametrize("row", ROWS)
+async def test_a_client_that_reads_less_is_found_out(row: str, server: LoadServer) -> None:
+    class Cheat:
+        BACKEND = "trio"
+        DISTRIBUTIONS = ()
+
+        async def run(self, url: str, question: Question, work: object) -> None:
+            async def ask(started: object) -> Reply:
+                started()
+                return Reply("", "stop", 0, 0)
+
+            await work(ask)
+
+    with pytest.raises(WrongReply, match="got 0 characters of text"):
+        await ROWS[row].measure(Cheat(), server.url, 0.02)
+
+
+def test_the_ratio_is_the_median_of_those_within_the_rounds() -> None:
+    # The third round was slow for everybody.
+    result = Result(values=(2.0, 3.0, 30.0), ratios=(2.0, 1.5, 1.6))
+    assert result.median == 3.0
+    assert result.ratio == 1.6
+
+
+@pytest.mark.slow
+def test_a_comparison_puts_the_clients_beside_each_other() -> None:
+    lines: list[str] = []
+    clients = ["lktrio_chat", REFERENCE]
+    comparison = compare(list(ROWS), clients, rounds=1, scale=0.02, report=lines.append)
+    assert lines[0] == "chunks back to back: round 1 of 1"
+    for row in ROWS:
+        for name in clients:
+            result = comparison.results[row][name]
+            assert result.reason is not None or result.median > 0
+    assert comparison.results["chunks"][REFERENCE].ratio == 1.0
+    assert "lktrio" in comparison.table()
+    assert '"ratios"' in comparison.json()
