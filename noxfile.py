@@ -82,13 +82,6 @@ def floors(session: nox.Session) -> None:
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """Measure what a chunk, a request and an open stream cost, beside other clients."""
-    session.install(".")
-    session.run("python", "-m", "tests.benchmarks", *session.posargs)
-
-
-@nox.session
 def readme(session: nox.Session) -> None:
     """Execute the code blocks of README.md."""
     session.install(".", *_group("test"))
@@ -114,7 +107,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what a chunk and a request cost, beside httpx alone; ``-- --help`` for choices."""
+    """Measure what a chunk, a request and an open stream cost, beside other clients."""
     session.install(".", *_group("bench"))
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
 

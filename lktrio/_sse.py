@@ -121,9 +121,8 @@ class EventReader:
         return data.removeprefix(_BOM)
 
     def _field(self, line: bytes) -> None:
-        name, colon, value = line.partition(b":")
-        if colon and value.startswith(b" "):
-            value = value[1:]
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
         if name == b"data":
             self._append(value)
             return

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pytest
 
-from tests.benchmarks.clients import CLIENTS, REFERENCE, Ask, load
+from tests.benchmarks.clients import CLIENTS, REFERENCE, Ask, Work, load
 from tests.benchmarks.comparison import Result, compare
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
 from tests.benchmarks.load_server import LoadServer, go_on
 from tests.benchmarks.rows import ROWS, WrongReply
+
+
+class _Cheat:
+    """A client that says what every answer begins with and reads none."""
+
+    BACKEND: Literal["trio", "asyncio"] = "trio"
+    DISTRIBUTIONS: tuple[str, ...] = ()
+
+    async def run(self, url: str, question: Question, work: Work) -> None:
+        async def ask(started: Callable[[], object]) -> Reply:
+            started()
+            return Reply("", "stop", 0, 0)
+
+        await work(ask)
 
 
 @pytest.fixture
@@ -47,19 +62,8 @@ async def test_a_client_reads_the_whole_answer_and_says_when_it_begins(
 
 @pytest.mark.parametrize("row", ROWS)
 async def test_a_client_that_reads_less_is_found_out(row: str, server: LoadServer) -> None:
-    class Cheat:
-        BACKEND = "trio"
-        DISTRIBUTIONS = ()
-
-        async def run(self, url: str, question: Question, work: object) -> None:
-            async def ask(started: object) -> Reply:
-                started()
-                return Reply("", "stop", 0, 0)
-
-            await work(ask)
-
     with pytest.raises(WrongReply, match="got 0 characters of text"):
-        await ROWS[row].measure(Cheat(), server.url, 0.02)
+        await ROWS[row].measure(_Cheat(), server.url, 0.02)
 
 
 def test_the_ratio_is_the_median_of_those_within_the_rounds() -> None:

@@ -63,6 +63,13 @@ def test_only_one_lf_is_skipped_after_a_cr() -> None:
     reader = EventReader()
     reader.feed(b"data: 1\r")
     assert reader.feed(b"\n\n") == [Event(b"1", b"")]
+    reader.feed(b"data: 2\r")
+    assert reader.feed(b"\n") == []
+    assert reader.feed(b"\n") == [Event(b"2", b"")]
+    reader.feed(b"data: 3\r")
+    reader.feed(b"data: 4")
+    assert reader.feed(b"\n") == []
+    assert reader.feed(b"\n") == [Event(b"3\n4", b"")]
 
 
 def test_a_lone_cr_at_a_cut_ends_the_line_at_once() -> None:
@@ -151,6 +158,11 @@ def test_a_name_without_data_is_dropped_at_the_blank_line() -> None:
 
 def test_several_data_lines_are_joined_with_lf() -> None:
     assert data_of(b"data: 1\ndata:\ndata:  3\n: x\ndata: 4\n\n") == [b"1\n\n 3\n4"]
+    assert data_of(b"data: 1\ndata: 2\n\ndata: 3\ndata: 4\n\ndata: 5\n\n") == [
+        b"1\n2",
+        b"3\n4",
+        b"5",
+    ]
 
 
 def test_a_blank_line_without_data_dispatches_nothing() -> None:
@@ -228,13 +240,20 @@ def test_what_is_too_large_ends_the_reading_after_the_events_before_it(
     assert events == [Event(b"1", b"")]
     assert reader.feed(b"data: 3\n\n") == []
     assert reader.finish() == []
+    assert held_by(reader) == 0
 
 
 @pytest.mark.parametrize("pieces", [lambda body: [body], one_by_one])
 def test_the_largest_event_is_read(pieces: object) -> None:
     reader = EventReader(LIMIT)
     assert callable(pieces)
-    assert drain(reader, pieces(LARGEST)) == [Event(b"x" * (LIMIT - 1), b"")]
+    longest_comment = LONG_COMMENT.replace(b"x", b"", 1)
+    body = LARGEST + longest_comment + b"data: " + b"y" * (LIMIT - 3) + b"\ndata: \n\n" + LARGEST
+    assert [len(event.data) for event in drain(reader, pieces(body))] == [
+        LIMIT - 1,
+        LIMIT - 2,
+        LIMIT - 1,
+    ]
     assert not reader.too_large
 
 
@@ -261,7 +280,8 @@ def test_junk_is_read_up_to_a_limit_unless_a_line_of_the_grammar_came_first(
     pieces: object,
 ) -> None:
     assert callable(pieces)
-    junk = b"junk\n" * (MAX_JUNK_BYTES // 5)
+    junk = b"junk\n" * (MAX_JUNK_BYTES // 5 - 1) + b"x" * (MAX_JUNK_BYTES % 5 + 4) + b"\n"
+    assert len(junk) == MAX_JUNK_BYTES
     reader = EventReader()
     assert drain(reader, pieces(junk + b"data: 1\n\n" + junk)) == [Event(b"1", b"")]
     assert not reader.too_large

@@ -245,6 +245,8 @@ def join(*pieces: str) -> str:
         (["a\ud83d", "\ude00b"], "a😀b"),
         (["a\ud83d", "", "\ude00b"], "a😀b"),
         (["\ud83d", "\ude00"], "😀"),
+        (["\ud800", "\udc00"], "\U00010000"),
+        (["\udbff", "\udfff"], "\U0010ffff"),
         (["a\udcafb"], "a\ufffdb"),
         (["a\ud83d", "b"], "a\ufffdb"),
         (["\ud83d", "\ud83d", "\ude00"], "\ufffd😀"),

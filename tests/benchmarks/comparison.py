@@ -155,8 +155,8 @@ def _measure(row: str, client: str, url: str, scale: float) -> float | str:
     """The number, or why there is none."""
     command = [sys.executable, "-m", "tests.benchmarks.child", row, client, url, str(scale)]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-    printed = json.loads(done.stdout)
-    return printed["value"] if "value" in printed else printed["reason"]
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return float(printed["value"]) if "value" in printed else str(printed["reason"])
 
 
 def _result(name: str, rounds_done: Sequence[dict[str, float | str]]) -> Result:

@@ -7,7 +7,7 @@ same `Question`, so that nothing but the name of the model has to pass between t
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Final, Literal, TypedDict
 
 import attrs
 
@@ -21,6 +21,13 @@ PROMPT_TOKENS: Final = 17
 
 # With a character that takes three bytes and one that takes four.
 _WORDS: Final = ("the", "whale", "sings", "because", "it", "can", "\u2013", "and", "\U0001f40b")
+
+
+class Message(TypedDict):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
 
 
 @attrs.frozen
@@ -63,7 +70,7 @@ class Question:
         return cls(int(events), is_held=kind == "held")
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[Message]:
         """The conversation."""
         return [
             {"role": "system", "content": "You are a helpful assistant. Answer briefly."},
@@ -112,17 +119,16 @@ def _text_event(number: int) -> bytes:
 
 
 def _event(
-    choices: list[dict[str, object]],
-    usage: dict[str, object] | None = None,
+    choices: object,
+    usage: object = None,
     padding: str = "x" * 8,
 ) -> bytes:
     payload = {
-        "id": "chatcmpl-CoCkl5bJHtUUbOuqTrOYDbVGr6WCF",
+        "id": "chatcmpl-CoCkl5bJHtUUbOuqTrOYD",
         "object": "chat.completion.chunk",
         "created": 1763800000,
-        "model": "gpt-4.1-mini-2025-04-14",
+        "model": "openai/gpt-4.1-mini",
         "service_tier": "default",
-        "system_fingerprint": None,
         "choices": choices,
         "usage": usage,
         "obfuscation": padding,
