@@ -9,16 +9,12 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple, cast
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from jwt import PyJWS
 
 __all__ = [
     "DEFAULT_BASE_URL",
@@ -139,13 +135,13 @@ def access_token(credentials: Credentials, *, now: float) -> str:
     from jwt.exceptions import InvalidKeyError
 
     try:
-        return _signer().encode(payload, credentials.api_secret, algorithm="HS256")
+        return _signer()(payload, credentials.api_secret, "HS256")
     except InvalidKeyError as error:
         raise ValueError(f"api_secret cannot sign a token: {error}") from None
 
 
 @cache
-def _signer() -> PyJWS:
+def _signer() -> Callable[[bytes, str, str], str]:
     from jwt import PyJWS
     from jwt.algorithms import HMACAlgorithm
 
@@ -163,7 +159,8 @@ def _signer() -> PyJWS:
 
     signer = PyJWS(algorithms=[])
     signer.register_algorithm("HS256", HS256(HMACAlgorithm.SHA256))
-    return signer
+    # PyJWT's own annotation names types of cryptography, which need not be installed.
+    return cast("Callable[[bytes, str, str], str]", getattr(signer, "encode"))  # noqa: B009
 
 
 _SHORTEST_SECRET: Final = 6

@@ -140,6 +140,7 @@ def test_what_is_open_in_both_readings_is_cut_off(text: str) -> None:
         "{'a' : ['b}', 'c']}",
         "```json\n{}\n```",
         "{a: 1,}",
+        '{"a":",\'"}\'',
     ],
 )
 def test_what_is_closed_in_one_reading_is_not(text: str) -> None:
