@@ -52,12 +52,14 @@ class Channel(Generic[T]):
         # The list in the channel is the only one that is not taken, so one place is enough.
         channel: tuple[trio.MemorySendChannel[_Batch[T]], trio.MemoryReceiveChannel[_Batch[T]]]
         channel = trio.open_memory_channel(1)
-        self._send, self.receive = channel
+        self._send = channel[0]
+        self.receive: trio.MemoryReceiveChannel[_Batch[T]] = channel[1]
+        """The consumer's end."""
         self._batch: _Batch[T] = _Batch()
         self._batch.taken = True
-        self.is_complete = False
+        self.is_complete: bool = False
         """Whether all has been put, and nothing went wrong."""
-        self.count = 0
+        self.count: int = 0
         """How many values have been put."""
 
     def put(self, values: Sequence[T], size: int) -> None:

@@ -54,11 +54,11 @@ class AnswerShape:
         self._converter: StrictConverter | None = None
         self._fields = [Field(name=_WRAPPED, argument=_WRAPPED, shape=shape, required=True)]
         plain = root_schema(shape, tuples_as_objects=True)
-        self.is_wrapped = plain.get("type") != "object"
+        self.is_wrapped: bool = plain.get("type") != "object"
         """Whether the value is a member of the object that is sent."""
         if self.is_wrapped:
             plain = object_schema(self._fields, tuples_as_objects=True)
-        self.schema = self._make_strict(plain)
+        self.schema: dict[str, Any] = self._make_strict(plain)
         """The strict schema."""
 
     def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:

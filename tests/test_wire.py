@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import math
-import sys
 from typing import Any
 
 import pytest
@@ -420,22 +419,34 @@ def test_pretty_printed_json_is_json() -> None:
     assert payload_of(b' {\n  "id": "c1",\n\t"choices": []\n}\n') == ChunkPayload("c1", [])
 
 
+def with_nested_arguments(depth: int) -> str:
+    """What becomes of a call whose arguments are objects in objects."""
+    data = (
+        b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":'
+        + b'{"a":' * depth
+        + b"1"
+        + b"}" * depth
+        + b"}}]}}]}"
+    )
+    try:
+        return type(decode_event(data)).__name__
+    except APIConnectionError as error:
+        return f"retryable={error.retryable}"
+
+
 def test_arguments_nested_too_deeply_to_be_serialised_are_a_connection_error() -> None:
-    outcomes = set()
-    limit = sys.getrecursionlimit()
-    for depth in range(limit - 100, limit + 10):
-        data = (
-            b'{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":'
-            + b'{"a":' * depth
-            + b"1"
-            + b"}" * depth
-            + b"}}]}}]}"
-        )
-        try:
-            outcomes.add(str(type(decode_event(data)).__name__))
-        except APIConnectionError as error:
-            outcomes.add(f"retryable={error.retryable}")
-    assert outcomes == {"TaintedChunkPayload", "retryable=False"}
+    """Just below the depth that cannot be read lies one that cannot be written."""
+    readable, too_deep = 1, 1_000_000
+    assert with_nested_arguments(readable) == "TaintedChunkPayload"
+    assert with_nested_arguments(too_deep) == "retryable=False"
+    while too_deep - readable > 1:
+        depth = (readable + too_deep) // 2
+        outcome = with_nested_arguments(depth)
+        if outcome == "TaintedChunkPayload":
+            readable = depth
+        else:
+            assert outcome == "retryable=False"
+            too_deep = depth
 
 
 @pytest.mark.parametrize(
