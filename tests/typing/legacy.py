@@ -20,7 +20,7 @@ async def say(
             print(text, end="")
 
 
-async def ask(llm: LLM, question: str) -> CollectedResponse | None:
+async def ask(llm: LLM, question: str) -> CollectedResponse[None] | None:
     chat_ctx = ChatContext()
     chat_ctx.add_message(role="user", content=question)
     try:
@@ -30,7 +30,7 @@ async def ask(llm: LLM, question: str) -> CollectedResponse | None:
 
 
 async def interview(nursery: Nursery, llm: LLM) -> str:
-    send, receive = trio.open_memory_channel[CollectedResponse](1)
+    send, receive = trio.open_memory_channel[CollectedResponse[None]](1)
     async with send, receive:
         response = await ask(llm, "Who are you?")
         if response is not None:
