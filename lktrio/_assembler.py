@@ -10,6 +10,8 @@ import io
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from ._chunks import (
     ChatChunk,
     ChoiceDelta,
@@ -117,7 +119,7 @@ class Assembler:
             if choice.usage is not None and not has_usage:
                 self._take_usage(choice.usage)
             delta = choice.delta
-            if delta is None and choice.message is not None:
+            if choice.message is not None and (delta is None or _is_blank(delta)):
                 delta = self._news_of(choice.message)
             if delta is not None:
                 self._take_delta(delta, out)
@@ -309,3 +311,7 @@ class Assembler:
             truncated=bool(withheld) or reason == "length",
             withheld_calls=withheld,
         )
+
+
+def _is_blank(delta: DeltaPayload) -> bool:
+    return not any(msgspec.structs.astuple(delta))

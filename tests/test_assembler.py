@@ -175,6 +175,13 @@ def test_a_delta_wins_over_a_message_beside_it() -> None:
     assert play(ChunkPayload("c1", [choice])).answer.text == "Hi"
 
 
+def test_a_message_beside_a_blank_delta_counts() -> None:
+    blank = DeltaPayload(content="", tool_calls=[], reasoning_details=[])
+    choice = ChoicePayload(delta=blank, message=DeltaPayload(content="Hi"))
+    assert play(ChunkPayload("c1", [choice])).answer.text == "Hi"
+    assert play(delta("Hi"), ChunkPayload("c1", [choice])).answer.text == "Hi"
+
+
 def test_a_whole_message_at_the_end_of_the_deltas_is_not_delivered_twice() -> None:
     played = play(
         delta("<think>hm</think>Hi", reasoning_content="so"),
