@@ -234,7 +234,9 @@ class TestStructure:
         message = refusal(ValueError, {"extra_body": {name: 1}})
         assert message.startswith(f"extra_kwargs: extra_body may not set '{name}': ")
 
-    @pytest.mark.parametrize("value", [b"x", {1, 2}, object(), {"a": {1: 2}}], ids=str)
+    @pytest.mark.parametrize(
+        "value", [b"x", {1, 2}, pytest.param(object(), id="object"), {"a": {1: 2}}], ids=str
+    )
     def test_extra_body_holds_json_only(self, value: Any) -> None:
         message = refusal(TypeError, {"extra_body": {"a": value}})
         assert message.startswith("extra_kwargs: extra_body.a")
@@ -253,7 +255,9 @@ class TestStructure:
             message = refusal(TypeError, {extra: value})
             assert "it takes a mapping with string keys" in message
 
-    @pytest.mark.parametrize("value", [{}, b"x", [[]], object()], ids=str)
+    @pytest.mark.parametrize(
+        "value", [{}, b"x", [[]], pytest.param(object(), id="object")], ids=str
+    )
     def test_query_values_are_scalars_or_lists_of_them(self, value: Any) -> None:
         refusal(TypeError, {"extra_query": {"a": value}})
 

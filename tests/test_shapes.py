@@ -347,7 +347,7 @@ class Interval:
         (pydantic.Field(lt=9, description="few"), {"exclusiveMaximum": 9, "description": "few"}),
         (typing_extensions.Doc("documented"), {"description": "documented"}),
         (Interval, {}),
-        (object(), {}),
+        pytest.param(object(), {}, id="object"),
     ],
     ids=repr,
 )
