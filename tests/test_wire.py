@@ -5,6 +5,8 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -527,6 +529,7 @@ def test_the_total_falls_back_to_the_sum(total: dict[str, object]) -> None:
         ({"prompt_tokens_details": {"cached_tokens": 1}, "cached_tokens": 2}, 1),
         ({"prompt_tokens_details": {"cached_tokens": 0}, "cached_tokens": 2}, 0),
         ({"prompt_tokens_details": {}, "cached_tokens": 2, "prompt_cache_hit_tokens": 3}, 2),
+        ({"prompt_tokens_details": {"cached_tokens": "0"}, "cached_tokens": "2"}, 0),
         ({"prompt_cache_hit_tokens": 3}, 3),
         ({}, 0),
     ],
@@ -1141,12 +1144,25 @@ def test_the_servers_own_clock_counts_where_it_is_told() -> None:
     assert facts(retry_after=then, date="yesterday").retry_after == 30.0
 
 
+@pytest.fixture
+def somewhere_west_of_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if not hasattr(time, "tzset"):
+        pytest.skip("the local time zone cannot be set here")
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     "date",
     ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
 )
-def test_the_three_forms_of_an_http_date_are_read(date: str) -> None:
-    """RFC 9110 section 5.6.7."""
+def test_the_three_forms_of_an_http_date_are_read(
+    date: str, somewhere_west_of_greenwich: None
+) -> None:
+    """RFC 9110 section 5.6.7. All are in UTC, also where none is named."""
     assert facts(now=784111777.0 - 5, retry_after=date).retry_after == 5.0
 
 
