@@ -55,6 +55,7 @@ from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailabil
 from ._function_results import FunctionCallResult
 from ._gateway import Auth
 from ._hedge import HedgeAdapter, HedgeStatistics
+from ._instruments import Instrument, LLMMetrics, RequestInfo
 from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
 from ._not_given import NOT_GIVEN, NotGiven, NotGivenOr, is_given
@@ -142,6 +143,8 @@ __all__ = [
     "ImageContent",
     "ImageDetail",
     "InferenceClass",
+    "Instrument",
+    "LLMMetrics",
     "LLMModels",
     "LLMStatistics",
     "LLMStream",
@@ -160,6 +163,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningEffort",
     "RefusalDelta",
+    "RequestInfo",
     "ResponseFormat",
     "ResponseInfo",
     "RoundFinished",

@@ -71,6 +71,8 @@ class Assembler:
         """Whether reasoning has arrived."""
         self.id = ""
         """The completion's id."""
+        self.model = ""
+        """Name of the model that answers, as the server gives it."""
         self._tags = tags
         self._starts_in_thinking = starts_in_thinking
         self._filter = self._make_filter()
@@ -96,6 +98,11 @@ class Assembler:
         """The finish reason as the server gave it; None if it has not."""
         return self._finish_reason
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the server has said anything of an answer."""
+        return bool(self.model or self.has_output or self.has_reasoning or self._finish_reason)
+
     def feed(self, payload: ChunkPayload, out: list[ChatChunk]) -> None:
         """Take one payload and append the chunks it makes to a list.
 
@@ -104,6 +111,8 @@ class Assembler:
         """
         if payload.id:
             self.id = payload.id
+        if payload.model:
+            self.model = payload.model
         has_usage = payload.usage is not None and self._take_usage(payload.usage)
         if payload.service_tier:
             self._service_tier = payload.service_tier

@@ -28,6 +28,7 @@ from ._function_results import (
     timed_out,
     unknown_tool,
 )
+from ._instruments import Instrument, ToolWatch, check_instruments
 from ._lifetime import bare
 from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
 
@@ -47,6 +48,7 @@ async def execute_function_call(
     tool_ctx: ToolContext,
     *,
     call_ctx: RunContext[Any] | None = None,
+    instruments: Sequence[Instrument] | None = None,
 ) -> FunctionCallResult:
     """Carry out one call of a model. Its failure is a result, too.
 
@@ -68,6 +70,7 @@ async def execute_function_call(
         tool_ctx: The tools that may be called.
         call_ctx: What a parameter annotated with `RunContext` receives, with this call in place
             of its ``function_call``.
+        instruments: Who is told of the call.
 
     Returns:
         The items for the conversation, and what they were made from.
@@ -77,8 +80,10 @@ async def execute_function_call(
             was given.
     """
     _check_arguments([tool_call], tool_ctx, call_ctx)
+    told = check_instruments(instruments)
     await trio.lowlevel.checkpoint()
-    return await run_call(read_call(tool_call, tool_ctx), tool_call.name, tool_ctx, call_ctx)
+    call = read_call(tool_call, tool_ctx)
+    return await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
 
 
 async def execute_function_calls(
@@ -87,6 +92,7 @@ async def execute_function_calls(
     *,
     call_ctx: RunContext[Any] | None = None,
     max_concurrency: int | None = None,
+    instruments: Sequence[Instrument] | None = None,
 ) -> list[FunctionCallResult]:
     """Carry out the calls of one reply side by side, each as `execute_function_call` does.
 
@@ -97,6 +103,7 @@ async def execute_function_calls(
             place of its ``function_call``.
         max_concurrency: How many run at once; the others wait, and are begun in their order.
             None for no limit.
+        instruments: Who is told of the calls.
 
     Returns:
         The results in the order of the calls.
@@ -108,12 +115,13 @@ async def execute_function_calls(
     """
     check_max_concurrency(max_concurrency)
     _check_arguments(tool_calls, tool_ctx, call_ctx)
+    told = check_instruments(instruments)
     await trio.lowlevel.checkpoint()
     results: dict[int, FunctionCallResult] = {}
 
     async def run(place: int, tool_call: FunctionToolCall | FunctionCall) -> None:
         call = read_call(tool_call, tool_ctx)
-        results[place] = await run_call(call, tool_call.name, tool_ctx, call_ctx)
+        results[place] = await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
 
     try:
         async with trio.open_nursery() as nursery:
@@ -160,7 +168,9 @@ async def run_call(
     name: str,
     tool_ctx: ToolContext,
     call_ctx: RunContext[Any] | None,
+    *,
     on_start: Callable[[], None] = lambda: None,
+    instruments: tuple[Instrument, ...] = (),
 ) -> FunctionCallResult:
     """Carry out one call.
 
@@ -170,8 +180,27 @@ async def run_call(
         tool_ctx: The tools that may be called.
         call_ctx: What a parameter annotated with `RunContext` receives.
         on_start: Is called when the function is about to be.
+        instruments: Who is told of it.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
+    if not instruments:
+        return await _run_call(call, name, tool_ctx, call_ctx, on_start)
+    watch = ToolWatch(instruments, call.item, tool_ctx.get(name), trio.current_time())
+    result: FunctionCallResult | None = None
+    try:
+        result = await _run_call(call, name, tool_ctx, call_ctx, on_start)
+    finally:
+        watch.finish(trio.current_time(), result)
+    return result
+
+
+async def _run_call(
+    call: ReadCall,
+    name: str,
+    tool_ctx: ToolContext,
+    call_ctx: RunContext[Any] | None,
+    on_start: Callable[[], None],
+) -> FunctionCallResult:
     item = call.item
     tool = tool_ctx.get(name)
     if tool is None:

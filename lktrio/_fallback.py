@@ -17,6 +17,7 @@ import trio
 
 from ._chunks import ChatChunk, CollectedResponse
 from ._errors import APIConnectionError, APIError, APIStatusError
+from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._options import APIConnectOptions, check_retries, check_seconds
 from ._relay import (
@@ -258,6 +259,7 @@ class _FallbackSource:
                 if not self._has_output:
                     self._has_output = True
                     self._pool.works(index)
+                    outlet.watch.got_output(trio.current_time())
                 if chunk.delta is not None and chunk.delta.tool_calls:
                     self._has_calls = True
             outlet.put((chunk,), weight(chunk))
@@ -288,6 +290,8 @@ class _FallbackSource:
             error.partial = result_of(stream)
             error.request_id = stream.response.request_id
             raise _Rejected(error)
+        if any(is_output(chunk, self._options[index]) for chunk in chunks):
+            outlet.watch.got_output(trio.current_time())
         outlet.put(chunks, sum(map(weight, chunks)))
         outlet.complete(result_of(stream))
 
@@ -343,6 +347,7 @@ class FallbackAdapter(ChatModel):
             iterate over the chunks. Never after a tool call, which may have been carried out.
         on_availability_changed: Called in the stream's task when a model has failed or answers
             again. It must not block; an exception it raises is logged.
+        instruments: Who is told of the adapter's streams, and of the requests they need.
 
     Raises:
         ValueError: An argument has a value that makes no sense. The message names it.
@@ -363,6 +368,7 @@ class FallbackAdapter(ChatModel):
         sticky: bool = False,
         restart_after_output: bool = False,
         on_availability_changed: AvailabilityHook | None = None,
+        instruments: Sequence[Instrument] | None = None,
     ) -> None:
         models = check_models(llm)
         check_seconds("attempt_timeout", attempt_timeout)
@@ -382,6 +388,13 @@ class FallbackAdapter(ChatModel):
             models, cooldown=cooldown, sticky=sticky, on_change=on_availability_changed
         )
         self._policy = _Policy(should_fall_back, accept, restart_after_output)
+        self._instruments = check_instruments(instruments)
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Who is told of the adapter's streams, and who of its models' requests."""
+        models = self._pool.models
+        return join_instruments(self._instruments, *(each.instruments for each in models))
 
     @property
     def model(self) -> str:
@@ -423,13 +436,15 @@ class FallbackAdapter(ChatModel):
         """
         call_options = check_call_options(call.conn_options)
         models = self._pool.models
+        instruments = join_instruments(self._instruments, call.instruments)
+        call = attrs.evolve(call, instruments=instruments)
         options = [
             self._options_of(model, own, call_options)
             for model, own in zip(models, self._options, strict=True)
         ]
         relay = Relay(models, call, options)
         source = _FallbackSource(self._pool, self._policy, relay, options)
-        return stream_of(source, relay.call, self.label)
+        return stream_of(source, relay.call, self)
 
     def _options_of(
         self, model: ChatModel, own: APIConnectOptions | None, call: APIConnectOptions

@@ -15,6 +15,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._chunks import ChatChunk, CompletionUsage
 from ._errors import APIError
+from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import MAX_UNDELIVERED_BYTES, bare
 from ._options import APIConnectOptions, check_seconds
@@ -158,6 +159,7 @@ class _HedgeSource:
         self._may_help = may_help
         self._runners: list[_Runner] = []
         self._winner: _Runner | None = None
+        self._has_output = False
         self._failures: list[tuple[ChatModel, APIError]] = []
         self._may_grow = True
         """Whether another request may still be started."""
@@ -219,14 +221,19 @@ class _HedgeSource:
 
     def _take(self, runner: _Runner, chunk: ChatChunk, outlet: Outlet) -> None:
         size = weight(chunk)
+        may_be_first = not self._has_output and self._winner in (None, runner)
+        is_first_output = may_be_first and is_output(chunk, self._options)
         if runner is self._winner:
             outlet.put((chunk,), size)
-            return
-        runner.held.append(chunk)
-        runner.size += size
-        # Reasoning cannot be held back without bound.
-        if is_output(chunk, self._options) or runner.size > MAX_UNDELIVERED_BYTES:
-            self._wins(runner, outlet)
+        else:
+            runner.held.append(chunk)
+            runner.size += size
+            # Reasoning cannot be held back without bound.
+            if is_first_output or runner.size > MAX_UNDELIVERED_BYTES:
+                self._wins(runner, outlet)
+        if is_first_output:
+            self._has_output = True
+            outlet.watch.got_output(trio.current_time())
 
     def _wins(self, runner: _Runner, outlet: Outlet) -> bool:
         """A request is first, unless another one was; return whether it is."""
@@ -307,6 +314,7 @@ class HedgeAdapter(ChatModel):
             that says that the request itself is wrong (400, 405, 406, 411, 413, 414, 415, 422,
             431). Where the same model would be asked again, the status must be one that can pass
             (408, 409, 425, 429, 499, 5xx) besides.
+        instruments: Who is told of the adapter's streams, and of the requests they need.
 
     Raises:
         ValueError: An argument has a value that makes no sense. The message names it.
@@ -320,6 +328,7 @@ class HedgeAdapter(ChatModel):
         after: float,
         budget: float = 0.1,
         should_hedge: Callable[[APIError], bool] = another_model_may_help,
+        instruments: Sequence[Instrument] | None = None,
     ) -> None:
         models = check_models((llm,) if isinstance(llm, ChatModel) else llm)
         self._models = models * 2 if len(models) == 1 else models
@@ -336,6 +345,12 @@ class HedgeAdapter(ChatModel):
         self._after = after
         self._may_help = should_hedge
         self._ledger = _Ledger(budget)
+        self._instruments = check_instruments(instruments)
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Who is told of the adapter's streams, and who of its models' requests."""
+        return join_instruments(self._instruments, *(each.instruments for each in self._models))
 
     @property
     def model(self) -> str:
@@ -364,6 +379,8 @@ class HedgeAdapter(ChatModel):
             TypeError: An argument has the wrong type.
         """
         options = attrs.evolve(check_call_options(call.conn_options), max_retry=0)
+        instruments = join_instruments(self._instruments, call.instruments)
+        call = attrs.evolve(call, instruments=instruments)
         relay = Relay(self._models, call, [options] * len(self._models))
         source = _HedgeSource(
             self._models,
@@ -373,4 +390,4 @@ class HedgeAdapter(ChatModel):
             options=options,
             may_help=self._may_help,
         )
-        return stream_of(source, relay.call, self.label)
+        return stream_of(source, relay.call, self)

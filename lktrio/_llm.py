@@ -11,7 +11,7 @@ import os
 import platform
 import time
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -28,6 +28,7 @@ from ._credentials import (
 )
 from ._errors import APIConnectionError, APIError, APITimeoutError
 from ._gateway import Auth, Gateway, authorization, check_authorization
+from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import (
@@ -60,6 +61,10 @@ _CREDENTIAL_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key"}
 _MAX_PREWARM_BODY: Final = 4 * 1024 * 1024
 _MAX_ERROR_BODY: Final = 64 * 1024
 
+# The name that the asyncio original gives it.
+_DEBUG_VARIABLE: Final = "LK_OPENAI_DEBUG"
+_FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
+
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
 
 
@@ -86,6 +91,9 @@ class LLM(ChatModel):
             async with llm.chat(chat_ctx=chat_ctx) as stream:
                 async for text in stream.text:
                     ...
+
+    With the environment variable ``LK_OPENAI_DEBUG=1``, the bodies of requests are logged on the
+    logger ``lktrio`` at level DEBUG. Without it no line of the log holds what is said.
 
     The constructor does no I/O. Entering opens the connection pool, leaving closes it, and ends
     the streams that are still open. It is entered once and belongs to one `trio.run`.
@@ -117,6 +125,7 @@ class LLM(ChatModel):
         strict_tool_schema: Whether tools are offered with a strict schema where it can be made.
         allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
         model_table: What is known about models.
+        instruments: Who is told of the requests.
 
     Raises:
         ValueError: An argument, or the environment variable in its place, is missing or cannot
@@ -141,6 +150,7 @@ class LLM(ChatModel):
         strict_tool_schema: bool = True,
         allow_insecure: bool = False,
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
+        instruments: Sequence[Instrument] | None = None,
     ) -> None:
         self._model = _checked_name("model", model)
         self._upstream = None if provider is None else _checked_provider(provider)
@@ -161,6 +171,8 @@ class LLM(ChatModel):
         self._cache_breakpoints: CacheBreakpoints = _checked_breakpoints(prompt_cache_breakpoints)
         self._strict_tool_schema = _checked_flag("strict_tool_schema", strict_tool_schema)
         self._model_table = _checked_table(model_table)
+        self._instruments = check_instruments(instruments)
+        self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
         self._gateway = Gateway(
             http_client,
             base_url=self._base_url,
@@ -191,6 +203,11 @@ class LLM(ChatModel):
     def label(self) -> str:
         """Name for logs and metrics."""
         return "lktrio.LLM"
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Who is told of the requests, and of the tools of a turn."""
+        return self._instruments
 
     def __repr__(self) -> str:
         return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._gateway.state}>"
@@ -339,18 +356,27 @@ class LLM(ChatModel):
             http=HTTPRequest(
                 "POST", f"{self._base_url}/chat/completions", headers, content, options.query
             ),
+            model=self._model,
             auth=auth,
             options=conn_options,
             facts=facts,
             declared_tools=names,
             early_tool_calls=call.early_tool_calls,
+            log_body=self._logs_bodies,
             secrets=secrets,
         )
         return LLMStream(
             RequestSource(request, self._gateway),
-            label=self._model,
-            chat_ctx=sent_ctx,
-            tools=call.tools,
+            request=RequestInfo(
+                label=self.label,
+                model=self._model,
+                provider=self.provider,
+                base_url=self._base_url,
+                chat_ctx=sent_ctx,
+                tools=call.tools,
+                options=types.MappingProxyType(body),
+            ),
+            instruments=join_instruments(self._instruments, call.instruments),
             shape=shape,
         )
 

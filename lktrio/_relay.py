@@ -17,6 +17,7 @@ import trio
 
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._errors import APIError, APIStatusError, is_retryable_status
+from ._instruments import RequestInfo
 from ._lifetime import check_open
 from ._not_given import is_given
 from ._options import APIConnectOptions
@@ -177,7 +178,7 @@ class Relay:
         self._epoch = trio.current_time()
         total = self._call.conn_options.total_timeout
         self._total = math.inf if total is None else self._epoch + total
-        outlet.progress = self
+        outlet.watch.progress = self
 
     @property
     def is_out_of_time(self) -> bool:
@@ -227,14 +228,19 @@ def _own_copy(value: T) -> T:
     return copy.deepcopy(value) if isinstance(cast("object", value), Mapping) else value
 
 
-def stream_of(source: Source, call: ChatCall, label: str) -> LLMStream[Any]:
-    """The outer stream of an adapter."""
+def stream_of(source: Source, call: ChatCall, adapter: ChatModel) -> LLMStream[Any]:
+    """The outer stream of an adapter, for a call that names its own instruments, too."""
     response_format = call.response_format
     return LLMStream(
         source,
-        label=label,
-        chat_ctx=call.chat_ctx,
-        tools=call.tools,
+        request=RequestInfo(
+            label=adapter.label,
+            model=adapter.model,
+            provider=adapter.provider,
+            chat_ctx=call.chat_ctx,
+            tools=call.tools,
+        ),
+        instruments=call.instruments,
         shape=answer_shape(response_format) if is_given(response_format) else None,
     )
 
@@ -245,7 +251,7 @@ def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:
     Not by `collect`, which refuses an answer that does not fit the ``response_format``: that is the
     outer stream's to do, when it is asked to.
     """
-    result = stream._outlet.result  # pyright: ignore[reportPrivateUsage]
+    result = stream._watch.result  # pyright: ignore[reportPrivateUsage]
     assert result is not None  # the stream's iteration has ended, and not with an error
     return result
 

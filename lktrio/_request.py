@@ -6,6 +6,7 @@ What the bytes mean, which error may be retried and how HTTP is spoken is known 
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -33,6 +34,8 @@ from ._wire import HeaderFacts, read_headers, redact, redact_error, status_error
 
 __all__ = ["DRAIN_SECONDS", "MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
 
+logger = logging.getLogger("lktrio")
+
 DRAIN_SECONDS: Final = 0.1
 """How long the body may take to end after ``[DONE]`` for its connection to be used again."""
 
@@ -46,6 +49,9 @@ class ChatRequest:
 
     http: HTTPRequest
     """The request without its authorisation."""
+
+    model: str
+    """Name of the model that is asked."""
 
     auth: Auth | Credentials = attrs.field(repr=False)
     """What authorises it."""
@@ -61,6 +67,9 @@ class ChatRequest:
 
     early_tool_calls: bool = False
     """Whether a call is handed out as soon as it is complete."""
+
+    log_body: bool = False
+    """Whether the request's body is logged, which holds the conversation."""
 
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """What must not appear in an error, should the server echo it."""
@@ -97,9 +106,12 @@ class RequestSource:
     def response(self) -> ResponseInfo:
         """The request so far."""
         last = self._attempts[-1] if self._attempts else None
+        answer = self._assembler
         return ResponseInfo(
             status_code=None if last is None else last.status_code,
             request_id=self._facts.request_id,
+            response_id=None if answer is None else answer.id or None,
+            model=(answer.model or self._request.model) if answer and answer.has_begun else None,
             quota=self._facts.quota,
             headers=types.MappingProxyType(self._headers),
             attempts=self._frozen_attempts(),
@@ -115,10 +127,14 @@ class RequestSource:
             APIError: The last attempt's error.
         """
         self._epoch = trio.current_time()
-        outlet.progress = self
+        outlet.watch.progress = self
         total = self._epoch + (
             math.inf if self._options.total_timeout is None else self._options.total_timeout
         )
+        if self._request.log_body:
+            http = self._request.http
+            body = redact(http.content.decode("utf-8", "replace"), self._request.secrets)
+            logger.debug("%s %s %s", http.method, http.url, body)
         scope = self._gateway.enter()
         try:
             with scope:
@@ -146,6 +162,7 @@ class RequestSource:
         while True:
             record = AttemptRecord(len(self._attempts) + 1, trio.current_time())
             self._attempts.append(record)
+            outlet.watch.attempt_started(record.number)
             try:
                 await self._attempt(outlet, record, total)
                 return
@@ -165,7 +182,17 @@ class RequestSource:
             )
             if delay is None:
                 self._deliver_rest(error, outlet)
+            outlet.watch.attempt_failed(record.freeze(self._epoch), error, delay)
+            if delay is None:
                 raise error
+            # What the server said may quote the conversation: it is in the attempts.
+            logger.info(
+                "attempt %d of a request to %s failed (%s); the next begins in %.2f s",
+                record.number,
+                self._request.model,
+                type(error).__name__,
+                delay,
+            )
             await trio.sleep(delay)
 
     def _deliver_rest(self, error: APIError, outlet: Outlet) -> None:
@@ -216,7 +243,6 @@ class RequestSource:
                 raise clocks.timed_out()
             assert reply is not None
             await self._read_answer(reply, AnswerReader(assembler), outlet, clocks)
-            record.ended = trio.current_time()
             await self._finish_body(reply)
         except APIError as error:
             self._complete_error(error, assembler, secrets)
@@ -292,13 +318,14 @@ class RequestSource:
                 reader.feed(piece, chunks)
             finally:
                 outlet.put(chunks, len(piece))
-            if reader.is_done:
-                outlet.complete(assembler.snapshot())
-                clocks.stop()
-                return True
             if waits_for_output and self._is_output(assembler):
                 waits_for_output = False
                 clocks.got_output(now)
+                outlet.watch.got_output(now)
+            if reader.is_done:
+                self._complete(assembler, outlet)
+                clocks.stop()
+                return True
             if assembler.finish_reason is None:
                 clocks.heard(now)
             elif chunks or not clocks.is_settling:
@@ -325,7 +352,18 @@ class RequestSource:
             how(chunks)
         finally:
             outlet.put(chunks, 0)
-        outlet.complete(reader.assembler.snapshot())
+        if self._is_output(reader.assembler):
+            # A completion in one piece comes to light here.
+            now = trio.current_time()
+            record = self._attempts[-1]
+            if record.first_output is None:
+                record.first_output = now
+            outlet.watch.got_output(now)
+        self._complete(reader.assembler, outlet)
+
+    def _complete(self, assembler: Assembler, outlet: Outlet) -> None:
+        self._attempts[-1].ended = trio.current_time()
+        outlet.complete(assembler.snapshot())
 
     async def _finish_body(self, reply: HTTPReply) -> None:
         """The answer is complete. If the body ends too, the connection can be used again."""

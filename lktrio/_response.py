@@ -93,6 +93,13 @@ class ResponseInfo:
     request_id: str | None = None
     """The server's name for the request (``x-request-id`` and its relatives)."""
 
+    response_id: str | None = None
+    """The completion's id as the server sent it."""
+
+    model: str | None = None
+    """Name of the model that answers: by the server's word, or else the one that was asked. None
+    before the answer has begun."""
+
     quota: Quota | None = None
     """The gateway's quotas; None if it did not tell."""
 

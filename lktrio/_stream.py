@@ -8,6 +8,7 @@ nor how a stream lives (`_lifetime`).
 from __future__ import annotations
 
 import abc
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
@@ -20,10 +21,12 @@ from typing import (
 )
 
 import attrs
+import trio
 
 from ._chat_context import ChatContext
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._errors import APIError
+from ._instruments import Instrument, LLMMetrics, RequestInfo, Watch, check_instruments
 from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
@@ -45,7 +48,6 @@ __all__ = [
     "ChatModel",
     "LLMStream",
     "Outlet",
-    "Progress",
     "Source",
 ]
 
@@ -53,33 +55,21 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Progress(Protocol):
-    """What the request task knows while the answer arrives."""
-
-    @property
-    def usage(self) -> CompletionUsage | None:
-        """Token counts so far."""
-        ...
-
-    @property
-    def response(self) -> ResponseInfo:
-        """The request so far."""
-        ...
-
-
 class Outlet(Channel[ChatChunk]):
-    """The request task's end of a stream."""
+    """The request task's end of a stream.
 
-    def __init__(self) -> None:
+    Args:
+        watch: Is told what happens to the request.
+    """
+
+    def __init__(self, watch: Watch) -> None:
         super().__init__()
-        self.progress: Progress | None = None
-        """What is known so far; set by the source."""
-        self.result: CollectedResponse[None] | None = None
-        """The answer, once it is complete."""
+        self.watch = watch
+        """Is told what happens to the request."""
 
     def complete(self, result: CollectedResponse[None]) -> None:
         """Say that the answer is whole. The consumer's iteration ends after what was put."""
-        self.result = result
+        self.watch.completed(trio.current_time(), result)
         self.finish()
 
 
@@ -183,25 +173,31 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         self,
         source: Source,
         *,
-        label: str,
-        chat_ctx: ChatContext,
-        tools: Sequence[Tool[..., Any] | Toolset] = (),
+        request: RequestInfo,
+        instruments: tuple[Instrument, ...] = (),
         shape: AnswerShape | None = None,
     ) -> None:
-        self._outlet = Outlet()
+        self._watch = Watch(request, instruments)
+        self._outlet = Outlet(self._watch)
         super().__init__(self._outlet)
         self._shape = shape
         self._source = source
-        self._label = label
-        self._chat_ctx = chat_ctx
-        self._tools = tuple(tools)
         self._text = _Text(self)
 
     def _check_open(self) -> None:
         self._source.check_open()
 
     async def _run(self, deadline: float) -> None:
-        await self._source.run(self._outlet, deadline)
+        watch = self._watch
+        watch.start(trio.current_time(), time.time())
+        error: Exception | None = None
+        try:
+            await self._source.run(self._outlet, deadline)
+        except Exception as exc:
+            error = exc
+            raise
+        finally:
+            watch.finish(trio.current_time(), error)
 
     # --- consuming ------------------------------------------------------------------------
 
@@ -247,7 +243,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         self._batch = deque()
         while await self._take_batch() is not None:
             pass
-        result = self._outlet.result
+        result = self._watch.result
         assert result is not None  # else _take_batch would have raised
         if self._shape is None or result.tool_calls:
             return cast("CollectedResponse[T_co]", result)
@@ -265,45 +261,52 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     @property
     def chat_ctx(self) -> ChatContext:
         """The conversation that was sent: a copy, as it was when `chat` was called."""
-        return self._chat_ctx
+        return self._watch.request.chat_ctx
 
     @property
     def tools(self) -> list[Tool[..., Any] | Toolset]:
         """The tools that were offered."""
-        return list(self._tools)
+        return list(self._watch.request.tools)
 
     @property
     def usage(self) -> CompletionUsage | None:
         """Token counts as far as the server has told, or None."""
-        progress = self._outlet.progress
+        progress = self._watch.progress
         return None if progress is None else progress.usage
 
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped; None before the end, or if the server did not say."""
-        result = self._outlet.result
+        result = self._watch.result
         return None if result is None else result.finish_reason
 
     @property
     def truncated(self) -> bool:
         """Whether the complete answer was cut short (see `CollectedResponse.truncated`)."""
-        result = self._outlet.result
+        result = self._watch.result
         return result is not None and result.truncated
 
     @property
     def withheld_calls(self) -> list[FunctionToolCall]:
         """Calls that were cut off and therefore not handed out."""
-        result = self._outlet.result
+        result = self._watch.result
         return [] if result is None else list(result.withheld_calls)
 
     @property
     def response(self) -> ResponseInfo:
         """What is known of the request so far: status, request id, quota, attempts."""
-        progress = self._outlet.progress
+        progress = self._watch.progress
         return ResponseInfo() if progress is None else progress.response
 
+    @property
+    def metrics(self) -> LLMMetrics | None:
+        """What the request has measured so far, also after it failed or was cancelled; None if
+        the stream was not entered."""
+        return self._watch.metrics(trio.current_time)
+
     def __repr__(self) -> str:
-        return f"<LLMStream {self._label} {self._state}, {self._outlet.count} chunks>"
+        model = self._watch.request.model
+        return f"<LLMStream {model} {self._state}, {self._outlet.count} chunks>"
 
 
 @attrs.frozen(kw_only=True)
@@ -337,6 +340,9 @@ class ChatCall:
     early_tool_calls: bool = False
     """Whether a call is handed out as soon as it is complete."""
 
+    instruments: tuple[Instrument, ...] = ()
+    """Who is told of this call's requests, besides the model's own instruments."""
+
 
 class ChatModel(abc.ABC):
     """Anything that answers a conversation with a stream: an `LLM`, or several of them behind
@@ -357,6 +363,11 @@ class ChatModel(abc.ABC):
         """Name for logs and metrics."""
         return f"{type(self).__module__.partition('.')[0]}.{type(self).__name__}"
 
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Who is told of the requests to this model, and of the tools of a turn with it."""
+        return ()
+
     @abc.abstractmethod
     def stream(self, call: ChatCall) -> LLMStream[Any]:
         """Make the stream for a call of `chat`. Checks the arguments, and sends nothing yet."""
@@ -374,6 +385,7 @@ class ChatModel(abc.ABC):
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
         early_tool_calls: bool = False,
+        instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[T]: ...
     @overload
     def chat(
@@ -388,6 +400,7 @@ class ChatModel(abc.ABC):
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
         early_tool_calls: bool = False,
+        instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[None]: ...
     @overload
     def chat(
@@ -402,6 +415,7 @@ class ChatModel(abc.ABC):
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
         early_tool_calls: bool = False,
+        instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[Any]: ...
     def chat(
         self,
@@ -415,6 +429,7 @@ class ChatModel(abc.ABC):
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
         early_tool_calls: bool = False,
+        instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[Any]:
         """Make a stream of the model's answer to a conversation. Sends nothing yet.
 
@@ -437,6 +452,7 @@ class ChatModel(abc.ABC):
                 later one has begun or text has followed, in place of all together at the end. A
                 server that then comes back to the call fails the stream with an
                 `APIConnectionError`.
+            instruments: Who is told of this call's requests, besides the model's own instruments.
 
         Raises:
             ValueError: An argument has a value that cannot be sent.
@@ -457,5 +473,6 @@ class ChatModel(abc.ABC):
                 inference_class=inference_class,
                 extra_kwargs=extra_kwargs,
                 early_tool_calls=early_tool_calls,
+                instruments=check_instruments(instruments),
             )
         )

@@ -21,6 +21,7 @@ from ._chat_context import ChatContext
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
+from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._lifetime import Channel, TaskStream, Words, bare, check_open
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import (
@@ -86,6 +87,9 @@ class _Settings:
 
     max_concurrency: int | None
 
+    instruments: tuple[Instrument, ...]
+    """Who is told of the tools."""
+
     userdata: Any
 
 
@@ -108,9 +112,12 @@ class _Work:
         """The rounds that do not stand in the conversation yet."""
         self.last_response: CollectedResponse[Any] | None = None
         """The answer of the last round that has finished."""
+        self.metrics: list[LLMMetrics] = []
+        """What the rounds measured that are over."""
         self._first = first
         self._channel = channel
-        self._stream: LLMStream[Any] | None = None
+        self.stream: LLMStream[Any] | None = None
+        """The round's stream while it runs."""
         self._usage: CompletionUsage | None = None
         self._calls_under_way = 0
         self._no_call_under_way = trio.Event()
@@ -118,7 +125,7 @@ class _Work:
     @property
     def usage(self) -> CompletionUsage | None:
         """The tokens of all rounds so far."""
-        return add_usage(self._usage, None if self._stream is None else self._stream.usage)
+        return add_usage(self._usage, None if self.stream is None else self.stream.usage)
 
     @property
     def is_last_round(self) -> bool:
@@ -143,7 +150,7 @@ class _Work:
 
     async def _run_round(self, timeline: Timeline, lanes: Lanes) -> bool:
         """Run one round; return whether another one is due."""
-        stream = self._stream = self._ask()
+        stream = self.stream = self._ask()
         self.rounds += 1
         current = Round(self.rounds, timeline, self.settings.tool_ctx)
         self.open_rounds.append(current)
@@ -166,7 +173,10 @@ class _Work:
                     self._channel.finish()
                     return False
         finally:
-            self._usage, self._stream = self.usage, None
+            self._usage, self.stream = self.usage, None
+            metrics = stream.metrics
+            if metrics is not None:
+                self.metrics.append(metrics)
         if self._calls_under_way:
             await self._no_call_under_way.wait()
         self._finish_round(current, response)
@@ -227,7 +237,14 @@ class _Work:
 
         settings = self.settings
         run_context = RunContext(settings.userdata, entry.item, settings.call.chat_ctx)
-        result = await run_call(entry.call, name, settings.tool_ctx, run_context, on_start)
+        result = await run_call(
+            entry.call,
+            name,
+            settings.tool_ctx,
+            run_context,
+            on_start=on_start,
+            instruments=settings.instruments,
+        )
         self._finish_call(entry, result, current)
         self._calls_under_way -= 1
         if not self._calls_under_way:
@@ -332,6 +349,13 @@ class Turn(TaskStream[TurnEvent]):
         return self._work.usage
 
     @property
+    def metrics(self) -> tuple[LLMMetrics, ...]:
+        """What the requests of the rounds have measured so far, one for each round."""
+        stream = self._work.stream
+        running = None if stream is None else stream.metrics
+        return (*self._work.metrics, *(() if running is None else (running,)))
+
+    @property
     def rounds(self) -> int:
         """How often the model has been asked so far."""
         return self._work.rounds
@@ -371,6 +395,7 @@ def run_turn(
     max_concurrency: int | None = None,
     early_start: bool = False,
     userdata: Any = None,
+    instruments: Sequence[Instrument] | None = None,
 ) -> Turn:
     """Answer a conversation, tool calls included: the model is asked, the tools that it calls are
     run side by side, and it is asked again until it has nothing more to call.
@@ -407,6 +432,8 @@ def run_turn(
             the rest of the answer still arrives. A server that then comes back to the call fails
             the turn with an `APIConnectionError`; the tool is never run twice.
         userdata: What the tools find in `RunContext.userdata`.
+        instruments: Who is told of the requests and the tools, besides the model's own
+            instruments.
 
     Raises:
         ValueError: An argument has a value that cannot be used or sent.
@@ -439,6 +466,7 @@ def run_turn(
         inference_class=inference_class,
         extra_kwargs=extra_kwargs,
         early_tool_calls=early_start,
+        instruments=check_instruments(instruments),
     )
     first = call
     if max_rounds == 1 and offered:
@@ -448,7 +476,15 @@ def run_turn(
                 "of at least 2, or run the calls of chat() with execute_function_calls()"
             )
         first = attrs.evolve(call, tool_choice="none")
-    settings = _Settings(model, call, ToolContext(offered), max_rounds, max_concurrency, userdata)
+    settings = _Settings(
+        model=model,
+        call=call,
+        tool_ctx=ToolContext(offered),
+        max_rounds=max_rounds,
+        max_concurrency=max_concurrency,
+        instruments=join_instruments(model.instruments, call.instruments),
+        userdata=userdata,
+    )
     return Turn(settings, model.stream(first))
 
 

@@ -146,6 +146,7 @@ class ChunkPayload(msgspec.Struct):
     error: Any = None
     type: str | None = None
     service_tier: str | None = None
+    model: str | None = None
 
 
 class TaintedChunkPayload(ChunkPayload):
@@ -340,6 +341,7 @@ def _read_chunk(members: Mapping[str, Any]) -> ChunkPayload:
         error=_clean(members.get("error")),
         type=_clean_string(members.get("type")),
         service_tier=_clean_string(members.get("service_tier")),
+        model=_clean_string(members.get("model")),
     )
 
 

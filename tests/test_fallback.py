@@ -33,6 +33,7 @@ from lktrio import (
     HedgeAdapter,
     LLMStream,
     ModelAvailability,
+    RequestInfo,
     TextDelta,
     function_tool,
     run_turn,
@@ -118,7 +119,10 @@ class Breaks(ChatModel):
         return "test"
 
     def stream(self, call: ChatCall) -> LLMStream[Any]:
-        return LLMStream(self, label="breaks", chat_ctx=call.chat_ctx)
+        request = RequestInfo(
+            label=self.label, model=self.model, provider=self.provider, chat_ctx=call.chat_ctx
+        )
+        return LLMStream(self, request=request)
 
     def check_open(self) -> None:
         pass
