@@ -100,6 +100,7 @@ def test_a_chunk_is_decoded_into_what_somebody_reads() -> None:
         }
     ) == ChunkPayload(
         id="c1",
+        model="m",
         service_tier="flex",
         choices=[
             ChoicePayload(
