@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "uv|venv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.sessions = ["lint", "typing", "docs", "tests"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
@@ -83,9 +83,16 @@ def floors(session: nox.Session) -> None:
 
 @nox.session
 def readme(session: nox.Session) -> None:
-    """Execute the code blocks of README.md."""
+    """Execute the code blocks of README.md and of the documentation."""
     session.install(".", *_group("test"))
-    session.run("pytest", "tests/test_readme.py", *session.posargs)
+    session.run("pytest", "tests/test_readme.py", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html; a warning fails. Needs no network."""
+    session.install(".", *_group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "docs", "docs/_build/html")
 
 
 @nox.session

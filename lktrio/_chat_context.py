@@ -95,7 +95,7 @@ class ChatContext:
     """A conversation, as it is given to a model and saved.
 
     Items are frozen values; the context is the list that holds them. A stream works on what
-    the conversation was when `chat` was called, so it may be changed at any time.
+    the conversation was when `ChatModel.chat` was called, so it may be changed at any time.
 
     Args:
         items: The conversation so far, in order. It is copied.

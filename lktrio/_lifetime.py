@@ -221,7 +221,7 @@ class TaskStream(abc.ABC, Generic[T]):
     async def aclose(self) -> None:
         """Stop what is running and wait until it is gone. May be called at any time, by any task.
 
-        `async with` does the same and more: the block must still be left.
+        ``async with`` does the same and more: the block must still be left.
         """
         if self._state == "new":
             self._state = "closed"

@@ -284,7 +284,7 @@ class APIConnectOptions:
 
 
 DEFAULT_API_CONNECT_OPTIONS: Final = APIConnectOptions()
-"""What `chat` uses if no ``conn_options`` are given."""
+"""What `ChatModel.chat` uses if no ``conn_options`` are given."""
 
 
 def _names(value: Mapping[str, object]) -> str:

@@ -152,9 +152,9 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     pool. Leaving early closes the connection, so the server stops generating.
 
     A wait may be given up (``with trio.move_on_after(...): await anext(stream)``) and asked
-    again; nothing is lost. The consumer's pace is the stream's pace: at most two lists of
-    `MAX_UNDELIVERED_BYTES` plus one read of 64 KiB wait for it, besides the answer's own text,
-    which is kept for `APIError.partial` and `collect`.
+    again; nothing is lost. The consumer's pace is the stream's pace: at most two lists of 64 KiB
+    and one read of 64 KiB more wait for it, besides the answer's own text, which is kept for
+    `APIError.partial` and `collect`.
 
     Iterating raises:
 
@@ -260,7 +260,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
 
     @property
     def chat_ctx(self) -> ChatContext:
-        """The conversation that was sent: a copy, as it was when `chat` was called."""
+        """The conversation that was sent: a copy, as it was when `ChatModel.chat` was called."""
         return self._watch.request.chat_ctx
 
     @property

@@ -1,0 +1,193 @@
+"""The documentation: its Python blocks run as they stand there, and what it says of the code is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+import typing
+from pathlib import Path
+
+import pytest
+from httpcore._async.http11 import AsyncHTTP11Connection
+from trio.testing import MockClock
+
+import lktrio
+from lktrio import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    Clock,
+    _assembler,
+    _credentials,
+    _request,
+    _sse,
+    _stream,
+    _tool_calls,
+    _transport,
+)
+from lktrio._errors import is_retryable_status
+from tests.documents import (
+    DOCS,
+    ROOT,
+    answer_to,
+    block_with,
+    blocks,
+    pages,
+    rows,
+    run_block,
+    run_page,
+    section,
+)
+from tests.support.script import (
+    DONE,
+    Exchange,
+    Hold,
+    Request,
+    Script,
+    Wait,
+    error,
+    finish,
+    sse,
+    text,
+    text_chunk,
+)
+
+HOWTO = DOCS / "howto"
+
+
+def by_model(first: Exchange, others: Exchange) -> Script:
+    """A gateway at which one model does not do what the others do."""
+    return lambda request: first if request.json()["model"] == "openai/gpt-4.1-mini" else others
+
+
+def slowly(request: Request) -> Exchange:
+    words = ["The rain", " in Spain", " stays mainly", " in the plain."]
+    return sse(*(step for word in words for step in (Wait(1.0), text_chunk(word))), finish(), DONE)
+
+
+BUSY = error(503, "try again later")
+
+SERVERS: dict[str, Script] = {
+    "usual": answer_to,
+    "slowly": slowly,
+    "stuck": sse(end=False).then(Hold()),
+    "busy-once": [BUSY, text("To be", " heard.")],
+    "rate-limited": error(429, "slow down", retry_after=20),
+    "breaks-off": [
+        sse(text_chunk("The rain in Spain")),
+        text(" stays mainly in the plain."),
+    ],
+    "first-is-down": by_model(BUSY, text("To be", " heard.")),
+    "all-are-down": BUSY,
+    "two-sentences": text(
+        "Whales sing. They ", "sing to be heard. ", "They are heard afar. ", "So they sing."
+    ),
+    "first-is-slow": by_model(text("Late.").after(5.0), text("To be", " heard.").after(0.3)),
+}
+"""What the servers do that the pages name."""
+
+
+WITH_CODE = [page for page in pages()[1:] if blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
+async def test_a_page_can_be_typed_in(page: Path, autojump_clock: MockClock) -> None:
+    await run_page(page, SERVERS)
+
+
+# --- what the blocks do -------------------------------------------------------------------------
+
+
+async def test_the_options_are_merged_as_the_block_says(autojump_clock: MockClock) -> None:
+    names, _ = await run_block(block_with(HOWTO / "options.md", "extra_body"))
+
+    (request,) = names["requests"]
+    body = request.json()
+    assert (body["temperature"], body["seed"], body["top_k"]) == (0, 1, 40)
+    assert request.header("X-Trace") == "7f3a"
+
+
+async def test_the_callable_for_credentials_returns_a_header(autojump_clock: MockClock) -> None:
+    names, _ = await run_block(block_with(HOWTO / "servers.md", "fetch_token"))
+
+    assert (await names["fetch_token"]()).startswith("Bearer ")
+
+
+async def test_the_defaults_are_those_that_are_shown(autojump_clock: MockClock) -> None:
+    names, _ = await run_block(block_with(HOWTO / "deadlines.md", "max_retry_delay=30"))
+
+    assert names["conn_options"] == DEFAULT_API_CONNECT_OPTIONS
+
+
+# --- what is said -------------------------------------------------------------------------------
+
+
+def test_the_clocks_are_the_five_that_an_error_names() -> None:
+    table = rows(HOWTO / "deadlines.md", "The five clocks")
+
+    assert [row[0] for row in table] == [f"`{clock}`" for clock in typing.get_args(Clock)]
+    for row in table:
+        assert hasattr(DEFAULT_API_CONNECT_OPTIONS, row[1].strip("`"))
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    said = [row[1] for row in rows(DOCS / "design.md", "Trust")]
+
+    assert said == [
+        f"{_sse.MAX_EVENT_BYTES >> 20} MiB",
+        f"{_assembler.MAX_ANSWER_CHARACTERS >> 20} Mi characters",
+        f"{_tool_calls.MAX_TOOL_CALLS}",
+        f"{_request.MAX_ERROR_BODY_BYTES >> 10} KiB",
+        f"2 x {_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, and one read",
+        f"{AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE >> 10} KiB",
+    ]
+    kept = f"kept for {_transport.KEEPALIVE_SECONDS:g} s, {_transport.MAX_KEEPALIVE} of them"
+    assert kept in " ".join(section(DOCS / "design.md", "Trust").split())
+    assert _credentials.TOKEN_LIFETIME == 600, "ten minutes, says the page about servers"
+
+
+def test_what_is_retried_is_what_the_code_retries() -> None:
+    said = section(HOWTO / "retries.md", "What is retried")
+    listed = {int(status) for status in re.findall(r"\b[45]\d\d\b", said)}
+
+    assert listed == {status for status in range(600) if is_retryable_status(status)} - set(
+        range(500, 600)
+    )
+    assert "5xx" in said
+
+
+def test_the_tree_of_errors_is_drawn_alike_everywhere() -> None:
+    (readme,) = blocks(ROOT / "README.md", "text")
+    drawn = readme.source.splitlines()
+
+    (design,) = blocks(DOCS / "design.md", "text")
+    assert design.source.splitlines() == drawn
+    reference = (DOCS / "reference" / "errors.rst").read_text(encoding="utf-8")
+    assert [line.strip() for line in drawn] == [
+        line.strip() for line in reference.splitlines() if line.strip() in map(str.strip, drawn)
+    ]
+
+
+def test_every_session_and_module_that_is_named_exists() -> None:
+    noxfile = ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8"))
+    sessions = {node.name for node in noxfile.body if isinstance(node, ast.FunctionDef)}
+    said = "\n".join(page.read_text(encoding="utf-8") for page in pages()[1:])
+
+    assert set(re.findall(r"nox -s (\w+)", said)) - sessions == set()
+    assert [
+        name for name in re.findall(r"examples/\w+\.py", said) if not (ROOT / name).is_file()
+    ] == []
+    rooms = re.findall(r"`(_\w+)`", section(DOCS / "design.md", "Rooms"))
+    assert rooms
+    assert [name for name in rooms if not (ROOT / "lktrio" / f"{name}.py").is_file()] == []
+
+
+def test_every_server_of_a_page_is_there_and_every_one_there_is_used() -> None:
+    named = {block.server for page in pages() for block in blocks(page)} - {None}
+
+    assert named == set(SERVERS)
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    written = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("reference/*.rst"))
+    described = re.findall(r"^\.\. auto\w+:: (\w+)", written, re.MULTILINE)
+
+    assert sorted(described) == sorted(lktrio.__all__)
