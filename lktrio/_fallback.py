@@ -323,9 +323,9 @@ class FallbackAdapter(ChatModel):
         attempt_timeout: Seconds from the start of a model's attempt to its first output. A
             ``first_output_timeout`` of the call replaces it, and one of the model's own options
             replaces both. (Not used for a model that is itself a `FallbackAdapter`, which has its
-            own.) `math.inf` for no limit.
+            own; a `HedgeAdapter` gives as much to each of its requests.) `math.inf` for no limit.
         max_retry_per_llm: How often a model is asked again before the next one is. Replaces
-            ``max_retry`` of all options.
+            ``max_retry`` of all options. (Not used for a model that is itself an adapter.)
         retry_interval: Seconds between such retries. Replaces that of all options.
         conn_options: Options for single models, in place of the call's: a list with an entry for
             each model (None for none), or a mapping from model to options. The call's

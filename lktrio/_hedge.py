@@ -299,7 +299,7 @@ class HedgeAdapter(ChatModel):
 
     An error that the other model would have, too, is raised at once. If all requests fail, the last
     error is raised; its ``other_errors`` holds the others. The requests themselves are not retried:
-    ``max_retry`` of the call is not used. (Put a `FallbackAdapter` around for that.)
+    ``max_retry`` of the call is not used. (Hedge models that are `FallbackAdapter`s for that.)
 
     The program enters and leaves the models. An adapter may be a model of another one.
 
@@ -312,8 +312,8 @@ class HedgeAdapter(ChatModel):
             is not used is saved, up to 10 hedges. A request after an error counts, too.
         should_hedge: Whether another model may not have an error. Default: every error but a status
             that says that the request itself is wrong (400, 405, 406, 411, 413, 414, 415, 422,
-            431). Where the same model would be asked again, the status must be one that can pass
-            (408, 409, 425, 429, 499, 5xx) besides.
+            431). Where the same model would be asked again, the error must be one that may be
+            retried besides (`APIError.retryable`), and name no ``Retry-After``.
         instruments: Who is told of the adapter's streams, and of the requests they need.
 
     Raises:

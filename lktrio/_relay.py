@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
-from ._errors import APIError, APIStatusError, is_retryable_status
+from ._errors import APIError, APIStatusError
 from ._instruments import RequestInfo
 from ._lifetime import check_open
 from ._not_given import is_given
@@ -60,8 +60,8 @@ def another_model_may_help(error: APIError) -> bool:
 
 
 def the_same_model_may_help(error: APIError) -> bool:
-    """Whether another request to the same model may succeed where one has failed."""
-    return not isinstance(error, APIStatusError) or is_retryable_status(error.status_code)
+    """Whether another request to the same model, at once, may succeed where one has failed."""
+    return error.retryable and not (isinstance(error, APIStatusError) and error.retry_after)
 
 
 def check_models(llm: object) -> tuple[ChatModel, ...]:

@@ -292,6 +292,23 @@ async def test_refused_credentials_are_the_same_for_the_same_model(
         assert (await ask(HedgeAdapter(models.llms, after=5)).collect()).text == "fast answer"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [error(429, retry_after=20), error(503, headers={"x-should-retry": "false"})],
+    ids=["Retry-After", "x-should-retry"],
+)
+async def test_a_server_that_wants_no_retry_now_is_not_asked_again_at_once(
+    refusal: Exchange, autojump_clock: MockClock
+) -> None:
+    async with open_models([refusal, refusal], FAST) as models:
+        failure = await raised(ask(HedgeAdapter(models.llms[0], after=5)))
+        assert isinstance(failure, APIStatusError)
+        assert models.asked == [1, 0]
+
+        # Another model is another matter.
+        assert (await ask(HedgeAdapter(models.llms, after=5)).collect()).text == "fast answer"
+
+
 async def test_a_mistake_that_one_finds_ends_the_race(autojump_clock: MockClock) -> None:
     async with open_models(SLOW, error(400)) as models:
         failure, seconds = await timed(ask(HedgeAdapter(models.llms, after=0.5)).collect)
