@@ -148,9 +148,10 @@ class Clocks:
             deadline, name = self._first_output, "first_output"
         if self._total < deadline:
             deadline, name = self._total, "total"
+        # The clock that is due may be another one although the deadline stays.
+        self._name = name
         if force or deadline - self._armed >= _DEADLINE_SLACK:
             self._armed = deadline
-            self._name = name
             self._scope.deadline = deadline
 
     def timed_out(self) -> APITimeoutError:

@@ -281,6 +281,19 @@ async def test_the_total_clock_does_not_spoil_a_whole_answer(autojump_clock: Moc
     assert (collected.text, seconds) == ("Hi", pytest.approx(1.1))
 
 
+@pytest.mark.parametrize(
+    ("clock", "options"),
+    [("first_output", {"first_output_timeout": 8}), ("total", {"total_timeout": 8})],
+)
+async def test_a_silence_that_did_not_last_does_not_lend_its_name_to_another_clock(
+    autojump_clock: MockClock, clock: Clock, options: dict[str, float]
+) -> None:
+    """Before the last comment, the silence would have been too long at the same moment."""
+    comments = Repeat([Wait(2), Send(chunk(comment()))])
+
+    await fails_with(sse(comments, end=False), clock, 8, timeout=4, **options)
+
+
 # --- ends without an end mark ---------------------------------------------------------------------
 
 
