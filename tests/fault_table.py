@@ -13,16 +13,8 @@ import attrs
 
 FILE: Final = Path(__file__).parent / "data" / "faults.md"
 
-STRATEGIES: Final = (
-    "plain",
-    "retry",
-    "retry in vain",
-    "fallback",
-    "fallback in vain",
-    "hedge",
-    "hedge in vain",
-)
-"""The columns: who asks, and whether whoever is asked next has the same fault ("in vain")."""
+REUSED: Final = "used before"
+"""The phase of the faults that hit a kept-alive connection."""
 
 
 @attrs.frozen
@@ -45,20 +37,31 @@ class Cell:
     fault: str
     strategy: str
     outcome: str
+    resent: int = 0
+    """How often the request was sent again because a kept-alive connection was gone."""
 
     def __str__(self) -> str:
         return f"{self.phase}, {self.fault}, {self.strategy}: {self.outcome}"
 
     @property
-    def has_backup(self) -> bool:
-        """Whether there is a second model."""
-        return self.strategy.startswith(("fallback", "hedge"))
+    def word(self) -> str:
+        """What comes out."""
+        return self.outcome.partition(" @")[0]
 
     @property
-    def is_read(self) -> bool:
-        """Whether the server sees a request that meets the fault."""
-        unread = {"connecting", "TLS", "sending"}
-        return self.phase not in unread or (self.phase, self.fault) == ("sending", "status 503")
+    def attempts(self) -> str:
+        """How often each model is asked."""
+        return self.outcome.partition(" x")[2]
+
+    @property
+    def models(self) -> int:
+        """How many models there are."""
+        return 2 if self.strategy.startswith(("fallback", "hedge")) else 1
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether whoever is asked next meets the fault, too."""
+        return self.strategy.endswith("in vain")
 
 
 def _tables() -> list[list[dict[str, str]]]:
@@ -78,8 +81,10 @@ def _tables() -> list[list[dict[str, str]]]:
     return tables
 
 
-_PHASES, OUTCOMES = _tables()
-"""The rows of the outcomes, as they are written."""
+_WORDS, _PHASES, _OUTCOMES, _REUSED = _tables()
+
+WORDS: Final = frozenset(word.strip() for row in _WORDS for word in row["word"].split(","))
+"""The words that are explained."""
 
 DELIVERED: Final[Mapping[str, Delivered]] = {
     row["phase"]: Delivered(
@@ -87,9 +92,18 @@ DELIVERED: Final[Mapping[str, Delivered]] = {
     )
     for row in _PHASES
 }
+"""What an error carries, by phase; phases before the body are not listed."""
 
 CELLS: Final = tuple(
     Cell(row["phase"], row["fault"], strategy, row[strategy])
-    for row in OUTCOMES
-    for strategy in STRATEGIES
+    for row in _OUTCOMES
+    for strategy in list(row)[2:]
 )
+"""Every fault in every phase, for each way to ask."""
+
+REUSED_CELLS: Final = tuple(
+    Cell(REUSED, row["fault"], strategy, row[strategy], resent=row["sent again"] == "yes")
+    for row in _REUSED
+    for strategy in list(row)[2:]
+)
+"""The faults of a connection that was used before."""

@@ -22,6 +22,7 @@ from tests.support.script import (
     DONE,
     EVENT_STREAM,
     LAST_CHUNK,
+    AwaitRequest,
     Close,
     Connection,
     Exchange,
@@ -189,9 +190,7 @@ def _framed(length: Callable[[Answer, int], int | None], *, excess: bool = False
     def steps(answer: Answer, sent: int, pace: Pace) -> list[Step]:
         announced = length(answer, sent)
         fields = {} if announced is None else {"Content-Length": str(announced)}
-        plain = [
-            step for one in answer.events[:sent] for step in (*pace.between, Send(one))
-        ]
+        plain = [step for one in answer.events[:sent] for step in (*pace.between, Send(one))]
         if excess and sent:
             # What is too much comes together with the last event that is not.
             plain[-1] = Send(answer.events[sent - 1] + b"".join(answer.events[sent:]))
@@ -283,9 +282,7 @@ def _answered(exchange: Exchange) -> Callable[[Answer, Pace], Exchange]:
     return lambda _answer, pace: _at(pace, *exchange.steps)
 
 
-def _silent(
-    *steps: Step, reads: Any = "request"
-) -> Callable[[Answer, Pace], Exchange]:
+def _silent(*steps: Step, reads: Any = "request") -> Callable[[Answer, Pace], Exchange]:
     return lambda _answer, pace: Exchange([*pace.before_fault, *steps], reads=reads)
 
 
@@ -364,6 +361,35 @@ def play(phase: str, fault: str, answer: Answer, pace: Pace = STEADY) -> Exchang
     if (phase, fault) in HEAD_FAULTS:
         return HEAD_FAULTS[phase, fault](answer, pace)
     return Exchange(BODY_FAULTS[fault](answer, PHASES[phase], pace))
+
+
+def _warm(*steps: Step) -> Connection:
+    """A connection that answers once, and then has a fault."""
+    return Connection([well(WARM_UP, AT_ONCE).then(*steps)])
+
+
+def _in_the_second(phase: str, fault: str) -> Connection:
+    exchange = play(phase, fault, PRIMARY)
+    assert isinstance(exchange, Exchange)
+    # If the connection is kept even so, it serves a third request.
+    return Connection([well(WARM_UP, AT_ONCE), exchange, well(PRIMARY)])
+
+
+WARM_UP: Final = Answer("First.", ("Warm", "-up."), ('{"city": ', '"Rome"}'))
+
+REUSED_FAULTS: Final[Mapping[str, Callable[[], Connection]]] = {
+    "closed while it was idle": lambda: _warm(Close()),
+    "closed as the request comes": lambda: _warm(AwaitRequest(), Close()),
+    "reset as the request comes": lambda: _warm(AwaitRequest(), Reset()),
+    "cut before head": lambda: _in_the_second("before head", "cut"),
+    "reset before head": lambda: _in_the_second("before head", "reset"),
+    "cut mid head": lambda: _in_the_second("mid head", "cut"),
+    "stall before head": lambda: _in_the_second("before head", "stall"),
+    "status 503": lambda: _in_the_second("before head", "status 503"),
+    "cut after reasoning": lambda: _in_the_second("after reasoning", "cut"),
+    "cut mid text": lambda: _in_the_second("mid text", "cut"),
+}
+"""Faults of a connection that was used before."""
 
 
 def places() -> list[tuple[str, str]]:

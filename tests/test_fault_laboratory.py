@@ -1,14 +1,13 @@
 """The fault laboratory: every fault in every phase has a stated outcome, in virtual time.
 
-What is stated stands in `tests/data/faults.md`, written by hand from the design's promises; how a
-fault is played stands in `faults`. This module runs the one and compares it with the other.
+What is stated stands in `tests/data/faults.md`; how a fault is played, in `faults`. Here the one is
+run and compared with the other.
 """
 
 from __future__ import annotations
 
 import gc
-import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -19,28 +18,27 @@ from trio.testing import MockClock
 
 from lktrio import (
     LLM,
-    APIConnectionError,
     APIConnectOptions,
     APIError,
-    APIStatusError,
-    APITimeoutError,
     ChatCall,
     ChatChunk,
     ChatModel,
     ChoiceDelta,
     CollectedResponse,
     FallbackAdapter,
-    FunctionToolCall,
     HedgeAdapter,
     LLMStream,
 )
 from tests.engine import BASE_URL, TLS_BASE_URL, conversation
-from tests.fault_table import CELLS, DELIVERED, NOTHING, OUTCOMES, STRATEGIES, Cell
+from tests.fault_observer import BAD_WORDS, Observation, attempts_of, observe, word_for
+from tests.fault_table import CELLS, DELIVERED, NOTHING, REUSED, REUSED_CELLS, WORDS, Cell
 from tests.faults import (
     AT_ONCE,
     BACKUP,
+    PACE,
+    PHASES,
     PRIMARY,
-    Answer,
+    REUSED_FAULTS,
     answer_in,
     places,
     play,
@@ -48,7 +46,15 @@ from tests.faults import (
 )
 from tests.support.leaks import no_leaks
 from tests.support.memory_network import MemoryNetwork
-from tests.support.script import Connection, Exchange, Script
+from tests.support.script import (
+    EVENT_STREAM,
+    Connection,
+    Exchange,
+    Script,
+    Send,
+    Wait,
+    response,
+)
 
 OPTIONS = APIConnectOptions(
     max_retry=2,
@@ -64,12 +70,10 @@ PROMPT = "Why do whales sing? " * 450
 WINDOW = 4096
 """Smaller than the prompt: a server that does not read stops the sending."""
 
-PATIENCE = 1000.0
-"""Virtual seconds after which an answer that does not end is said to hang."""
-MOST_STEPS = 50_000
-"""As many steps of tasks say the same where no time passes."""
 DRAIN = 0.1
 """Seconds that a block may wait for the end of a body."""
+ROUNDING = 0.002
+"""A deadline is not moved for less than a millisecond."""
 
 
 @pytest.fixture(autouse=True)
@@ -86,127 +90,79 @@ def quick_collections() -> Iterator[None]:
     gc.unfreeze()
 
 
-# --- Looking at one answer ------------------------------------------------------------------------
-
-
-@attrs.define
-class Observation:
-    """What a consumer sees of one stream."""
-
-    verdict: str = "hangs"
-    at: float = math.inf
-    left_at: float = math.inf
-    text: str = ""
-    calls: list[FunctionToolCall] = attrs.field(factory=list[FunctionToolCall])
-    error: Exception | None = None
-    restarts: int = 0
-
-
-class Watchdog(trio.abc.Instrument):
-    """Cancels a scope after very many steps: a run that never ends need not let time pass."""
-
-    def __init__(self, scope: trio.CancelScope) -> None:
-        self._scope = scope
-        self._left = MOST_STEPS
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._left -= 1
-        if not self._left:
-            self._scope.cancel()
-
-
-async def observe(stream: LLMStream[Any], whole: dict[str, CollectedResponse[None]]) -> Observation:
-    """Read a stream to its end and say what came of it.
-
-    Args:
-        stream: The stream.
-        whole: Which answers may come, by the word for each.
-    """
-    seen = Observation()
-    start = trio.current_time()
-    with trio.move_on_after(PATIENCE) as scope:
-        watchdog = Watchdog(scope)
-        trio.lowlevel.add_instrument(watchdog)
-        try:
-            async with stream:
-                try:
-                    async for chunk in stream:
-                        seen.restarts += chunk.restart
-                        if chunk.delta is not None:
-                            seen.text += chunk.delta.content or ""
-                            seen.calls += chunk.delta.tool_calls
-                    seen.verdict = "silent"
-                    result = await stream.collect()
-                    for word, answer in whole.items():
-                        if (result, seen.text, seen.calls) == (
-                            answer,
-                            answer.text,
-                            answer.tool_calls,
-                        ):
-                            seen.verdict = word
-                except Exception as exc:  # noqa: BLE001 - which exceptions there are is the question
-                    seen.error = exc
-                    seen.verdict = verdict_on(exc)
-                seen.at = trio.current_time() - start
-            seen.left_at = trio.current_time() - start
-        finally:
-            trio.lowlevel.remove_instrument(watchdog)
-    return seen
-
-
-def verdict_on(exc: BaseException) -> str:
-    """The word for an exception; only the three that a request may raise have one."""
-    if type(exc) is APITimeoutError:
-        return "output" if exc.clock == "first_output" else exc.clock
-    if type(exc) is APIStatusError:
-        return f"status {exc.status_code}"
-    if type(exc) is APIConnectionError:
-        return "lost"
-    return f"other exception {type(exc).__name__}"
-
-
-def counted(stream: LLMStream[Any], *, several: bool) -> tuple[int, ...]:
-    """How many attempts each model was asked for."""
-    models = [attempt.model for attempt in stream.response.attempts]
-    if not several:
-        return (len(models),)
-    return (models.count("model-0"), models.count("model-1"))
-
-
 # --- The set-up -----------------------------------------------------------------------------------
 
 
 @attrs.frozen
 class Laboratory:
-    """Servers with their faults, and what asks them."""
+    """Servers with their faults, and the model that asks them."""
 
     model: ChatModel
     options: APIConnectOptions
+    llms: list[LLM]
     networks: list[MemoryNetwork]
-    start: float
 
     def ask(self) -> LLMStream[Any]:
         return self.model.chat(chat_ctx=conversation(PROMPT), conn_options=self.options)
 
 
+@asynccontextmanager
+async def laboratory(
+    strategy: str, scripts: Sequence[Script], base_url: str = BASE_URL
+) -> AsyncIterator[Laboratory]:
+    """Open servers, and a model over them; check that all is closed at the end."""
+    networks: list[MemoryNetwork] = []
+    async with AsyncExitStack() as stack:
+        llms: list[LLM] = []
+        for index, script in enumerate(scripts):
+            network = await stack.enter_async_context(MemoryNetwork(script, window=WINDOW))
+            client = await stack.enter_async_context(network.client())
+            llm = LLM(f"model-{index}", base_url=base_url, auth=None, http_client=client)
+            llms.append(await stack.enter_async_context(llm))
+            networks.append(network)
+        model: ChatModel = llms[0]
+        options = OPTIONS
+        if strategy.startswith("fallback"):
+            model = FallbackAdapter(llms)
+        elif strategy.startswith("hedge"):
+            model = HedgeAdapter(llms, after=HEDGE_AFTER, budget=1.0)
+        elif strategy == "plain":
+            options = attrs.evolve(options, max_retry=0)
+        yield Laboratory(model, options, llms, networks)
+        for network in networks:
+            network.assert_quiet()
+    for network in networks:
+        assert network.open_connections == 0
+        assert all(record.closed_at is not None for record in network.connections)
+
+
 def scripts_for(cell: Cell) -> list[Script]:
     """What each server does."""
-    first = play(cell.phase, cell.fault, PRIMARY)
-    again = well(answer_in(cell.phase, PRIMARY))
-    match cell.strategy:
-        case "plain":
-            return [_sequence(first)]
-        case "retry":
-            return [_sequence(first, again)]
-        case "retry in vain":
-            return [_sequence(first, first, first)]
-        case "fallback" | "hedge":
-            return [_sequence(first), well(answer_in(cell.phase, BACKUP), AT_ONCE)]
-        case _:
-            return [_sequence(first), _sequence(play(cell.phase, cell.fault, BACKUP))]
+    first: Exchange | Connection
+    if cell.phase == REUSED:
+        first, again = REUSED_FAULTS[cell.fault](), well(PRIMARY)
+        # The new connection answers as often as it is asked.
+        scripts: list[Script] = [[first, Connection([again])]]
+    else:
+        first, again = play(cell.phase, cell.fault, PRIMARY), well(answer_in(cell.phase, PRIMARY))
+        scripts = [
+            {
+                "retry": in_order(first, again),
+                "retry in vain": in_order(first, first, first),
+            }.get(cell.strategy, in_order(first))
+        ]
+    if cell.models == 2:
+        backup = answer_in(cell.phase, BACKUP)
+        scripts.append(
+            in_order(play(cell.phase, cell.fault, BACKUP))
+            if cell.in_vain
+            else in_order(well(backup, AT_ONCE))
+        )
+    return scripts
 
 
-def _sequence(first: Exchange | Connection, *others: Exchange | Connection) -> Script:
+def in_order(first: Exchange | Connection, *others: Exchange | Connection) -> Script:
+    """A script of exchanges, or of connections if it begins with one."""
     if isinstance(first, Exchange):
         return [first, *(other for other in others if isinstance(other, Exchange))]
     return [
@@ -215,98 +171,226 @@ def _sequence(first: Exchange | Connection, *others: Exchange | Connection) -> S
     ]
 
 
-@asynccontextmanager
-async def laboratory(cell: Cell) -> AsyncIterator[Laboratory]:
-    """The servers of a cell, and its model over them."""
-    async with AsyncExitStack() as stack:
-        networks: list[MemoryNetwork] = []
-        llms: list[ChatModel] = []
-        base_url = TLS_BASE_URL if cell.phase == "TLS" else BASE_URL
-        for index, script in enumerate(scripts_for(cell)):
-            network = await stack.enter_async_context(MemoryNetwork(script, window=WINDOW))
-            client = await stack.enter_async_context(network.client())
-            llm = LLM(f"model-{index}", base_url=base_url, auth=None, http_client=client)
-            llms.append(await stack.enter_async_context(llm))
-            networks.append(network)
-        options = OPTIONS
-        model = llms[0]
-        if cell.strategy == "plain":
-            options = attrs.evolve(OPTIONS, max_retry=0)
-        elif cell.strategy.startswith("fallback"):
-            model = FallbackAdapter(llms)
-        elif cell.strategy.startswith("hedge"):
-            model = HedgeAdapter(llms, after=HEDGE_AFTER, budget=1.0)
-        yield Laboratory(model, options, networks, trio.current_time())
+def answers_to(cell: Cell) -> dict[str, CollectedResponse[None]]:
+    """The answers that may come, by the word for each."""
+    primary, backup = answer_in(cell.phase, PRIMARY), answer_in(cell.phase, BACKUP)
+    return {
+        "whole": primary.whole(),
+        "whole*": primary.whole(with_usage=False),
+        "backup": backup.whole(),
+    }
 
 
 # --- The matrix -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", CELLS, ids=str)
+@pytest.mark.parametrize("cell", [*CELLS, *REUSED_CELLS], ids=str)
 async def test_the_outcome_is_as_stated(
     cell: Cell, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
+    base_url = TLS_BASE_URL if cell.phase == "TLS" else BASE_URL
     with no_leaks():
-        async with laboratory(cell) as lab:
+        async with laboratory(cell.strategy, scripts_for(cell), base_url) as lab:
+            if cell.phase == REUSED:
+                await lab.llms[0].chat(chat_ctx=conversation()).collect()
+                await trio.sleep(1)
+            start = trio.current_time()
             stream = lab.ask()
-            primary = answer_in(cell.phase, PRIMARY)
-            whole = {
-                "whole": primary.whole(),
-                "whole*": primary.whole(with_usage=False),
-                "backup": answer_in(cell.phase, BACKUP).whole(),
-            }
-            seen = await observe(stream, whole)
-            attempts = counted(stream, several=cell.has_backup)
-            outcome = f"{seen.verdict} @{round(seen.at, 2):g} x{'+'.join(map(str, attempts))}"
-            assert outcome == cell.outcome, repr(seen.error)
+            seen = await observe(stream, answers_to(cell))
+            attempts = attempts_of(stream, cell.models)
+            outcome = f"{seen.word} @{round(seen.at, 2):g} x{'+'.join(map(str, attempts))}"
 
+            assert outcome == cell.outcome, repr(seen.error)
             check_what_was_delivered(cell, seen, stream)
-            check_what_the_servers_saw(cell, seen, stream, lab)
-            for network in lab.networks:
-                network.assert_quiet()
-        for network in lab.networks:
-            assert network.open_connections == 0
-            assert all(record.closed_at is not None for record in network.connections)
+            check_what_was_asked(cell, stream, lab)
+            check_what_was_closed(seen, stream, lab, start)
     assert caplog.records == []
 
 
 def check_what_was_delivered(cell: Cell, seen: Observation, stream: LLMStream[Any]) -> None:
-    """Nothing is lost, doubled or mixed; an error carries what had arrived, and all errors."""
+    """Nothing is lost, doubled or mixed; an error carries what had come, and all errors."""
     assert seen.restarts == 0
     if seen.error is None:
         return
     error = seen.error
     assert isinstance(error, APIError)
+    phase = cell.fault.removeprefix("cut ") if cell.phase == REUSED else cell.phase
+    expected = DELIVERED.get(phase, NOTHING)
     asked_backup = stream.response.attempts[-1].model == "model-1"
-    expected = DELIVERED.get(cell.phase, NOTHING)
-    assert seen.text == error.partial.text == expected.text
     thoughts = [PRIMARY.reasoning, BACKUP.reasoning][: 1 + asked_backup]
+    assert seen.text == error.partial.text == expected.text
     assert error.partial.reasoning in (thoughts if expected.reasoning else [""])
     assert error.partial.tool_calls == (PRIMARY.calls if expected.calls else [])
     assert seen.calls == []
     assert error.attempts == stream.response.attempts
     assert all(attempt.error is not None for attempt in error.attempts)
     # Both models had the same fault.
-    assert [verdict_on(other) for other in error.other_errors] == [seen.verdict] * asked_backup
+    assert [word_for(other) for other in error.other_errors] == [seen.word] * asked_backup
 
 
-def check_what_the_servers_saw(
-    cell: Cell, seen: Observation, stream: LLMStream[Any], lab: Laboratory
-) -> None:
-    """Each attempt was one request; a connection that is not kept was closed at once."""
+def check_what_was_asked(cell: Cell, stream: LLMStream[Any], lab: Laboratory) -> None:
+    """Each attempt is one request, if the server reads it at all."""
     requests = [len(network.requests) for network in lab.networks]
-    if cell.is_read:
-        assert requests == list(counted(stream, several=cell.has_backup))
-    else:
-        won = {"whole": 0, "backup": 1}.get(seen.verdict)
-        assert requests == [index == won for index in range(len(requests))]
-    ends = [attempt.ended for attempt in stream.response.attempts]
+    expected = list(attempts_of(stream, cell.models))
+    if cell.phase == REUSED:
+        expected[0] += 1  # the first answer's
+        expected[0] += cell.resent and not cell.fault.endswith("as the request comes")
+        assert stream.response.attempts[0].resent == cell.resent
+    elif cell.phase in {"connecting", "TLS", "sending"} and cell.fault != "status 503":
+        winner = {"whole": 0, "backup": 1}.get(cell.word)
+        expected = [int(index == winner) for index in range(cell.models)]
+    assert requests == expected
+
+
+def check_what_was_closed(
+    seen: Observation, stream: LLMStream[Any], lab: Laboratory, start: float
+) -> None:
+    """A connection that is not kept was closed the moment its attempt was over."""
+    ends = [attempt.ended for attempt in stream.response.attempts if attempt.ended is not None]
+    patience = ROUNDING + (DRAIN if seen.error is None else 0)
     for network in lab.networks:
         for record in network.connections:
-            if record.client_gone_at is not None:
-                gone = record.client_gone_at - lab.start
-                waited = DRAIN if seen.error is None else 0.0
-                assert any(
-                    end is not None and end - 0.002 <= gone <= end + waited + 0.002 for end in ends
-                ), (gone, ends)
-    assert seen.left_at <= seen.at + DRAIN + 0.002
+            if record.client_gone_at is not None and record.closed_by != "server":
+                gone = record.client_gone_at - start
+                assert any(end - ROUNDING <= gone <= end + patience for end in ends)
+    assert seen.left_at <= seen.at + patience
+
+
+# --- All at once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cell", [cell for cell in CELLS if cell.phase in PHASES and cell.strategy == "plain"], ids=str
+)
+async def test_the_outcome_is_the_same_if_all_comes_in_one_read(
+    cell: Cell, autojump_clock: MockClock
+) -> None:
+    broken = play(cell.phase, cell.fault, PRIMARY, AT_ONCE)
+    with no_leaks():
+        async with laboratory("plain", [in_order(broken)]) as lab:
+            stream = lab.ask()
+            seen = await observe(stream, answers_to(cell))
+            assert seen.word == cell.word, repr(seen.error)
+            check_what_was_delivered(cell, seen, stream)
+
+
+@pytest.mark.parametrize("is_late", [False, True], ids=["in the same read", "later"])
+async def test_what_comes_beyond_the_announced_length_is_part_of_no_answer(
+    is_late: bool, autojump_clock: MockClock
+) -> None:
+    """The server keeps the connection, so that the next request goes over it."""
+    body = b"".join(PRIMARY.events)
+    excess = b"".join(BACKUP.events)
+    length = {"Content-Length": str(len(body))}
+    answer = response(200, body if is_late else body + excess, {**EVENT_STREAM, **length})
+    lying = answer.then(Wait(PACE), Send(excess)) if is_late else answer
+    script = [Connection([lying, well(BACKUP)]), Connection([well(PRIMARY)])]
+    with no_leaks():
+        async with laboratory("plain", [script]) as lab:
+            for _ in range(2):
+                seen = await observe(lab.ask(), {"whole": PRIMARY.whole()})
+                assert seen.word == "whole", repr(seen.error)
+                await trio.sleep(1)
+
+
+# --- The table is whole, and has no bad word ------------------------------------------------------
+
+
+def test_every_fault_is_stated_for_every_phase_and_every_way_to_ask() -> None:
+    ways = ["plain"]
+    ways += [f"{way}{end}" for way in ("retry", "fallback", "hedge") for end in ("", " in vain")]
+    assert {(cell.phase, cell.fault, cell.strategy) for cell in CELLS} == {
+        (phase, fault, way) for phase, fault in places() for way in ways
+    }
+    assert {cell.fault for cell in REUSED_CELLS} == set(REUSED_FAULTS)
+    assert len({str(cell) for cell in CELLS}) == len(CELLS) == 7 * len(places())
+
+
+def test_no_cell_hangs_is_silent_or_raises_another_exception() -> None:
+    words = {cell.word for cell in (*CELLS, *REUSED_CELLS)}
+    statuses = {word for word in words if word.startswith("status ")}
+    assert words - statuses <= WORDS
+    assert not any(word.startswith(BAD_WORDS) for word in words | WORDS)
+
+
+# --- The bad words can be said --------------------------------------------------------------------
+
+
+class Ends(ChatModel):
+    """A model whose stream ends as it is told, whatever the library promises."""
+
+    def __init__(self, chunks: Sequence[ChatChunk], ending: Callable[[Any], Any]) -> None:
+        self._chunks = chunks
+        self._ending = ending
+
+    model = provider = "ends"
+
+    def stream(self, call: ChatCall) -> LLMStream[Any]:
+        return LLMStream(self, label="ends", chat_ctx=call.chat_ctx)
+
+    def check_open(self) -> None:
+        pass
+
+    async def run(self, outlet: Any, deadline: float) -> None:
+        outlet.put(self._chunks, 1)
+        await self._ending(outlet)
+
+
+WHALES = ChatChunk(delta=ChoiceDelta(content="Whales "))
+
+
+async def never(_: Any) -> None:
+    await trio.sleep_forever()
+
+
+async def busy_for_ever(_: Any) -> None:
+    while True:
+        await trio.lowlevel.checkpoint()
+
+
+async def quietly(outlet: Any) -> None:
+    outlet.complete(CollectedResponse(text="Whales "))
+
+
+async def wholly(outlet: Any) -> None:
+    outlet.complete(PRIMARY.whole())
+
+
+async def with_a_bug(_: Any) -> None:
+    raise KeyError("choices")
+
+
+async def with_a_group(_: Any) -> None:
+    raise ExceptionGroup("grouped", [APIError("lost")])
+
+
+@pytest.mark.parametrize(
+    ("ending", "word"),
+    [
+        (never, "hangs"),
+        (busy_for_ever, "hangs"),
+        (quietly, "silent"),
+        (with_a_bug, "other exception KeyError"),
+        (with_a_group, "other exception ExceptionGroup"),
+    ],
+)
+async def test_a_bad_outcome_is_called_by_its_name(
+    ending: Callable[[Any], Any], word: str, autojump_clock: MockClock
+) -> None:
+    stream = Ends([WHALES], ending).chat(chat_ctx=conversation())
+    seen = await observe(stream, {"whole": PRIMARY.whole()})
+    assert seen.word == word
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [["Whales ", "Whales ", "sing."], ["Whales ", "Backups ", "speak."], ["Whales "]],
+    ids=["doubled", "mixed", "lost"],
+)
+async def test_text_that_is_not_the_answers_is_not_whole(
+    pieces: list[str], autojump_clock: MockClock
+) -> None:
+    chunks = [ChatChunk(delta=ChoiceDelta(content=piece)) for piece in pieces]
+    stream = Ends(chunks, wholly).chat(chat_ctx=conversation())
+    seen = await observe(stream, {"whole": PRIMARY.whole()})
+    assert seen.word == "silent"
