@@ -363,31 +363,34 @@ def play(phase: str, fault: str, answer: Answer, pace: Pace = STEADY) -> Exchang
     return Exchange(BODY_FAULTS[fault](answer, PHASES[phase], pace))
 
 
-def _warm(*steps: Step) -> Connection:
+def _warm(*steps: Step) -> Callable[[Pace], Connection]:
     """A connection that answers once, and then has a fault."""
-    return Connection([well(WARM_UP, AT_ONCE).then(*steps)])
+    return lambda _pace: Connection([well(WARM_UP, AT_ONCE).then(*steps)])
 
 
-def _in_the_second(phase: str, fault: str) -> Connection:
-    exchange = play(phase, fault, PRIMARY)
-    assert isinstance(exchange, Exchange)
-    # If the connection is kept even so, it serves a third request.
-    return Connection([well(WARM_UP, AT_ONCE), exchange, well(PRIMARY)])
+def _in_the_second(phase: str, fault: str) -> Callable[[Pace], Connection]:
+    def connection(pace: Pace) -> Connection:
+        exchange = play(phase, fault, PRIMARY, pace)
+        assert isinstance(exchange, Exchange)
+        # If the connection is kept even so, it serves a third request.
+        return Connection([well(WARM_UP, AT_ONCE), exchange, well(PRIMARY, pace)])
+
+    return connection
 
 
 WARM_UP: Final = Answer("First.", ("Warm", "-up."), ('{"city": ', '"Rome"}'))
 
-REUSED_FAULTS: Final[Mapping[str, Callable[[], Connection]]] = {
-    "closed while it was idle": lambda: _warm(Close()),
-    "closed as the request comes": lambda: _warm(AwaitRequest(), Close()),
-    "reset as the request comes": lambda: _warm(AwaitRequest(), Reset()),
-    "cut before head": lambda: _in_the_second("before head", "cut"),
-    "reset before head": lambda: _in_the_second("before head", "reset"),
-    "cut mid head": lambda: _in_the_second("mid head", "cut"),
-    "stall before head": lambda: _in_the_second("before head", "stall"),
-    "status 503": lambda: _in_the_second("before head", "status 503"),
-    "cut after reasoning": lambda: _in_the_second("after reasoning", "cut"),
-    "cut mid text": lambda: _in_the_second("mid text", "cut"),
+REUSED_FAULTS: Final[Mapping[str, Callable[[Pace], Connection]]] = {
+    "closed while it was idle": _warm(Close()),
+    "closed as the request comes": _warm(AwaitRequest(), Close()),
+    "reset as the request comes": _warm(AwaitRequest(), Reset()),
+    "cut before head": _in_the_second("before head", "cut"),
+    "reset before head": _in_the_second("before head", "reset"),
+    "cut mid head": _in_the_second("mid head", "cut"),
+    "stall before head": _in_the_second("before head", "stall"),
+    "status 503": _in_the_second("before head", "status 503"),
+    "cut after reasoning": _in_the_second("after reasoning", "cut"),
+    "cut mid text": _in_the_second("mid text", "cut"),
 }
 """Faults of a connection that was used before."""
 

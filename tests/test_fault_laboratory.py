@@ -39,6 +39,7 @@ from tests.faults import (
     PHASES,
     PRIMARY,
     REUSED_FAULTS,
+    STEADY,
     answer_in,
     places,
     play,
@@ -140,7 +141,7 @@ def scripts_for(cell: Cell) -> list[Script]:
     """What each server does."""
     first: Exchange | Connection
     if cell.phase == REUSED:
-        first, again = REUSED_FAULTS[cell.fault](), well(PRIMARY)
+        first, again = REUSED_FAULTS[cell.fault](STEADY), well(PRIMARY)
         # The new connection answers as often as it is asked.
         scripts: list[Script] = [[first, Connection([again])]]
     else:
