@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import gc
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -109,8 +110,17 @@ PLACES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def good() -> Certificates:
+@pytest.fixture(autouse=True)
+def quick_collections() -> Iterator[None]:
+    """What exists before a test is no leak of it, and need not be searched each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@functools.cache
+def good_certificates() -> Certificates:
+    """Certificates of this machine; a test that makes its own spends its time on that."""
     return certificates()
 
 
@@ -147,8 +157,8 @@ async def loopback(
                 server = LoopbackServer(script, tls=tls[index] if tls else None)
                 servers.append(await stack.enter_async_context(server))
                 address = server.url if index else url(server.url)
-                verify = tls[0].client if tls and tls[0] else certificates().client
-                client = await stack.enter_async_context(server.client(verify=verify))
+                trusted = good_certificates().client
+                client = await stack.enter_async_context(server.client(verify=trusted))
                 llm = LLM(f"model-{index}", base_url=f"{address}/v1", auth=None, http_client=client)
                 llms.append(await stack.enter_async_context(llm))
             model: ChatModel = llms[0]
@@ -253,10 +263,8 @@ async def test_over_tcp_the_outcome_is_the_same(cell: Cell, mock_clock: MockCloc
 
 
 @pytest.mark.parametrize("cell", samples(*PLACES, strategies=["fallback"]), ids=str)
-async def test_over_tls_the_outcome_is_the_same(
-    cell: Cell, mock_clock: MockClock, good: Certificates
-) -> None:
-    await run_cell(cell, mock_clock, good)
+async def test_over_tls_the_outcome_is_the_same(cell: Cell, mock_clock: MockClock) -> None:
+    await run_cell(cell, mock_clock, good_certificates())
 
 
 async def run_cell(cell: Cell, clock: MockClock, tls: Certificates | None) -> None:
@@ -284,9 +292,7 @@ def options_for(cell: Cell) -> APIConnectOptions:
 
 
 @pytest.mark.parametrize("cell", samples(("after role", "comments for ever")), ids=str)
-async def test_comments_do_not_hide_that_no_output_comes(
-    cell: Cell, mock_clock: MockClock
-) -> None:
+async def test_comments_do_not_hide_that_no_output_comes(cell: Cell, mock_clock: MockClock) -> None:
     await run_cell(cell, mock_clock, None)
 
 
@@ -346,9 +352,7 @@ async def test_no_connection(cell: Cell, mock_clock: MockClock) -> None:
         port = nobody_listens.getsockname()[1]
         host = "127.0.0.1" if cell.fault == "refused" else "gateway.test"
         scripts = [well(PRIMARY, AT_ONCE), well(BACKUP, AT_ONCE)][: cell.models]
-        async with loopback(
-            cell.strategy, *scripts, url=lambda _: f"http://{host}:{port}"
-        ) as lab:
+        async with loopback(cell.strategy, *scripts, url=lambda _: f"http://{host}:{port}") as lab:
             seen = await look(cell, lab, mock_clock, trio.Event())
             assert lab.servers[0].requests == []
     if cell.word == "lost":
@@ -366,8 +370,7 @@ def bad_certificates(kind: str) -> Certificates:
         case "expired":
             return certificates(not_after=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
         case _:
-            stranger = certificates(ca=trustme.CA())
-            return Certificates(stranger.server, certificates().client)
+            return certificates(ca=trustme.CA())
 
 
 REASONS = {
@@ -386,13 +389,11 @@ REASONS = {
     ),
     ids=str,
 )
-async def test_a_bad_certificate(
-    cell: Cell, kind: str, mock_clock: MockClock, good: Certificates
-) -> None:
+async def test_a_bad_certificate(cell: Cell, kind: str, mock_clock: MockClock) -> None:
     mock_clock.rate = 1.0
     bad = bad_certificates(kind)
     scripts = [well(PRIMARY, AT_ONCE), well(BACKUP, AT_ONCE)][: cell.models]
-    tls = [bad, bad if cell.in_vain else good][: cell.models]
+    tls = [bad, bad if cell.in_vain else good_certificates()][: cell.models]
     async with loopback(cell.strategy, *scripts, tls=tls) as lab:
         seen = await look(cell, lab, mock_clock, trio.Event())
         assert lab.servers[0].requests == []
@@ -408,7 +409,10 @@ async def test_a_bad_certificate(
     [
         ("stall", [Connection(on_accept=[Hold()])] * 3),
         ("cut", [Connection(on_accept=[Close()])] * 3),
-        ("plain HTTP", [Connection(on_accept=[Send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Close()])] * 3),
+        (
+            "plain HTTP",
+            [Connection(on_accept=[Send(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Close()])] * 3,
+        ),
     ],
 )
 @pytest.mark.parametrize("strategy", ["plain", "retry in vain", "fallback", "hedge"])
@@ -429,7 +433,7 @@ async def test_a_server_that_does_not_shake_hands(
 
 @pytest.mark.parametrize("strategy", ["plain", "fallback", "hedge"])
 async def test_a_server_of_https_that_is_asked_by_http(
-    strategy: str, mock_clock: MockClock, good: Certificates
+    strategy: str, mock_clock: MockClock
 ) -> None:
     mock_clock.rate = 1.0
     (cell,) = samples(("before head", "cut"), strategies=[strategy])
@@ -437,7 +441,7 @@ async def test_a_server_of_https_that_is_asked_by_http(
     async with loopback(
         cell.strategy,
         *scripts,
-        tls=[good, good],
+        tls=[good_certificates()] * 2,
         url=lambda url: url.replace("https:", "http:"),
     ) as lab:
         await look(cell, lab, mock_clock, trio.Event())
