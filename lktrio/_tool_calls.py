@@ -310,7 +310,7 @@ class ToolCallAssembler:
         """Whether an entry opens a new call in place of continuing its candidate."""
         if call_id and call.id and call_id not in call.ids:
             if name is None:
-                return call.is_whole and not arguments
+                return call.forms_object and not arguments
             # Some servers make up an id for each fragment; one that begins in the middle of an
             # object goes on with the object that is open.
             return name != call.name or not call.is_open or not _goes_on(arguments)

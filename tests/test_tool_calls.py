@@ -354,6 +354,13 @@ def test_the_id_tells_which_call_goes_on_where_all_share_one_index() -> None:
     ) == [("a", "get_weather", PARIS), ("b", "get_weather", ROME)]
 
 
+def test_another_id_alone_opens_a_call_after_a_whole_object_however_small() -> None:
+    for arguments in ("{}", PARIS):
+        assert calls_of(
+            entry(0, "a", "now", arguments), entry(0, "b"), entry(0, None, "get_time", ROME)
+        ) == [("a", "now", arguments), ("b", "get_time", ROME)]
+
+
 def test_an_index_that_comes_after_the_id_belongs_to_its_call() -> None:
     assert calls_of(
         entry(None, "a", "get_weather"), entry(0, "a", None, PARIS), entry(0, None, None, " ")
