@@ -896,6 +896,8 @@ def _read_quota(headers: Mapping[str, str]) -> Quota | None:
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _DURATION_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_MAX_DURATION: Final = 64
+"""Characters. What is longer is no duration, and looking for one takes quadratic time."""
 _EPOCH_SECONDS: Final = 1e9
 _EPOCH_MILLISECONDS: Final = 1e12
 
@@ -921,7 +923,7 @@ def _duration(text: str, now: float) -> float | None:
         elif number >= _EPOCH_SECONDS:
             number -= now
         return max(number, 0.0)
-    parts = _DURATION.findall(text)
+    parts = _DURATION.findall(text) if len(text) <= _MAX_DURATION else []
     if not parts or "".join(amount + unit for amount, unit in parts) != text:
         return None
     return sum(float(amount) * _DURATION_UNITS[unit] for amount, unit in parts)

@@ -1221,11 +1221,27 @@ def test_a_missing_half_of_a_quota_means_unknown(used: str | None) -> None:
         ("x1s", None),
         ("1d", None),
         ("nan", None),
+        ("0" * 64 + "s", None),
     ],
 )
 def test_a_reset_is_a_duration_or_a_moment(value: str, seconds: float | None) -> None:
     assert facts(x_ratelimit_reset_requests=value).reset_hint == pytest.approx(seconds)
     assert facts(x_ratelimit_reset=value).reset_hint == pytest.approx(seconds)
+
+
+def test_a_reset_too_long_to_be_one_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+
+    class Pattern:
+        def findall(self, text: str) -> list[tuple[str, str]]:
+            searched.append(len(text))
+            return []
+
+    monkeypatch.setattr(_wire, "_DURATION", Pattern())
+    # Each digit could begin a number that goes on to the end.
+    for length in (64, 65, 100_000):
+        assert facts(x_ratelimit_reset="1" * (length - 1) + "x").reset_hint is None
+    assert searched == [64]
 
 
 def test_only_limits_that_were_hit_give_a_hint_and_the_shortest_counts() -> None:
