@@ -11,8 +11,12 @@ from typing import Final
 
 __all__ = ["ObjectScanner", "canonical_or_none", "is_cut_off", "leading_objects", "loads"]
 
-_OUTSIDE: Final = re.compile(r'["{}\[\]]')
-_INSIDE: Final = re.compile(r'\\.?|"', re.DOTALL)
+# Many tokens in one call: a server may send nothing but brackets.
+_TOKENS: Final = re.compile(r'[{}\[\]]|"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_STRING: Final = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_OPENING: Final = ("{", "[")
+_CLOSING: Final = ("}", "]")
+_SLICE: Final = 65_536
 # Possessive: a quote that is never closed must not be kept for backtracking, character by
 # character.
 _SINGLE_QUOTED: Final = re.compile(r"(?<=[\[{,:])\s*+'(?:[^'\\]++|\\.)*+'", re.DOTALL)
@@ -40,29 +44,37 @@ class ObjectScanner:
 
     def feed(self, text: str) -> None:
         """Take the next fragment."""
-        position = 0
-        if self._escaped and text:
-            self._escaped = False
-            position = 1
-        while True:
-            match = (_INSIDE if self._in_string else _OUTSIDE).search(text, position)
-            if match is None:
-                return
-            position = match.end()
-            token = match.group()
+        # In slices, because their tokens are held all at once.
+        for start in range(0, len(text), _SLICE):
+            self._feed(text[start : start + _SLICE])
+
+    def _feed(self, text: str) -> None:
+        position = 1 if self._escaped else 0
+        self._escaped = False
+        if self._in_string:
+            position = self._string_end(text, position)
             if self._in_string:
-                if token == '"':
-                    self._in_string = False
-                elif token == "\\":
-                    self._escaped = True
-            elif token == '"':
-                self._in_string = True
-            elif token in "{[":
+                return
+        tokens = _TOKENS.findall(text, position)
+        for token in tokens:
+            if token in _OPENING:
                 self._depth += 1
-            elif self._depth:
+            elif self._depth and token in _CLOSING:
                 self._depth -= 1
                 if not self._depth and token == "}":
                     self.objects += 1
+        if tokens and tokens[-1][0] == '"':
+            self._in_string = True
+            self._string_end(text, text.rindex(tokens[-1]) + 1)
+
+    def _string_end(self, text: str, position: int) -> int:
+        """Go on to the end of the open string, or of the text."""
+        match = _STRING.match(text, position)
+        assert match is not None  # it matches nothing, too
+        rest = text[match.end() : match.end() + 1]
+        self._in_string = rest != '"'
+        self._escaped = rest == "\\"
+        return match.end() + len(rest)
 
 
 def is_cut_off(text: str) -> bool:

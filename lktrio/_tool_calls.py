@@ -136,6 +136,11 @@ class _Call:
         return self._scanner.forms_object and not self._is_placeholder
 
     @property
+    def objects(self) -> int:
+        """How many objects the arguments hold, one after the other."""
+        return self._scanner.objects
+
+    @property
     def is_clean_object(self) -> bool:
         """Whether the arguments are one object, and valid JSON."""
         return self.is_whole and self._scanner.objects == 1 and self._compared() is not None
@@ -218,7 +223,8 @@ class ToolCallAssembler:
         """Take one entry of a ``tool_calls`` list.
 
         Raises:
-            APIConnectionError: The answer has more calls than allowed, or a name is too long.
+            APIConnectionError: The answer has more calls than allowed, one call has more objects
+                as arguments, or a name is too long.
         """
         self._add(entry.index, entry.id, entry.function, entry.extra_content)
 
@@ -257,6 +263,9 @@ class ToolCallAssembler:
             self._name(call, name)
         if arguments:
             self.size += call.append(arguments)
+            if call.objects > MAX_TOOL_CALLS:
+                # Each would become a call: there is no need to wait for the end of them.
+                raise _too_many()
         if extra:
             self.size += merge_extra(call.extra, extra)
         self._last = call

@@ -542,9 +542,10 @@ def test_too_many_calls_are_an_error_after_what_came_before() -> None:
 
 
 def test_too_many_calls_in_a_row_are_an_error_at_the_end() -> None:
-    many = {"index": 0, "function": {"name": "now", "arguments": "{}" * (MAX_TOOL_CALLS + 1)}}
+    one = {"index": 0, "function": {"name": "now", "arguments": "{}"}}
+    many = {"index": 1, "function": {"name": "now", "arguments": "{}" * MAX_TOOL_CALLS}}
     for end in (DONE, b""):
-        outcome = read(text_chunk("Hi") + delta("stop", tool_calls=[many]) + end)
+        outcome = read(text_chunk("Hi") + delta("stop", tool_calls=[one, many]) + end)
         assert outcome.text == "Hi"
         assert outcome.ends == []
         assert type(outcome.failure) is APIConnectionError
