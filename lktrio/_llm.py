@@ -333,6 +333,8 @@ class LLM(ChatModel):
         schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
         names = frozenset(str(schema["function"]["name"]) for schema in schemas)
         _check_tool_choice(options.body.get("tool_choice"), names)
+        if not names:
+            _warn_of_forced_choice(call)
         facts = self._model_table.facts(self._model)
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
         if dropped:
@@ -513,3 +515,17 @@ def _check_tool_choice(choice: object, names: frozenset[str]) -> None:
                 f"tool_choice names the function {name!r}, which is not among the tools: "
                 f"{', '.join(sorted(names))}"
             )
+
+
+def _warn_of_forced_choice(call: ChatCall) -> None:
+    """Say that a call asks for a function and gives none: the choice is left out.
+
+    A choice among the model's own settings is meant for the calls that have tools.
+    """
+    choice = call.chosen_tool
+    if choice == "required" or isinstance(choice, Mapping):
+        logger.warning(
+            "tool_choice=%r asks for a call, but the request has no tools: the choice is not "
+            "sent; give chat() the tools, or no tool_choice",
+            choice,
+        )

@@ -28,7 +28,7 @@ from ._chunks import ChatChunk, CollectedResponse, CompletionUsage, FunctionTool
 from ._errors import APIError
 from ._instruments import Instrument, LLMMetrics, RequestInfo, Watch, check_instruments
 from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words
-from ._not_given import NOT_GIVEN, NotGivenOr
+from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
     APIConnectOptions,
@@ -342,6 +342,15 @@ class ChatCall:
 
     instruments: tuple[Instrument, ...] = ()
     """Who is told of this call's requests, besides the model's own instruments."""
+
+    @property
+    def chosen_tool(self) -> object:
+        """The ``tool_choice`` that the call asks for; None if it leaves it to the settings."""
+        if is_given(self.tool_choice):
+            return self.tool_choice
+        if is_given(self.extra_kwargs):
+            return self.extra_kwargs.get("tool_choice")
+        return None
 
 
 class ChatModel(abc.ABC):

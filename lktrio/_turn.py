@@ -23,7 +23,7 @@ from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._lifetime import Channel, TaskStream, Words, bare, check_open
-from ._not_given import NOT_GIVEN, NotGivenOr, is_given
+from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
     APIConnectOptions,
@@ -193,7 +193,7 @@ class _Work:
         for earlier in self.open_rounds:
             chat_ctx.insert(earlier.items(delivered=False))
         call = attrs.evolve(settings.call, chat_ctx=chat_ctx)
-        if _tool_choice_of(call) != "none":
+        if call.chosen_tool != "none":
             # A choice that forces a call is for the first round: it would never come to an end.
             call = attrs.evolve(
                 call, tool_choice="none" if self.rounds + 1 == settings.max_rounds else "auto"
@@ -470,7 +470,7 @@ def run_turn(
     )
     first = call
     if max_rounds == 1 and offered:
-        if _tool_choice_of(call) not in (None, "auto", "none"):
+        if call.chosen_tool not in (None, "auto", "none"):
             raise ValueError(
                 "a tool_choice that forces a call leaves no round for the answer: give max_rounds "
                 "of at least 2, or run the calls of chat() with execute_function_calls()"
@@ -493,12 +493,3 @@ def _check_max_rounds(value: object) -> None:
         raise TypeError(f"max_rounds={value!r} is not accepted; it takes an integer")
     if value < 1:
         raise ValueError(f"max_rounds={value} lets the model say nothing; give 1 or more")
-
-
-def _tool_choice_of(call: ChatCall) -> object:
-    """The choice that a call asks for; None if it leaves that to the model's settings."""
-    if is_given(call.tool_choice):
-        return call.tool_choice
-    if is_given(call.extra_kwargs):
-        return call.extra_kwargs.get("tool_choice")
-    return None

@@ -664,6 +664,31 @@ async def test_cache_breakpoints_are_sent_where_they_are_understood(
     assert ("prompt_cache_breakpoint" in json.dumps(request.json())) is sent
 
 
+NAMED = {"type": "function", "function": {"name": "later"}}
+
+
+@pytest.mark.parametrize(
+    ("instance", "call", "is_told"),
+    [
+        ({}, {"tool_choice": NAMED}, True),
+        ({}, {"tool_choice": "required"}, True),
+        ({}, {"extra_kwargs": {"tool_choice": NAMED}}, True),
+        ({}, {"tool_choice": "auto", "extra_kwargs": {"tool_choice": "required"}}, False),
+        ({}, {"tool_choice": "none"}, False),
+        ({}, {}, False),
+        ({"extra_kwargs": {"tool_choice": NAMED}}, {}, False),
+    ],
+)
+async def test_a_choice_that_forces_a_call_is_told_to_be_left_out_without_tools(
+    caplog: pytest.LogCaptureFixture, instance: Any, call: Any, is_told: bool
+) -> None:
+    assert "tool_choice" not in (await sent_by(instance, **call)).json()
+    told = [record.getMessage() for record in caplog.records if record.name == "lktrio"]
+    assert [("tool_choice=" in line, "give chat() the tools" in line) for line in told] == (
+        [(True, True)] if is_told else []
+    )
+
+
 async def test_without_tools_no_tool_choice_is_sent() -> None:
     body = (await sent_by({}, tool_choice="required", parallel_tool_calls=True)).json()
     assert not body.keys() & {"tools", "tool_choice", "parallel_tool_calls"}
