@@ -160,6 +160,7 @@ class AnswerReader:
         try:
             decode_event(event.data, event.name)
         except APIConnectionError as exc:
+            self._got_payload = True
             if self.assembler.finish_reason is None:
                 raise self._ended_early() from exc
             return

@@ -348,6 +348,13 @@ def test_an_error_object_without_data_in_front_is_found_at_the_end() -> None:
     assert whole(read(complete))
 
 
+@pytest.mark.parametrize("body", [b"data: {", b'data: {"choices": [', b"data: {}\n\ndata: {"])
+def test_half_an_event_alone_is_a_stream_that_ended_early(body: bytes) -> None:
+    failure = failure_of(body)
+    assert failure.message.startswith("the stream ended before the answer was complete")
+    assert failure.retryable
+
+
 # --- Bodies that are no stream -------------------------------------------------------------------
 
 
