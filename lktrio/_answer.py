@@ -202,6 +202,8 @@ class AnswerReader:
 
 
 def _looks_failed(payload: ChunkPayload) -> bool:
+    if payload.x_groq is not None and payload.x_groq.error:
+        return True
     for choice in payload.choices or ():
         if (choice.error or choice.finish_reason == "error") and not choice.index:
             return True

@@ -114,6 +114,8 @@ class Assembler:
         if payload.model:
             self.model = payload.model
         has_usage = payload.usage is not None and self._take_usage(payload.usage)
+        if payload.x_groq is not None and payload.x_groq.usage is not None and not has_usage:
+            has_usage = self._take_usage(payload.x_groq.usage)
         if payload.service_tier:
             self._service_tier = payload.service_tier
         if not payload.choices:

@@ -5,7 +5,7 @@ an event's data means.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 with the tolerance real servers need: an event that lacks its blank line at the end of the body
-is dispatched too.
+is dispatched too, and an object in a field named ``error`` is the data of an event of that name.
 """
 
 from __future__ import annotations
@@ -124,6 +124,12 @@ class EventReader:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
+            self._append(value)
+            return
+        if name == b"error" and value.startswith(b"{"):
+            # llama.cpp until September 2025, and then [DONE] as if nothing had happened:
+            # https://github.com/ggml-org/llama.cpp/pull/16109
+            self._name = name
             self._append(value)
             return
         if name == b"event":

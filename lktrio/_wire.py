@@ -44,6 +44,7 @@ __all__ = [
     "DeltaPayload",
     "Done",
     "FunctionPayload",
+    "GroqPayload",
     "HeaderFacts",
     "TaintedChunkPayload",
     "UsagePayload",
@@ -137,6 +138,16 @@ class ChoicePayload(msgspec.Struct):
     error: Any = None
 
 
+class GroqPayload(msgspec.Struct):
+    """What Groq adds to a chunk: the usage, and why a stream was stopped early, may be here alone.
+
+    Source: https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py
+    """
+
+    usage: UsagePayload | None = None
+    error: Any = None
+
+
 class ChunkPayload(msgspec.Struct):
     """One event of the stream, or a whole completion."""
 
@@ -147,6 +158,7 @@ class ChunkPayload(msgspec.Struct):
     type: str | None = None
     service_tier: str | None = None
     model: str | None = None
+    x_groq: GroqPayload | None = None
 
 
 class TaintedChunkPayload(ChunkPayload):
@@ -222,12 +234,13 @@ def decode_body(body: bytes) -> ChunkPayload:
 def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusError | None:
     """The error that an event reports, or None.
 
-    An event is an error if it has a truthy ``error`` member (on the chunk or on the choice that
-    is the answer), is named ``error``, has the type ``error`` without choices, or the finish
-    reason ``error``.
+    An event is an error if it has a truthy ``error`` member (on the chunk, on the choice that is
+    the answer, or among what Groq adds), is named ``error``, has the type ``error`` without
+    choices, or the finish reason ``error``.
     """
-    if payload.error:
-        return _make_error(payload.error, _loads_or_none(data))
+    error = payload.error or (payload.x_groq and payload.x_groq.error)
+    if error:
+        return _make_error(error, _loads_or_none(data))
     if _names_error(name):
         value = _loads_or_none(data)
         return _make_error(value if value is not None else _decode_text(data).strip(), value)
@@ -342,7 +355,14 @@ def _read_chunk(members: Mapping[str, Any]) -> ChunkPayload:
         type=_clean_string(members.get("type")),
         service_tier=_clean_string(members.get("service_tier")),
         model=_clean_string(members.get("model")),
+        x_groq=_read_groq(members.get("x_groq")),
     )
+
+
+def _read_groq(value: object) -> GroqPayload | None:
+    if not is_object(value):
+        return None
+    return GroqPayload(usage=_read_usage(value.get("usage")), error=_clean(value.get("error")))
 
 
 def _read_choice(members: Mapping[str, Any]) -> ChoicePayload:

@@ -307,6 +307,9 @@ def test_an_event_that_is_not_json_is_an_error_after_what_came_before() -> None:
         event({"object": "error", "message": "m", "code": 503}),
         event({"choices": [{"delta": {}, "error": {"message": "m", "code": 503}}]}),
         event({"choices": [{"finish_reason": "error"}], "error": {"message": "m", "code": 503}}),
+        event({"choices": [{"delta": {}}], "x_groq": {"error": {"message": "m", "code": 503}}}),
+        event({"choices": [], "x_groq": {"error": {"message": "m", "code": 503}}}),
+        b'error: {"code":503,"message":"m","type":"unavailable_error"}\n\n',
     ],
 )
 def test_an_error_in_the_stream_is_raised_after_what_came_before(failed: bytes) -> None:
@@ -324,6 +327,7 @@ def test_an_error_in_the_stream_is_raised_after_what_came_before(failed: bytes) 
         {"error": "m"},
         {"choices": [{"delta": {"content": "Hi"}, "error": "m"}]},
         {"choices": [{"index": 1}, {"delta": {"content": "Hi"}, "finish_reason": "error"}]},
+        {"x_groq": {"id": "r", "error": "m"}},
     ],
 )
 def test_the_delta_of_the_chunk_with_the_error_is_delivered_first(members: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from lktrio._wire import (
     ChunkPayload,
     DeltaPayload,
     FunctionPayload,
+    GroqPayload,
     TaintedChunkPayload,
     UsagePayload,
 )
@@ -443,6 +444,18 @@ def test_usage_inside_the_choice_counts_where_there_is_none_beside_it() -> None:
     assert usage_of(ChunkPayload("c1", inside, UsagePayload())) == (9, 3, 12)
     assert usage_of(ChunkPayload("c1", inside, UsagePayload(1, 1, 2))) == (1, 1, 2)
     assert usage_of(ChunkPayload("c1", [ChoicePayload(index=1, usage=USAGE)])) is None
+
+
+def test_usage_among_what_groq_adds_counts_where_there_is_none_beside_it() -> None:
+    added = GroqPayload(USAGE)
+    assert usage_of(ChunkPayload("c1", x_groq=added)) == (9, 3, 12)
+    assert usage_of(ChunkPayload("c1", usage=UsagePayload(), x_groq=added)) == (9, 3, 12)
+    assert usage_of(ChunkPayload("c1", usage=UsagePayload(1, 1, 2), x_groq=added)) == (1, 1, 2)
+    assert usage_of(ChunkPayload("c1", usage=USAGE), ChunkPayload("c1", x_groq=GroqPayload())) == (
+        9,
+        3,
+        12,
+    )
 
 
 def test_usage_ends_nothing() -> None:

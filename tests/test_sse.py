@@ -140,6 +140,16 @@ def test_other_fields_do_not_matter(line: bytes) -> None:
     assert data_of(b"data: 1\n" + line + b"\n\n") == [b"1"]
 
 
+def test_an_object_in_a_field_named_error_is_an_event_of_that_name() -> None:
+    for name in (b"error:", b"error: "):
+        assert read(name + b'{"code": 500}\n\ndata: x\n\n') == [
+            (b'{"code": 500}', b"error"),
+            (b"x", b""),
+        ]
+    for line in (b"error: x", b"error", b"Error: {}", b"errors: {}"):
+        assert read(line + b"\ndata: x\n\n") == [(b"x", b"")]
+
+
 def test_the_name_of_an_event_is_its_last_event_field() -> None:
     assert read(b"event: a\nevent:b\ndata: 1\n\n") == [Event(b"1", b"b")]
     assert read(b"data: 1\nevent: b\n\n") == [Event(b"1", b"b")]

@@ -24,6 +24,7 @@ from lktrio._wire import (
     DeltaPayload,
     Done,
     FunctionPayload,
+    GroqPayload,
     HeaderFacts,
     TaintedChunkPayload,
     UsagePayload,
@@ -620,6 +621,24 @@ def test_type_error_beside_usage_is_an_error() -> None:
 )
 def test_a_chunk_without_choices_is_no_error_by_itself(value: object) -> None:
     assert error_of(value) is None
+
+
+def test_an_error_among_what_groq_adds_is_an_error() -> None:
+    for choices in ([], CHOICES):
+        error = reported({"choices": choices, "x_groq": {"id": "r", "error": "over capacity"}})
+        assert (error.message, error.status_code, error.retryable) == ("over capacity", -1, True)
+    for added in ({"id": "r"}, {"error": None}, {"error": ""}, None, "x", [], {"usage": {}}):
+        assert error_of({"choices": CHOICES, "x_groq": added}) is None
+
+
+@pytest.mark.parametrize("member", [{}, {"created": "nan", "id": 7}])
+def test_the_usage_among_what_groq_adds_is_read(member: dict[str, object]) -> None:
+    payload = payload_of(
+        {**member, "choices": [], "x_groq": {"id": "r", "usage": {"prompt_tokens": 9}}}
+    )
+    assert payload.x_groq
+    assert payload.x_groq.usage == UsagePayload(prompt_tokens=9)
+    assert payload_of({**member, "x_groq": {"usage": [1]}}).x_groq == GroqPayload()
 
 
 def test_an_error_in_a_choice_is_an_error() -> None:
