@@ -36,6 +36,7 @@ from ._errors import (
 )
 from ._json_text import is_cut_off, loads
 from ._response import Quota, QuotaUsage
+from ._sse import EventReader
 
 __all__ = [
     "CallPayload",
@@ -638,6 +639,10 @@ _TEXT_KEYS: Final = (
     "error_message",
     "error_msg",
     "errorMessage",
+    "Message",
+    "status_msg",
+    "faultstring",
+    "text",
     "errors",
     "details",
     "description",
@@ -686,7 +691,10 @@ def _most_specific_text(value: object, depth: int = 0) -> str:
             if key == "msg" and is_array(location):
                 return f"{'.'.join(map(str, location))}: {text}"
             return text
-    return ""
+    # A server's own envelope around it.
+    rest = (item for key, item in value.items() if key not in _TEXT_KEYS and key != "metadata")
+    texts = (_most_specific_text(item, depth + 1) for item in rest if not isinstance(item, str))
+    return next((text for text in texts if text), "")
 
 
 # Each alternative takes what is not closed up to the next tag or the end, so that the work is
@@ -725,6 +733,12 @@ def status_error(
         message: What to say in place of what the body says.
     """
     text = _decode_text(body).strip()
+    if text.startswith(("data:", "event:")):
+        # A gateway that had begun to stream when it learnt of the status.
+        events = EventReader()
+        said = [*events.feed(body), *events.finish()]
+        body = next((event.data for event in said if event.data), body)
+        text = _decode_text(body).strip()
     value: object = None
     if text[:1] in {"{", "[", '"'}:
         value = _loads_or_none(body)

@@ -741,6 +741,11 @@ def test_a_status_nested_too_deeply_is_not_looked_for() -> None:
         ({"error": {"message": "half \ud83d"}}, "half \ufffd"),
         ({"error": {"message": '{"message": "half \\ud83d"}'}}, "half \ufffd"),
         ({"error": {"message": "  m \n"}}, "m"),
+        ({"error": {"message": {"text": "m"}}}, "m"),
+        ({"error": {"Message": "m", "__type": "x"}}, "m"),
+        ({"error": {"base_resp": {"status_code": 1004, "status_msg": "m"}}}, "m"),
+        ({"error": {"id": "x", "fault": {"faultstring": "m", "detail": {"x": 1}}}}, "m"),
+        ({"error": {"answers": [{"id": 1}, {"reason": "m"}]}}, "m"),
     ],
 )
 def test_the_message_is_the_most_specific_text(value: object, message: str) -> None:
@@ -904,6 +909,14 @@ def test_a_body_that_is_cut_off_is_an_error_that_may_be_retried(place: int) -> N
         (b"  \n", "Bad Gateway", None),
         (b"upstream failed\n", "upstream failed", "upstream failed"),
         (b"{broken", "{broken", "{broken"),
+        (
+            b'data: {"error": {"message": "m"}}\n\ndata: [DONE]\n\n',
+            "m",
+            {"error": {"message": "m"}},
+        ),
+        (b"event: error\r\ndata: overloaded", "overloaded", "overloaded"),
+        (b"data:\n\ndata: late\n\n", "late", "late"),
+        (b"data: \n\n", "data:", "data:"),
         (b"\xff!", "\ufffd!", "\ufffd!"),
         (b"502", "502", "502"),
         (b"<html><h1>502 Bad Gateway</h1></html>", "502 Bad Gateway", None),
