@@ -711,6 +711,8 @@ def _literal_member(value: Any) -> tuple[JSONScalar, Any]:
 
 
 def _enumeration(class_: type[enum.Enum]) -> Choice:
+    if not len(class_):
+        raise UnsupportedType(f"{class_.__name__} has no members; give it one")
     return Choice(
         members=tuple((_json_value_of(member), member) for member in class_),
         name=class_.__name__,

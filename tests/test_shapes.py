@@ -371,6 +371,10 @@ class Plain:
     pass
 
 
+class Nothing(enum.Enum):
+    pass
+
+
 class Tuples(enum.Enum):
     A = (1, 2)
 
@@ -397,6 +401,7 @@ class Holder:
     ("type_", "message"),
     [
         (Plain, "Plain has no JSON form; use a class with typed fields"),
+        (Nothing, "Nothing has no members"),
         (Words, "Words has no JSON form"),
         (complex, "complex has no JSON form"),
         (Callable[[int], str], "Callable.* has no JSON form"),
