@@ -18,6 +18,7 @@ from ._chunks import (
     CollectedResponse,
     CompletionUsage,
     FunctionToolCall,
+    text_chunk,
 )
 from ._errors import APIConnectionError
 from ._thinking import SurrogateJoiner, ThinkingFilter
@@ -202,7 +203,11 @@ class Assembler:
             text, thought = self._filter.feed(text)
             if thought:
                 reasoning = (reasoning or "") + thought
-        if text or reasoning or refusal or extra:
+        if text and not (reasoning or refusal or extra):
+            self._size += self._text.write(text)
+            self.has_output = True
+            out.append(text_chunk(self.id, text))
+        elif text or reasoning or refusal or extra:
             self._emit(text, reasoning, refusal, extra, out)
         if delta.tool_calls or delta.function_call is not None:
             self._take_calls(delta)

@@ -17,6 +17,7 @@ __all__ = [
     "CollectedResponse",
     "CompletionUsage",
     "FunctionToolCall",
+    "text_chunk",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -139,6 +140,37 @@ class ChatChunk:
         """
         delta = self.delta
         return delta is not None and bool(delta.content or delta.refusal or delta.tool_calls)
+
+
+_new: Final = object.__new__
+_delta_setters: Final = [
+    vars(ChoiceDelta)[field.name].__set__ for field in attrs.fields(ChoiceDelta)
+]
+_set_role, _set_content, _set_tool_calls, _set_extra, _set_reasoning, _set_refusal = _delta_setters
+_chunk_setters: Final = [vars(ChatChunk)[field.name].__set__ for field in attrs.fields(ChatChunk)]
+_set_id, _set_delta, _set_usage, _set_finish_reason, _set_restart = _chunk_setters
+
+
+def text_chunk(id: str, content: str) -> ChatChunk:
+    """``ChatChunk(id, ChoiceDelta(content=content))`` in half the time.
+
+    Nearly all chunks are such ones. The ``__init__`` of a frozen class looks up by name where it
+    sets each member; here that was done once, above.
+    """
+    delta: ChoiceDelta = _new(ChoiceDelta)
+    _set_role(delta, "assistant")
+    _set_content(delta, content)
+    _set_tool_calls(delta, [])
+    _set_extra(delta, None)
+    _set_reasoning(delta, None)
+    _set_refusal(delta, None)
+    chunk: ChatChunk = _new(ChatChunk)
+    _set_id(chunk, id)
+    _set_delta(chunk, delta)
+    _set_usage(chunk, None)
+    _set_finish_reason(chunk, None)
+    _set_restart(chunk, False)
+    return chunk
 
 
 @attrs.frozen

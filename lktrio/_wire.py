@@ -71,14 +71,18 @@ class Done(enum.Enum):
     DONE = enum.auto()
 
 
-class FunctionPayload(msgspec.Struct):
+# JSON has no cycles, so nothing of a payload needs the garbage collector to be freed: it need not
+# look at them either.
+
+
+class FunctionPayload(msgspec.Struct, gc=False):
     """The function of a tool-call fragment."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class CallPayload(msgspec.Struct):
+class CallPayload(msgspec.Struct, gc=False):
     """One entry of a ``tool_calls`` list: a fragment of a call."""
 
     index: int | None = None
@@ -87,7 +91,7 @@ class CallPayload(msgspec.Struct):
     extra_content: dict[str, Any] | None = None
 
 
-class DeltaPayload(msgspec.Struct):
+class DeltaPayload(msgspec.Struct, gc=False):
     """What a chunk adds to a choice."""
 
     content: str | None = None
@@ -103,20 +107,20 @@ class DeltaPayload(msgspec.Struct):
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class PromptDetails(msgspec.Struct):
+class PromptDetails(msgspec.Struct, gc=False):
     """Parts of the prompt's token count."""
 
     cached_tokens: _Count | None = None
     cache_write_tokens: _Count | None = None
 
 
-class CompletionDetails(msgspec.Struct):
+class CompletionDetails(msgspec.Struct, gc=False):
     """Parts of the completion's token count."""
 
     reasoning_tokens: _Count | None = None
 
 
-class UsagePayload(msgspec.Struct):
+class UsagePayload(msgspec.Struct, gc=False):
     """Token counts, in the spellings of several servers."""
 
     prompt_tokens: _Count | None = None
@@ -128,7 +132,7 @@ class UsagePayload(msgspec.Struct):
     prompt_cache_hit_tokens: _Count | None = None
 
 
-class ChoicePayload(msgspec.Struct):
+class ChoicePayload(msgspec.Struct, gc=False):
     """One choice of a chunk or of a whole completion."""
 
     index: int | None = None
@@ -139,7 +143,7 @@ class ChoicePayload(msgspec.Struct):
     error: Any = None
 
 
-class GroqPayload(msgspec.Struct):
+class GroqPayload(msgspec.Struct, gc=False):
     """What Groq adds to a chunk: the usage, and why a stream was stopped early, may be here alone.
 
     Source: https://github.com/groq/groq-python/blob/main/src/groq/types/chat/chat_completion_chunk.py
@@ -149,7 +153,7 @@ class GroqPayload(msgspec.Struct):
     error: Any = None
 
 
-class ChunkPayload(msgspec.Struct):
+class ChunkPayload(msgspec.Struct, gc=False):
     """One event of the stream, or a whole completion."""
 
     id: str | None = None
@@ -162,7 +166,7 @@ class ChunkPayload(msgspec.Struct):
     x_groq: GroqPayload | None = None
 
 
-class TaintedChunkPayload(ChunkPayload):
+class TaintedChunkPayload(ChunkPayload, gc=False):
     """A payload from tolerant reading: its texts and arguments may hold lone surrogates."""
 
 
