@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import subprocess
+import sys
 import tomllib
 import types
 from collections.abc import Iterator
@@ -17,13 +19,18 @@ from typing import Any, NamedTuple
 import pytest
 
 import lktrio
+import lktrio.testing
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(inspect.getfile(lktrio)).parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CORE: list[str] = PYPROJECT["tool"]["lktrio"]["core"]
 SHELL: list[str] = PYPROJECT["tool"]["lktrio"]["shell"]
-ORDER = CORE + SHELL
+PUBLIC_ROOMS: list[str] = PYPROJECT["tool"]["lktrio"]["public"]
+ORDER = CORE + SHELL + PUBLIC_ROOMS
+
+# The engine's one room with names of httpx, and the kit that puts a network underneath it.
+KNOW_HTTPX = {"_transport", "testing"}
 
 INPUT_AND_OUTPUT = {
     "anyio",
@@ -40,7 +47,11 @@ INPUT_AND_OUTPUT = {
 }
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
-PUBLIC = {name: getattr(lktrio, name, None) for name in lktrio.__all__}
+PUBLIC = {
+    name: getattr(module, name, None)
+    for module in (lktrio, lktrio.testing)
+    for name in module.__all__
+}
 DEFINITIONS = {
     name: value for name, value in PUBLIC.items() if isinstance(value, type | types.FunctionType)
 }
@@ -132,9 +143,49 @@ def test_the_core_imports_no_input_and_output(room: str) -> None:
     assert {name.split(".")[0] for name in imports_of(room)} & INPUT_AND_OUTPUT == set()
 
 
-@pytest.mark.parametrize("room", [room for room in rooms() if room != "_transport"])
+@pytest.mark.parametrize("room", [room for room in rooms() if room not in KNOW_HTTPX])
 def test_only_the_transport_knows_httpx(room: str) -> None:
     assert {name.split(".")[0] for name in imports_of(room)} & {"httpx", "httpcore", "h11"} == set()
+
+
+def imports_within(package: str) -> dict[str, set[str]]:
+    """What the modules of a public package import, by the top name."""
+    return {
+        path.stem: {
+            name.split(".")[0]
+            for name in imported_modules(
+                path.read_text(encoding="utf-8"), package=f"lktrio.{package}"
+            )
+        }
+        for path in (PACKAGE / package).glob("*.py")
+    }
+
+
+def test_in_the_test_kit_one_module_knows_httpx_and_one_httpcore() -> None:
+    imported = imports_within("testing")
+
+    assert {name for name, tops in imported.items() if tops & {"httpx", "h11"}} == {"_http"}
+    assert {name for name, tops in imported.items() if "httpcore" in tops} == {"_memory_network"}
+
+
+def test_only_the_fixtures_need_pytest() -> None:
+    needing = {
+        name
+        for name, tops in imports_within("testing").items()
+        if tops & {"pytest", "_pytest", "pytest_trio", "trustme"}
+    }
+
+    assert needing == {"pytest"}
+
+
+def test_the_package_loads_no_public_room_by_itself() -> None:
+    program = "import sys, lktrio; print([name for name in sys.modules if 'lktrio.' in name])"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert [room for room in PUBLIC_ROOMS if f"'lktrio.{room}" in loaded] == []
+    assert "'lktrio._llm'" in loaded
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -157,21 +208,23 @@ def test_the_package_says_that_it_is_typed() -> None:
     assert (PACKAGE / "py.typed").is_file()
 
 
-def test_every_exported_name_exists_and_is_listed_once() -> None:
-    assert [name for name in lktrio.__all__ if not hasattr(lktrio, name)] == []
-    assert len(set(lktrio.__all__)) == len(lktrio.__all__)
+@pytest.mark.parametrize("package", [lktrio, lktrio.testing], ids=lambda one: one.__name__)
+def test_every_exported_name_exists_and_is_listed_once(package: Any) -> None:
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
+    assert len(set(package.__all__)) == len(package.__all__)
 
 
-def test_every_public_name_is_exported() -> None:
+@pytest.mark.parametrize("package", [lktrio, lktrio.testing], ids=lambda one: one.__name__)
+def test_every_public_name_is_exported(package: Any) -> None:
     public = {
         name
-        for name, value in vars(lktrio).items()
+        for name, value in vars(package).items()
         if not name.startswith("_")
         and not isinstance(value, types.ModuleType)
         and value is not annotations
     }
 
-    assert public - set(lktrio.__all__) == set()
+    assert public - set(package.__all__) == set()
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)

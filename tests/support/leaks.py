@@ -15,20 +15,25 @@ import warnings
 import weakref
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import ExitStack, suppress
-from contextvars import ContextVar
 from pathlib import Path
 from types import AsyncGeneratorType, TracebackType
 from typing import Any, Self
 
-import httpx
 import trio
 
-in_background: ContextVar[bool] = ContextVar("in_background", default=False)
-"""True in tasks that are no part of the program: those of the scripted servers."""
+from lktrio.testing._http import LeakError, assert_pool_quiet, pool_of
+from lktrio.testing._server import in_background
 
-
-class LeakError(AssertionError):
-    """Something was left; the message lists what, one a line."""
+__all__ = [
+    "LeakError",
+    "assert_pool_quiet",
+    "in_background",
+    "no_leaks",
+    "open_sockets",
+    "pool_of",
+    "running_tasks",
+    "suspended",
+]
 
 
 class no_leaks:  # noqa: N801 - read as a statement: `with no_leaks():`
@@ -166,25 +171,3 @@ def _addresses(descriptor: int) -> str:
             return f"{copy.getsockname()} -> {copy.getpeername()}"
         except OSError:
             return f"{copy.getsockname()}"
-
-
-def pool_of(client: httpx.AsyncClient) -> Any:
-    """Return the httpcore pool of an httpx client.
-
-    httpx has no public way to look at it or to give it a network; only tests do either.
-    """
-    transport: Any = client._transport  # pyright: ignore[reportPrivateUsage]
-    return transport._pool
-
-
-def assert_pool_quiet(client: httpx.AsyncClient) -> None:
-    """Check that no request is under way in a client's pool and every connection there is idle.
-
-    Raises:
-        LeakError: Names the requests and the connections that are not.
-    """
-    pool = pool_of(client)
-    found = [f"request {request.request!r}" for request in pool._requests]
-    found += [f"connection {one.info()}" for one in pool.connections if not one.is_idle()]
-    if found:
-        raise LeakError("left in the pool:\n" + "\n".join(f"- {leftover}" for leftover in found))

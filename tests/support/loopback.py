@@ -1,28 +1,21 @@
-"""The scripted server behind a real socket on this machine, plain or with TLS.
+"""The server behind a real socket of `lktrio.testing`, and certificates for it.
 
-This module alone knows sockets and certificates. Real sockets take real time, and the autojump
-clock jumps while they are busy: tests on them use no clock, and prove what came first by causality
-(`WaitFor`, `Hold` and the record's `unplayed`).
+This module alone knows how certificates are made: `lktrio.testing` takes TLS contexts, because its
+users need not have a package that makes them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import functools
-import socket
 import ssl
-import struct
-from types import TracebackType
-from typing import Any, Self
 
 import attrs
-import httpx
-import trio
 import trustme
 
-from .leaks import assert_pool_quiet
-from .script import Connection, Script
-from .server import ConnectionRecord, Line, ScriptedServer
+from lktrio.testing._loopback import LoopbackServer
+
+__all__ = ["Certificates", "LoopbackServer", "certificates"]
 
 
 @attrs.frozen
@@ -59,183 +52,3 @@ def certificates(
 @functools.cache
 def _shared_authority() -> trustme.CA:
     return trustme.CA()
-
-
-class LoopbackServer(ScriptedServer):
-    """A scripted server that listens on a free port of 127.0.0.1.
-
-        async with LoopbackServer(text("Hi"), tls=certificates()) as server:
-            async with server.client() as client:
-                await client.post(server.url + "/v1/chat/completions", json={})
-
-    A client that leaves is noticed while a request that was read is being answered, and while the
-    server waits for the next one. After an exchange that does not read the whole request only a
-    failing `Send` can tell, so that a `Hold` there lasts as long as the server.
-
-    Args:
-        script: What the server does; the connect and TLS faults of a `Connection` are for memory
-            only.
-        tls: Makes it a server of https.
-
-    Raises:
-        TypeError: If the script is none.
-    """
-
-    def __init__(self, script: Script, *, tls: Certificates | None = None) -> None:
-        super().__init__(script)
-        self._tls = tls
-        self._clients: list[httpx.AsyncClient] = []
-        self.port = 0
-        """The port, once the block is entered."""
-
-    @property
-    def url(self) -> str:
-        """Scheme, host and port: `http://127.0.0.1:54321`."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
-
-    def client(self, **options: Any) -> httpx.AsyncClient:
-        """Return an ordinary httpx client that trusts the server.
-
-        Args:
-            options: Arguments of `httpx.AsyncClient`; `timeout` is None, `trust_env` False and the
-                number of connections without limit if not given.
-        """
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-        # Without TLS the context is never used, and an empty one is made at once.
-        verify = self._tls.client if self._tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        defaults: dict[str, Any] = {
-            "verify": verify,
-            "limits": limits,
-            "timeout": None,
-            "trust_env": False,
-        }
-        client = httpx.AsyncClient(**{**defaults, **options})
-        self._clients.append(client)
-        return client
-
-    def assert_quiet(self) -> None:
-        """Check that no request is under way and every pooled connection is idle.
-
-        Raises:
-            LeakError: Names what is left. Sockets in no pool are for `no_leaks` to find.
-        """
-        for client in self._clients:
-            assert_pool_quiet(client)
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        (self._listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-        self.port = self._listener.socket.getsockname()[1]
-        self._start_soon(self._accept)
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            await super().__aexit__(exc_type, exc, traceback)
-        finally:
-            self._listener.socket.close()
-
-    async def _accept(self) -> None:
-        while True:
-            stream = await self._listener.accept()
-            plan = self._next_plan()
-            if plan is None:
-                _abort(stream)
-                continue
-            record = ConnectionRecord(
-                number=len(self.connections),
-                opened_at=trio.current_time(),
-                address=f"127.0.0.1:{self.port}",
-            )
-            self.connections.append(record)
-            self._start_soon(self._serve_socket, stream, record, plan)
-
-    async def _serve_socket(
-        self, socket_stream: trio.SocketStream, record: ConnectionRecord, plan: Connection
-    ) -> None:
-        stream: trio.abc.Stream = socket_stream
-        if self._tls is not None:
-            # https_compatible: servers end a connection without TLS's own farewell, and so do we.
-            secure = trio.SSLStream(
-                socket_stream, self._tls.server, server_side=True, https_compatible=True
-            )
-            try:
-                await secure.do_handshake()
-            except trio.BrokenResourceError:
-                # The client went, or refused our certificate: nothing to serve.
-                _abort(socket_stream)
-                record.saw_client_go()
-                record.saw_closed("client")
-                return
-            except BaseException:
-                _abort(socket_stream)
-                raise
-            record.tls = True
-            stream = secure
-        async with trio.open_nursery() as nursery:
-            line = _SocketLine(stream, socket_stream, record, nursery)
-            await self._serve(line, record, plan)
-            nursery.cancel_scope.cancel()
-
-
-class _SocketLine(Line):
-    """The server's end of a socket; to notice the client's going it has to read ahead."""
-
-    def __init__(
-        self,
-        stream: trio.abc.Stream,
-        socket_stream: trio.SocketStream,
-        record: ConnectionRecord,
-        nursery: trio.Nursery,
-    ) -> None:
-        self._stream = stream
-        self._socket_stream = socket_stream
-        self._record = record
-        self._nursery = nursery
-        self._ahead: trio.MemoryReceiveChannel[bytes] | None = None
-
-    async def receive(self, max_bytes: int) -> bytes:
-        if self._ahead is None:
-            return await self._receive_from_socket(max_bytes)
-        try:
-            return await self._ahead.receive()
-        except trio.EndOfChannel:
-            return b""
-
-    async def send(self, data: bytes) -> None:
-        await self._stream.send_all(data)
-
-    def watch(self) -> None:
-        if self._ahead is None:
-            send_channel, self._ahead = trio.open_memory_channel[bytes](0)
-            self._nursery.start_soon(self._read_ahead, send_channel)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    async def reset(self) -> None:
-        _abort(self._socket_stream)
-        await trio.lowlevel.checkpoint()
-
-    async def _read_ahead(self, channel: trio.MemorySendChannel[bytes]) -> None:
-        with channel:
-            while data := await self._receive_from_socket(65536):
-                await channel.send(data)
-        self._record.saw_client_go()
-
-    async def _receive_from_socket(self, max_bytes: int) -> bytes:
-        try:
-            return bytes(await self._stream.receive_some(max_bytes))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return b""
-
-
-def _abort(stream: trio.SocketStream) -> None:
-    """Close a socket so that the other side is told that the connection broke (RST)."""
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    stream.socket.close()

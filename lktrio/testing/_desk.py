@@ -1,0 +1,322 @@
+"""What the gateway does around a reply: path, token, choice of the reply, and what it remembers.
+
+This module alone knows what is looked at before a script is asked, and what is kept of a request.
+How a reply is played and over what kind of network is no affair of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import attrs
+import trio
+
+from lktrio._not_given import NotGivenOr, is_given
+
+from ._replies import NoConnection, ToolCall, as_reply, error
+from ._server import Answers, ReplyRecord, ScriptError
+from ._steps import Connection, Reply, Request, Reset, response
+from ._tokens import fault_of_token
+
+__all__ = [
+    "Desk",
+    "Entry",
+    "GatewayScript",
+    "RecordedRequest",
+    "ReplyLike",
+    "ScriptItem",
+    "described",
+    "snapshot",
+]
+
+
+@attrs.frozen
+class RecordedRequest:
+    """One request for a chat completion, as the gateway saw it. Times are `trio.current_time()`."""
+
+    number: int
+    """Counted from 0, in the order of arrival, retries included."""
+
+    model: str
+    """The model that was asked for."""
+
+    messages: list[dict[str, Any]] = attrs.field(repr=lambda it: f"<{len(it)} messages>")
+    """The conversation, as sent."""
+
+    tools: list[dict[str, Any]] = attrs.field(repr=lambda it: f"<{len(it)} tools>")
+    """The tools offered, as sent."""
+
+    options: dict[str, Any]
+    """The other members of the body (``temperature``, ``tool_choice`` ...), but for ``stream``
+    and ``stream_options``."""
+
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """The headers, names in lower case."""
+
+    body: bytes = attrs.field(repr=False)
+    """The body as it came."""
+
+    arrived_at: float
+    """When its last byte was read."""
+
+    connection: int
+    """The number of the connection it came on, counted from 0: equal numbers are one connection
+    used again."""
+
+    refused: str | None = None
+    """Why it was not answered from the script: the token was wrong, or the script was at its end.
+    None if it was."""
+
+    bytes_sent: int = 0
+    """Bytes of the reply that have been written, headers included."""
+
+    finished_at: float | None = None
+    """When the last step of the reply had been played; None if it was not, or not yet. A reply that
+    ends in `Hold` never is."""
+
+    closed_at: float | None = None
+    """When the client closed the connection of this request; None if it has not, if the server was
+    first, or if the connection has been used for another request since."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the client closed the connection before the reply was over.
+
+        A reply without any pause is over at once; give it time with ``reply(..., every=0.05)``.
+        """
+        return self.closed_at is not None and self.finished_at is None
+
+    @property
+    def last_user_message(self) -> str:
+        """The text of the last message of the user; empty if there is none."""
+        for message in reversed(self.messages):
+            if message.get("role") == "user":
+                return _text_of(message.get("content"))
+        return ""
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the tools offered."""
+        return [str(tool.get("function", {}).get("name")) for tool in self.tools]
+
+    @property
+    def tool_outputs(self) -> dict[str, str]:
+        """What the tools answered in this conversation, by the id of the call."""
+        return {
+            str(message.get("tool_call_id")): _text_of(message.get("content"))
+            for message in self.messages
+            if message.get("role") == "tool"
+        }
+
+
+ReplyLike: TypeAlias = Reply | str | ToolCall
+"""A reply, or what stands for one: a string, or a `tool_call`."""
+
+ScriptItem: TypeAlias = ReplyLike | NoConnection | Callable[[RecordedRequest], ReplyLike]
+"""What a script holds: replies, failures to connect, and functions from a request to its reply."""
+
+GatewayScript: TypeAlias = (
+    Iterable[ScriptItem] | ReplyLike | Callable[[RecordedRequest], "ReplyLike | None"]
+)
+"""A whole script: replies in their order, or one reply or function for every request."""
+
+
+@attrs.define(eq=False)
+class Entry:
+    """A request and what became of it; `RecordedRequest` is a snapshot of this."""
+
+    number: int
+    request: Request
+    body: dict[str, Any]
+    refused: str | None = None
+    reply: Reply | None = None
+
+
+class Desk(Answers):
+    """Receives requests, and finds the reply to each.
+
+    Args:
+        script: See `ScriptedGateway`.
+        api_key: See there.
+        api_secret: See there.
+        auth: See there.
+
+    Raises:
+        TypeError: The script holds something that is no reply.
+        ValueError: A reply is one that a gateway cannot give.
+    """
+
+    def __init__(
+        self,
+        script: GatewayScript,
+        *,
+        api_key: str,
+        api_secret: str,
+        auth: NotGivenOr[str | None],
+    ) -> None:
+        self.queue: deque[ScriptItem] = deque()
+        """The replies that have not been given yet."""
+        self.entries: list[Entry] = []
+        """The requests for chat completions."""
+        self.arrived = trio.Event()
+        """Set, and replaced, when the next of them arrives."""
+        self.problems: list[Exception] = []
+        """What the script could not do."""
+        self._api_key = api_key
+        self._api_secret = api_secret
+        self._auth = auth
+        self._for_all: Callable[[RecordedRequest], object] | None = None
+        if isinstance(script, (Reply, str, ToolCall)):
+            always = as_reply(script)
+            self._for_all = lambda _: always
+        elif callable(script):
+            self._for_all = script
+        else:
+            self.add(script)
+
+    def add(self, items: Iterable[ScriptItem]) -> None:
+        """Queue replies; all or none.
+
+        Raises:
+            TypeError: An item is no reply.
+            ValueError: A reply is one that a gateway cannot give.
+        """
+        checked = list(items)
+        for item in checked:
+            if not isinstance(item, NoConnection) and not callable(item):
+                as_reply(item)
+        self.queue += checked
+
+    def next_connection(self) -> Connection:
+        item = self.queue[0] if self.queue else None
+        if not isinstance(item, NoConnection):
+            return Connection()
+        self.queue.popleft()
+        return Connection(connect_error=item.message, connect_delay=item.after)
+
+    def replies(self, connection: Connection) -> Iterator[Reply]:  # noqa: ARG002 - none is fixed
+        return iter(())
+
+    def reply_to(self, request: Request) -> Reply:
+        path = urlsplit(request.target).path
+        fault = self._fault_of(request.header("authorization"))
+        if request.method == "GET" and path.endswith("/models"):
+            return _models() if fault is None else _refusal(fault)
+        if request.method != "POST" or not path.endswith("/chat/completions"):
+            return error(404, f"there is no {request.method} {path} at this gateway")
+        body = _object(request.body)
+        entry = Entry(len(self.entries), request, body or {})
+        if fault is not None:
+            entry.refused, made = fault, _refusal(fault)
+        elif body is None:
+            entry.refused = "the body is not a JSON object"
+            made = error(400, entry.refused)
+        elif self.queue and isinstance(self.queue[0], NoConnection):
+            # It is the client's to connect again, and to fail there.
+            return Reply([Reset()])
+        else:
+            made = self._scripted(entry)
+        entry.reply = made
+        self.entries.append(entry)
+        self.arrived.set()
+        self.arrived = trio.Event()
+        return made
+
+    def _fault_of(self, authorization: str | None) -> str | None:
+        if is_given(self._auth):
+            if self._auth is None or authorization == self._auth:
+                return None
+            return "the Authorization header is not the one that this gateway takes"
+        return fault_of_token(
+            authorization, api_key=self._api_key, api_secret=self._api_secret, now=time.time()
+        )
+
+    def _scripted(self, entry: Entry) -> Reply:
+        seen = snapshot(entry, None, None)
+        try:
+            made = None if self._for_all is None else self._for_all(seen)
+            if made is None and self.queue:
+                item = self.queue.popleft()
+                made = item(seen) if callable(item) else item
+            if made is not None:
+                return as_reply(made)
+        except Exception as exc:  # noqa: BLE001 - the test gets it where it leaves the block
+            self.problems.append(exc)
+            entry.refused = f"the script's function failed: {exc!r}"
+            return error(400, entry.refused)
+        entry.refused = (
+            f"the script has no reply for request {entry.number}, {seen.last_user_message!r} to "
+            f"{seen.model}"
+        )
+        self.problems.append(ScriptError(entry.refused))
+        return error(400, entry.refused)
+
+
+def snapshot(entry: Entry, record: ReplyRecord | None, closed_at: float | None) -> RecordedRequest:
+    """Say what is known of a request now.
+
+    Args:
+        entry: The request.
+        record: How its reply goes; None if that is not known.
+        closed_at: When the client closed its connection; None if it has not.
+    """
+    body = dict(entry.body)
+    for name in ("stream", "stream_options"):
+        body.pop(name, None)
+    return RecordedRequest(
+        number=entry.number,
+        model=str(body.pop("model", "")),
+        messages=_objects(body.pop("messages", None)),
+        tools=_objects(body.pop("tools", None)),
+        options=body,
+        headers=dict(entry.request.headers),
+        body=entry.request.body,
+        arrived_at=entry.request.received_at,
+        connection=entry.request.connection,
+        refused=entry.refused,
+        bytes_sent=0 if record is None else record.bytes_sent,
+        finished_at=None if record is None else record.finished_at,
+        closed_at=closed_at,
+    )
+
+
+def described(item: ScriptItem) -> str:
+    """Say in a few words what an item of a script is."""
+    if isinstance(item, ToolCall):
+        return f"{item.name}(...)"
+    return repr(item) if isinstance(item, str) else str(item)
+
+
+def _refusal(fault: str) -> Reply:
+    return error(401, f"not let in: {fault}", type="authentication_error")
+
+
+def _models() -> Reply:
+    return response(200, b'{"object":"list","data":[]}', {"Content-Type": "application/json"})
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        value: object = json.loads(body)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        return []
+    items = cast("list[object]", value)
+    return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
+
+
+def _text_of(content: object) -> str:
+    """The text of a message, which may be a list of parts."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text")) for part in _objects(content) if "text" in part)
