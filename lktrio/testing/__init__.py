@@ -33,7 +33,8 @@ request to its reply. The builders, from the outside in:
 * `Wait`, `WaitFor`, `Hold`, `Close`, `Reset`, `Call`, `Repeat` and `Send` are steps: what a server
   does between and after the things it says.
 
-`RecordedRequest` is what the gateway keeps of a request.
+`RecordedRequest` is what the gateway keeps of a request. `Recorder` records what a live server
+answers, without the credentials, and a `Recording` is played again as a script.
 
 Nothing here needs pytest but `lktrio.testing.pytest`, and `lktrio` itself imports none of it.
 """
@@ -43,6 +44,7 @@ from __future__ import annotations
 from ._desk import GatewayScript, RecordedRequest, ReplyLike, ScriptItem
 from ._gateway import ScriptedGateway
 from ._http import LeakError
+from ._recorder import RecordedExchange, Recorder, Recording
 from ._replies import (
     DONE,
     ErrorEvent,
@@ -88,7 +90,10 @@ __all__ = [
     "LeakError",
     "NoConnection",
     "Part",
+    "RecordedExchange",
     "RecordedRequest",
+    "Recorder",
+    "Recording",
     "Repeat",
     "Reply",
     "ReplyLike",

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import functools
 import ssl
-from typing import Any, Final, TypeAlias
+import weakref
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import h11
 import httpx
 
 __all__ = [
+    "BodyEnd",
+    "ExchangeWatcher",
     "HTTPClient",
     "LeakError",
     "RequestReader",
@@ -21,9 +25,13 @@ __all__ = [
     "make_http_client",
     "no_encryption",
     "pool_of",
+    "watch_client",
 ]
 
 HTTPClient: TypeAlias = httpx.AsyncClient
+
+BodyEnd: TypeAlias = Literal["complete", "broken", "left"]
+"""How the reading of a body ended: with its end, with an error, or because the reader left."""
 
 _MAX_HEAD: Final = 2**20
 
@@ -128,3 +136,107 @@ class RequestReader:
                 self.body += event.data
             else:
                 return True
+
+
+class ExchangeWatcher(Protocol):
+    """Is told what happens in one exchange."""
+
+    def request_piece(self, data: bytes) -> None:
+        """A piece of the request's body goes out."""
+        ...
+
+    def response_head(self, status: int, headers: list[tuple[str, str]]) -> None:
+        """The head of the response is there."""
+        ...
+
+    def response_piece(self, data: bytes) -> None:
+        """A piece of the response's body is there, as it was sent."""
+        ...
+
+    def response_end(self, end: BodyEnd) -> None:
+        """Nothing more comes."""
+        ...
+
+
+def watch_client(
+    client: HTTPClient,
+    begin: Callable[[str, str, dict[str, str]], ExchangeWatcher],
+) -> None:
+    """Have a client's exchanges watched, beside the hooks it has; what it does is not changed.
+
+    Args:
+        client: The client.
+        begin: Called with method, URL and headers of each request that goes out.
+    """
+
+    async def on_request(request: httpx.Request) -> None:
+        watcher = begin(request.method, str(request.url), dict(request.headers))
+        watchers[request] = watcher
+        body = cast("httpx.AsyncByteStream", request.stream)
+        request.stream = _WatchedBody(body, watcher.request_piece, _ignore)
+
+    async def on_response(response: httpx.Response) -> None:
+        watcher = watchers[response.request]
+        watcher.response_head(response.status_code, response.headers.multi_items())
+        body = cast("httpx.AsyncByteStream", response.stream)
+        response.stream = _WatchedBody(body, watcher.response_piece, watcher.response_end)
+
+    watchers: weakref.WeakKeyDictionary[httpx.Request, ExchangeWatcher] = (
+        weakref.WeakKeyDictionary()
+    )
+    hooks = client.event_hooks
+    # First among the hooks on responses: another may read the body.
+    client.event_hooks = {
+        "request": [*hooks["request"], on_request],
+        "response": [on_response, *hooks["response"]],
+    }
+
+
+def _ignore(_end: BodyEnd) -> None:
+    pass
+
+
+class _WatchedBody(httpx.AsyncByteStream):
+    """A body that tells what is read from it. No generator, so that nothing is left suspended."""
+
+    def __init__(
+        self,
+        body: httpx.AsyncByteStream,
+        on_piece: Callable[[bytes], None],
+        on_end: Callable[[BodyEnd], None],
+    ) -> None:
+        self._body = body
+        self._on_piece = on_piece
+        self._on_end = on_end
+        self._pieces: AsyncIterator[bytes] | None = None
+        self._ended = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._pieces = aiter(self._body)
+        return self
+
+    async def __anext__(self) -> bytes:
+        assert self._pieces is not None
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            self._end("complete")
+            raise
+        except Exception:
+            self._end("broken")
+            raise
+        except BaseException:
+            # Cancelled: the library has closed the connection.
+            self._end("left")
+            raise
+        self._on_piece(piece)
+        return piece
+
+    async def aclose(self) -> None:
+        self._end("left")
+        await self._body.aclose()
+
+    def _end(self, end: BodyEnd) -> None:
+        if not self._ended:
+            self._ended = True
+            self._on_end(end)
