@@ -126,6 +126,7 @@ async def test_a_reply_can_be_cut(autojump_clock: MockClock, end: Close | Reset)
     async with ScriptedGateway([reply("It is", end)]) as gateway, gateway.llm() as llm:
         with pytest.raises(APIConnectionError) as caught:
             await ask(llm)
+        gateway.assert_all_closed()
     assert caught.value.partial is not None
     assert caught.value.partial.text == "It is"
     assert gateway.last_request.closed_at is None
@@ -401,6 +402,18 @@ def test_what_is_no_reply_is_refused_where_it_is_given(item: Any) -> None:
     with pytest.raises(TypeError, match="a script holds replies"):
         gateway.add("Hi", item)
     assert "0 replies queued" in repr(gateway)
+
+
+async def test_a_gateway_is_entered_once_and_before_it_is_asked() -> None:
+    gateway = ScriptedGateway("Hi")
+    async with gateway.llm() as llm:
+        with pytest.raises(RuntimeError, match=r"inside `async with ScriptedGateway\(...\)`"):
+            await ask(llm)
+    async with gateway:
+        pass
+    with pytest.raises(RuntimeError, match="this ScriptedGateway was entered before"):
+        async with gateway:
+            pass
 
 
 # --- Programs that make their own LLM -------------------------------------------------------------

@@ -253,6 +253,10 @@ def test_a_recording_is_saved_and_loaded(tmp_path: Path) -> None:
     recording = Recording([exchange(), exchange(request=None, ended="left", pieces=())])
     path = tmp_path / "recording.json"
     recording.save(path)
+    assert json.loads(path.read_text("utf-8"))["exchanges"][0]["pieces"] == [
+        [0.0, {"base64": "ZGF0YTogZ3LD"}],
+        [0.5, {"base64": "vMO8bgoK"}],
+    ]
     assert Recording.load(path) == recording
     assert Recording.from_json(recording.to_json().encode()) == recording
 

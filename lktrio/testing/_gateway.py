@@ -102,6 +102,7 @@ class ScriptedGateway:
             self._server = LoopbackServer(self._desk)
         else:
             self._server = MemoryNetwork(self._desk, connect_delay=connect_delay)
+        self._server.name = type(self).__name__
 
     def __repr__(self) -> str:
         where = "on 127.0.0.1" if self._loopback else "in memory"
@@ -283,8 +284,7 @@ class ScriptedGateway:
     async def wait_all_closed(self) -> None:
         """Wait until no request is being answered: each reply is over, or its client has gone."""
         for entry in list(self._desk.entries):
-            if (record := self._record(entry)) is not None:
-                await record.over.wait()
+            await self._record(entry).over.wait()
         await trio.lowlevel.checkpoint()
 
     def assert_all_closed(self) -> None:
@@ -300,9 +300,7 @@ class ScriptedGateway:
         open_ = [
             request
             for request, entry in zip(self.requests, self._desk.entries, strict=True)
-            if request.closed_at is None
-            and (record := self._record(entry)) is not None
-            and not record.over.is_set()
+            if self._is_open(entry)
         ]
         if open_:
             raise AssertionError(
@@ -310,9 +308,15 @@ class ScriptedGateway:
             )
         self._server.assert_quiet()
 
-    def _record(self, entry: Entry) -> ReplyRecord | None:
+    def _record(self, entry: Entry) -> ReplyRecord:
         replies = self._server.connections[entry.request.connection].replies
-        return next((record for record in replies if record.request is entry.request), None)
+        return next(record for record in replies if record.request is entry.request)
+
+    def _is_open(self, entry: Entry) -> bool:
+        connection = self._server.connections[entry.request.connection]
+        # A side that has gone is known before the reply has been wound up.
+        is_connected = connection.client_gone_at is None and connection.closed_by is None
+        return is_connected and not self._record(entry).over.is_set()
 
     def _closed_at(self, entry: Entry) -> float | None:
         connection = self._server.connections[entry.request.connection]

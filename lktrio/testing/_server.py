@@ -248,11 +248,15 @@ class ScriptedServer:
         """The connections, in the order of opening."""
         self.requests: list[Request] = []
         """The requests of all connections, in the order of receipt."""
+        self.name = type(self).__name__
+        """What its user knows it by."""
         self._problems: list[Exception] = []
         self._nursery: trio.Nursery | None = None
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
     async def __aenter__(self) -> Self:
+        if self._nursery_manager is not None:
+            raise RuntimeError(f"this {self.name} was entered before; make another one")
         self._nursery_manager = trio.open_nursery()
         self._nursery = await self._nursery_manager.__aenter__()
         return self
@@ -292,7 +296,7 @@ class ScriptedServer:
     def _start_soon(self, function: Callable[..., Any], *args: object) -> None:
         if self._nursery is None:
             raise RuntimeError(
-                f"the server is not running: use it inside `async with {type(self).__name__}(...)`"
+                f"the server is not running: use it inside `async with {self.name}(...)`"
             )
         # In a context of its own: a server is no part of the program that connects to it, whose
         # context variables (the matrix's mark, say) a child task would inherit.
