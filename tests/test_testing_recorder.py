@@ -39,7 +39,6 @@ from lktrio.testing import (
     reply,
     tool_call,
 )
-from lktrio.testing._steps import response
 from tests.support.leaks import no_leaks
 
 ONCE = APIConnectOptions(max_retry=0)
@@ -177,11 +176,13 @@ async def test_an_exchange_that_is_not_over_is_not_there_yet(autojump_clock: Moc
 
 async def test_a_compressed_body_is_kept_as_text(autojump_clock: MockClock) -> None:
     body = chunk("Hi") + chunk(finish_reason="stop") + b"data: [DONE]\n\n"
-    headers = {"Content-Type": "text/event-stream", "Content-Encoding": "gzip"}
+    headers = {"Content-Encoding": "gzip"}
     recorder = Recorder()
+    coded = gzip.compress(body, mtime=0)
     script = [
-        response(200, gzip.compress(body), headers),
-        response(200, b"no gzip", headers),
+        # The first piece is the header of the file, which stands for nothing.
+        events(coded[:10], coded[10:], headers=headers),
+        events(b"no gzip", headers=headers),
     ]
     async with ScriptedGateway(script) as gateway, llm_of(gateway, recorder) as llm:
         assert (await ask(llm)).text == "Hi"
@@ -243,7 +244,7 @@ def exchange(**changes: Any) -> RecordedExchange:
             status=200,
             headers=(("content-type", "text/event-stream"),),
             delay=0.25,
-            pieces=((0.0, b"data: gr\xc3"), (0.5, b"\xbc\xc3\xbcn\n\n")),
+            pieces=((0.0, b"data: gr\xc3"), (0.5, b"\xbcn\n\n"), (0.0, b": ok\n\n")),
         ),
         **changes,
     )
@@ -255,7 +256,8 @@ def test_a_recording_is_saved_and_loaded(tmp_path: Path) -> None:
     recording.save(path)
     assert json.loads(path.read_text("utf-8"))["exchanges"][0]["pieces"] == [
         [0.0, {"base64": "ZGF0YTogZ3LD"}],
-        [0.5, {"base64": "vMO8bgoK"}],
+        [0.5, {"base64": "vG4KCg=="}],
+        [0.0, ": ok\n\n"],
     ]
     assert Recording.load(path) == recording
     assert Recording.from_json(recording.to_json().encode()) == recording
