@@ -127,13 +127,27 @@ class Clocks:
         self._ends = now + self._timeout
         self._arm(force=True)
 
+    def complete(self, now: float) -> None:
+        """The answer is whole."""
+        self._record.ended = now
+        self.stop()
+
     def stop(self) -> None:
-        """The answer is whole: no clock matters any more."""
+        """No clock matters any more."""
         self._scope.deadline = math.inf
 
-    def is_spent(self, now: float) -> bool:
-        """Whether the scope's deadline has passed, although what it waited for has come."""
-        return now >= self._armed
+    def wait_until(self, deadline: float) -> None:
+        """Nothing matters but this deadline."""
+        self._scope.deadline = deadline
+
+    def cancel(self) -> None:
+        """Nothing more is waited for."""
+        self._scope.cancel()
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the scope's deadline has passed, although what it waited for may have come."""
+        return self._scope.cancel_called
 
     def check_lasting(self, now: float) -> None:
         """Raise if a clock that no byte restarts has run out."""

@@ -11,13 +11,12 @@ import math
 import random
 import time
 import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import attrs
 import trio
 
-from ._answer import AnswerReader
 from ._assembler import Assembler
 from ._chunks import ChatChunk, CompletionUsage
 from ._clocks import AttemptRecord, Clocks, timeout_error
@@ -26,18 +25,16 @@ from ._errors import APIConnectionError, APIError, APIStatusError
 from ._gateway import Auth, Gateway, authorization
 from ._models import ModelFacts
 from ._options import APIConnectOptions
+from ._reading import Reading
 from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._stream import Outlet
 from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
 from ._wire import HeaderFacts, read_headers, redact, redact_error, status_error
 
-__all__ = ["DRAIN_SECONDS", "MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
+__all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
 
 logger = logging.getLogger("lktrio")
-
-DRAIN_SECONDS: Final = 0.1
-"""How long the body may take to end after ``[DONE]`` for its connection to be used again."""
 
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 """How much of an error response's body is read, in bytes."""
@@ -242,8 +239,15 @@ class RequestSource:
             if scope.cancelled_caught:
                 raise clocks.timed_out()
             assert reply is not None
-            await self._read_answer(reply, AnswerReader(assembler), outlet, clocks)
-            await self._finish_body(reply)
+            reading = Reading(
+                reply,
+                assembler,
+                outlet,
+                clocks=clocks,
+                body_ends=self._gateway.body_ends,
+                has_output=lambda: self._is_output(assembler),
+            )
+            await reading.run()
         except APIError as error:
             self._complete_error(error, assembler, secrets)
             raise
@@ -278,106 +282,10 @@ class RequestSource:
                 pass  # the status says enough
         return status_error(reply.status_code, bytes(body[:MAX_ERROR_BODY_BYTES]), self._facts)
 
-    async def _read_answer(
-        self, reply: HTTPReply, reader: AnswerReader, outlet: Outlet, clocks: Clocks
-    ) -> None:
-        """Read the body until the answer is complete."""
-        finished = False
-        while not finished:
-            # One turn for each scope that is spent: if the program blocks its own loop for
-            # longer than a clock, the deadline passes although the bytes are there.
-            with clocks.scope() as scope:
-                finished = await self._read_until_spent(reply, reader, outlet, clocks)
-            if scope.cancelled_caught:
-                if not reader.is_complete:
-                    raise clocks.timed_out()
-                self._end(reader, outlet, reader.settle)
-                finished = True
-
-    async def _read_until_spent(
-        self, reply: HTTPReply, reader: AnswerReader, outlet: Outlet, clocks: Clocks
-    ) -> bool:
-        """Read until the answer is complete (True) or the scope's deadline has passed."""
-        assembler = reader.assembler
-        waits_for_output = not self._is_output(assembler)
-        while True:
-            try:
-                piece = await reply.read()
-            except APIConnectionError:
-                if reader.is_complete:
-                    self._end(reader, outlet, reader.settle)
-                    return True
-                raise
-            now = trio.current_time()
-            is_spent = clocks.is_spent(now)
-            if piece is None:
-                self._end(reader, outlet, reader.finish)
-                return True
-            chunks: list[ChatChunk] = []
-            try:
-                reader.feed(piece, chunks)
-            finally:
-                outlet.put(chunks, len(piece))
-            if waits_for_output and self._is_output(assembler):
-                waits_for_output = False
-                clocks.got_output(now)
-                outlet.watch.got_output(now)
-            if reader.is_done:
-                self._complete(assembler, outlet)
-                clocks.stop()
-                return True
-            if assembler.finish_reason is None:
-                clocks.heard(now)
-            elif chunks or not clocks.is_settling:
-                clocks.settle(now)
-            if is_spent:
-                clocks.check_lasting(now)
-                return False
-            if outlet.is_full:
-                clocks.pause(now)
-                await outlet.room()
-                clocks.resume(trio.current_time())
-
     def _is_output(self, assembler: Assembler) -> bool:
         return assembler.has_output or (
             assembler.has_reasoning and self._options.reasoning_is_output
         )
-
-    def _end(
-        self, reader: AnswerReader, outlet: Outlet, how: Callable[[list[ChatChunk]], None]
-    ) -> None:
-        """The body gives no more: complete the answer, or raise what is wrong with it."""
-        chunks: list[ChatChunk] = []
-        try:
-            how(chunks)
-        finally:
-            outlet.put(chunks, 0)
-        if self._is_output(reader.assembler):
-            # A completion in one piece comes to light here.
-            now = trio.current_time()
-            record = self._attempts[-1]
-            if record.first_output is None:
-                record.first_output = now
-            outlet.watch.got_output(now)
-        self._complete(reader.assembler, outlet)
-
-    def _complete(self, assembler: Assembler, outlet: Outlet) -> None:
-        self._attempts[-1].ended = trio.current_time()
-        outlet.complete(assembler.snapshot())
-
-    async def _finish_body(self, reply: HTTPReply) -> None:
-        """The answer is complete. If the body ends too, the connection can be used again."""
-        if reply.at_end or not self._gateway.body_ends.is_worth_waiting_for():
-            return
-        with trio.move_on_after(DRAIN_SECONDS) as scope:
-            try:
-                await reply.drain()
-            except APIConnectionError:
-                return
-        if scope.cancelled_caught:
-            self._gateway.body_ends.was_held()
-        else:
-            self._gateway.body_ends.ended()
 
     def _complete_error(
         self, error: APIError, assembler: Assembler, secrets: Collection[str]

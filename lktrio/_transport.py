@@ -15,8 +15,9 @@ import importlib
 import re
 import ssl
 import time
+import types
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 from urllib.parse import urljoin, urlsplit
@@ -56,6 +57,7 @@ KEEPALIVE_SECONDS: Final = 30.0
 MAX_REDIRECTS: Final = 5
 _MAX_PULLS: Final = 50_000
 _MAX_DECODED: Final = 64 * 1024
+_MAX_GATHERED: Final = 64 * 1024
 
 
 @attrs.frozen
@@ -239,13 +241,15 @@ class HTTPReply:
         """Whether the body has been read to its end."""
         self._response = response
         self._decoder: _Decoder | None = None
-        self._next: Callable[[], Awaitable[bytes]]
+        self._body: AsyncIterator[bytes]
         if response.is_stream_consumed:
             # A hook of the program has read the body, and the library has decoded it.
-            self._next = _Content(response.content).__anext__
+            self._body = _Content(response.content)
         else:
-            self._next = cast("AsyncIterator[bytes]", response.stream).__aiter__().__anext__
+            self._body = cast("AsyncIterator[bytes]", response.stream).__aiter__()
             self._decoder = _make_decoder(self.headers.get("content-encoding", ""))
+        self._next: Callable[[], Awaitable[bytes]] = self._body.__anext__
+        self._enough = _MAX_GATHERED
 
     async def read(self) -> bytes | None:
         """Read the next piece of the body; None at its end.
@@ -265,6 +269,62 @@ class HTTPReply:
             if error is exc:
                 raise
             raise error from exc
+
+    async def read_on(self, take: Callable[[bytes], object], pause: Callable[[], bool]) -> bool:
+        """Read on, and hand over all there is each time before more has to be waited for.
+
+        One network read brings up to 64 KiB, often hundreds of HTTP chunks, which httpx gives one
+        by one. What is done once for all of them costs next to nothing for each.
+
+        Args:
+            take: Called with bytes. It must neither wait nor raise: a wait may have begun.
+            pause: Asked after each wait: whether to return before there is another one.
+
+        Returns:
+            Whether there may be more of the body: False at its end. True for a pause, and when
+            64 KiB have been read.
+
+        Raises:
+            APIConnectionError: The connection was lost, or the body cannot be decoded.
+        """
+        if self._decoder is not None:
+            # A few bytes may decode to very many: piece by piece.
+            piece = await self.read()
+            if piece is not None:
+                take(piece)
+            return piece is not None
+        pieces: list[bytes] = []
+
+        def hand_over() -> None:
+            if pieces:
+                data = b"".join(pieces)
+                pieces.clear()
+                take(data)
+
+        def note_pause() -> None:
+            if pause():
+                self._enough = 0
+
+        self._enough = _MAX_GATHERED
+        try:
+            await _watch_waits(self._gather(pieces), hand_over, note_pause)
+        except Exception as exc:
+            hand_over()
+            error = translate(exc, "reading the response")
+            if error is exc:
+                raise
+            raise error from exc
+        hand_over()
+        return not self.at_end
+
+    async def _gather(self, pieces: list[bytes]) -> None:
+        size = 0
+        async for piece in self._body:
+            pieces.append(piece)
+            size += len(piece)
+            if size >= self._enough:
+                return
+        self.at_end = True
 
     async def _read_decoded(self, decoder: _Decoder) -> bytes:
         while True:
@@ -290,6 +350,12 @@ class HTTPReply:
         the connection open. They unwind only by being pulled to the end or until one raises: so
         they are pulled inside a scope that is cancelled already.
         """
+        if not self.at_end:
+            await self._unwind()
+        with trio.CancelScope(shield=True):
+            await self._response.aclose()
+
+    async def _unwind(self) -> None:
         with trio.CancelScope(shield=True) as scope:
             scope.cancel()
             for _ in range(_MAX_PULLS):
@@ -300,8 +366,29 @@ class HTTPReply:
                     break
                 except Exception:  # noqa: BLE001 - the body is being thrown away, errors and all
                     break
-        with trio.CancelScope(shield=True):
-            await self._response.aclose()
+
+
+@types.coroutine
+def _watch_waits(
+    coroutine: Coroutine[Any, Any, None], before: Callable[[], None], after: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """Await a coroutine, and make a call before and after each of its waits.
+
+    What ``await`` passes on from a coroutine to Trio are its waits, and nothing else.
+    """
+    try:
+        trap = coroutine.send(None)
+        while True:
+            before()
+            try:
+                outcome = yield trap
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, it is passed on
+                trap = coroutine.throw(exc)
+            else:
+                after()
+                trap = coroutine.send(outcome)
+    except StopIteration:
+        pass
 
 
 class _Decoder(Protocol):

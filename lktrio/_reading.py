@@ -1,0 +1,181 @@
+"""An answer on its way: from a response's body to a stream's consumer, by the clocks.
+
+This module knows what is to be done each time bytes have come, when the reading of a body is over
+and what its end means. It does not know what is asked, and what comes after a failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from ._answer import AnswerReader
+from ._assembler import Assembler
+from ._chunks import ChatChunk
+from ._clocks import Clocks
+from ._errors import APIConnectionError
+from ._gateway import BodyEnds
+from ._stream import Outlet
+from ._transport import HTTPReply
+
+__all__ = ["DRAIN_SECONDS", "Reading"]
+
+DRAIN_SECONDS: Final = 0.1
+"""How long the body may take to end after ``[DONE]`` for its connection to be used again."""
+
+
+class Reading:
+    """Reads the body of one response.
+
+    Args:
+        reply: The response.
+        assembler: Puts the answer together.
+        outlet: Where the chunks go.
+        clocks: The attempt's clocks.
+        body_ends: Whether the end of the body is worth waiting for.
+        has_output: Whether what has arrived counts as output.
+    """
+
+    def __init__(
+        self,
+        reply: HTTPReply,
+        assembler: Assembler,
+        outlet: Outlet,
+        *,
+        clocks: Clocks,
+        body_ends: BodyEnds,
+        has_output: Callable[[], bool],
+    ) -> None:
+        self._reply = reply
+        self._assembler = assembler
+        self._reader = AnswerReader(assembler)
+        self._outlet = outlet
+        self._clocks = clocks
+        self._body_ends = body_ends
+        self._has_output = has_output
+        self._waits_for_output = True
+        self._is_draining = False
+        self._is_over = False
+        self._failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Read until the answer is complete, and for a moment longer until the body ends.
+
+        Raises:
+            APIError: The answer is not complete.
+        """
+        finished = False
+        while not finished:
+            # One turn for each scope that is spent: if the program blocks its own loop for
+            # longer than a clock, the deadline passes although the bytes are there.
+            with self._clocks.scope() as scope:
+                finished = await self._read_until_spent()
+            if self._failure is not None:
+                raise self._failure
+            if scope.cancelled_caught:
+                self._give_up()
+                finished = True
+
+    async def _read_until_spent(self) -> bool:
+        """Read until nothing more is to be read (True) or the scope's deadline has passed."""
+        clocks, outlet = self._clocks, self._outlet
+        while True:
+            try:
+                has_more = await self._reply.read_on(self._take, self._wants_pause)
+            except APIConnectionError:
+                if not self._reader.is_complete:
+                    raise
+                self._end(self._reader.settle)
+                return True
+            if not has_more:
+                if self._is_draining:
+                    self._body_ends.ended()
+                self._end(self._reader.finish)
+            if self._is_over or not has_more:
+                return True
+            if self._reader.is_done:
+                continue
+            now = trio.current_time()
+            if clocks.is_spent:
+                clocks.check_lasting(now)
+                return False
+            if outlet.is_full:
+                clocks.pause(now)
+                await outlet.room()
+                clocks.resume(trio.current_time())
+
+    def _take(self, data: bytes) -> None:
+        """Read bytes of the body. Raises nothing, because a wait for more may have begun."""
+        reader, clocks, assembler = self._reader, self._clocks, self._assembler
+        if self._is_over or reader.is_done:
+            return
+        now = trio.current_time()
+        chunks: list[ChatChunk] = []
+        try:
+            reader.feed(data, chunks)
+        except Exception as exc:  # noqa: BLE001 - raised as soon as the wait is over
+            self._failure = exc
+        self._outlet.put(chunks, len(data))
+        self._note_output(now)
+        if self._failure is not None:
+            self._stop()
+        elif reader.is_done:
+            self._complete(now)
+            self._drain_or_stop(now)
+        elif assembler.finish_reason is None:
+            clocks.heard(now)
+        elif chunks or not clocks.is_settling:
+            clocks.settle(now)
+
+    def _wants_pause(self) -> bool:
+        """Whether something else is to be done before more is waited for."""
+        return not self._reader.is_done and (self._outlet.is_full or self._clocks.is_spent)
+
+    def _note_output(self, now: float) -> None:
+        if self._waits_for_output and self._has_output():
+            self._waits_for_output = False
+            self._clocks.got_output(now)
+            self._outlet.watch.got_output(now)
+
+    def _complete(self, now: float) -> None:
+        self._clocks.complete(now)
+        self._outlet.complete(self._assembler.snapshot())
+
+    def _drain_or_stop(self, now: float) -> None:
+        """The answer is complete. If the body ends too, the connection can be used again."""
+        if self._reply.at_end:
+            return
+        if not self._clocks.is_spent and self._body_ends.is_worth_waiting_for():
+            self._is_draining = True
+            self._clocks.wait_until(now + DRAIN_SECONDS)
+        else:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._is_over = True
+        self._clocks.cancel()
+
+    def _end(self, how: Callable[[list[ChatChunk]], None]) -> None:
+        """The body gives no more: complete the answer, or raise what is wrong with it."""
+        if self._failure is not None or self._reader.is_done:
+            return
+        chunks: list[ChatChunk] = []
+        try:
+            how(chunks)
+        finally:
+            self._outlet.put(chunks, 0)
+        now = trio.current_time()
+        # A completion in one piece comes to light here.
+        self._note_output(now)
+        self._complete(now)
+
+    def _give_up(self) -> None:
+        """The wait was cancelled: by a clock, or because nothing more is to be read."""
+        if self._is_draining:
+            self._body_ends.was_held()
+        elif self._reader.is_complete:
+            self._end(self._reader.settle)
+        else:
+            raise self._clocks.timed_out()
