@@ -42,10 +42,11 @@ class Observation:
     left_at: float = math.inf
     """When its block was left."""
     text: str = ""
-    """The text that was delivered, every piece of it."""
+    """The text that was delivered, every piece of it, and that was not made void by a restart."""
     calls: list[FunctionToolCall] = attrs.field(factory=list[FunctionToolCall])
     """The tool calls that were delivered."""
     restarts: int = 0
+    """How often the answer began anew."""
     error: Exception | None = None
 
 
@@ -87,7 +88,9 @@ async def _read(
 ) -> None:
     try:
         async for chunk in stream:
-            seen.restarts += chunk.restart
+            if chunk.restart:
+                seen.restarts += 1
+                seen.text = ""
             if chunk.delta is not None:
                 seen.text += chunk.delta.content or ""
                 seen.calls += chunk.delta.tool_calls
