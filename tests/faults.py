@@ -233,6 +233,7 @@ BODY_FAULTS: Final[Mapping[str, BodyFault]] = {
         Repeat([Wait(1.0), Send(chunk(b"x"))]),
     ],
     "trickle": _trickle,
+    "HTML page": _then(Send(chunk(b"<html>Bad Gateway</html>\n") + LAST_CHUNK)),
     "no JSON": _then(Send(chunk(b'data: {"choices": [\n\n')), Hold()),
     "error 503 in the stream": _then(Send(_in_band(503)), Hold()),
     "error 400 in the stream": _then(Send(_in_band(400)), Hold()),
@@ -340,6 +341,15 @@ HEAD_FAULTS: Final[Mapping[tuple[str, str], Callable[[Answer, Pace], Exchange]]]
     ("before head", "other JSON with 200"): _answered(response(200, _json_body(hello=1), _JSON)),
     ("before head", "nothing with 200"): _answered(response(200, b"", EVENT_STREAM)),
     ("before head", "status 204"): _answered(response(204)),
+    ("before head", "two lengths"): _answered(
+        Exchange([Send(head(200, [("Content-Length", "5"), ("Content-Length", "6")]) + b"Whales")])
+    ),
+    ("before head", "length is no number"): _answered(
+        Exchange([Send(head(200, {"Content-Length": "many"}) + b"Whales")])
+    ),
+    ("before head", "unknown transfer coding"): _answered(
+        Exchange([Send(head(200, {"Transfer-Encoding": "whales"}) + b"Whales")])
+    ),
     ("mid head", "stall"): lambda _, pace: Exchange(
         [*pace.between, Send(STREAM_HEAD[:_HALF]), Hold()]
     ),

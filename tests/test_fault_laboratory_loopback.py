@@ -30,6 +30,7 @@ from tests.faults import (
     BACKUP,
     PRIMARY,
     REUSED_FAULTS,
+    STREAM_HEAD,
     Pace,
     answer_in,
     play,
@@ -37,7 +38,19 @@ from tests.faults import (
 )
 from tests.support.leaks import no_leaks
 from tests.support.loopback import Certificates, LoopbackServer, certificates
-from tests.support.script import Close, Connection, Exchange, Hold, Script, Send, WaitFor
+from tests.support.script import (
+    Close,
+    Connection,
+    Exchange,
+    Hold,
+    Repeat,
+    Script,
+    Send,
+    WaitFor,
+    chunk,
+    comment,
+    head,
+)
 
 OPTIONS = APIConnectOptions(max_retry=2, retry_interval=0.0, timeout=60.0)
 JUMP = 70.0
@@ -303,6 +316,28 @@ async def test_comments_do_not_hide_that_no_output_comes(cell: Cell, mock_clock:
 )
 async def test_a_request_that_is_not_taken(cell: Cell, mock_clock: MockClock) -> None:
     await run_cell(cell, mock_clock, None)
+
+
+FLOODS = {
+    ("before head", "interim for ever"): Exchange([Repeat([Send(head(103) * 100)])]),
+    ("mid text", "comments for ever"): Exchange(
+        [
+            Send(STREAM_HEAD + b"".join(map(chunk, PRIMARY.events[:3]))),
+            Repeat([Send(chunk(comment()) * 100)]),
+        ]
+    ),
+}
+"""The same as in the table, but without a pause."""
+
+
+@pytest.mark.parametrize("place", list(FLOODS), ids=", ".join)
+async def test_a_flood_does_not_hold_up_the_clocks(
+    place: tuple[str, str], mock_clock: MockClock
+) -> None:
+    mock_clock.rate = 1.0
+    (cell,) = samples(place, strategies=["plain"])
+    async with loopback("plain", [FLOODS[place]], options=options_for(cell)) as lab:
+        await look(cell, lab, mock_clock, trio.Event())
 
 
 @pytest.mark.parametrize("cell", [as_met(cell) for cell in REUSED_CELLS], ids=str)
