@@ -250,9 +250,10 @@ class APIConnectOptions:
     at once instead. `math.inf` for no limit."""
 
     timeout: float = attrs.field(default=10.0, kw_only=True)
-    """For connecting (TLS included); again for sending the request; then for each silence until
-    the next byte of the response, headers included (comments in the stream count as life). While
-    the consumer is behind and nothing is read, it stands still. `math.inf` for no limit."""
+    """For connecting (TLS included); again for sending the request; then for the response's
+    headers as a whole, and for each silence until the next byte (comments in the stream count as
+    life). While the consumer is behind and nothing is read, it stands still. `math.inf` for no
+    limit."""
 
     first_output_timeout: float | None = attrs.field(default=None, kw_only=True)
     """From the start of an attempt to its first text, refusal or piece of a tool call. None for
