@@ -237,6 +237,8 @@ async def look(cell: Cell, lab: Loopback, clock: MockClock, told: trio.Event) ->
             nursery.start_soon(move_the_time_on)
         seen = await observe(stream, answers, patience=SAFETY_NET, on_text=told)
         nursery.cancel_scope.cancel()
+    if cell.phase not in {"TLS", "sending"}:
+        await have_seen_the_close(lab)
     attempts = attempts_of(stream, cell.models)
     assert (seen.word, "+".join(map(str, attempts))) == (cell.word, cell.attempts), repr(seen.error)
     if seen.error is not None:
@@ -245,6 +247,18 @@ async def look(cell: Cell, lab: Loopback, clock: MockClock, told: trio.Event) ->
         assert seen.text == seen.error.partial.text == expected.text
         assert seen.error.attempts == stream.response.attempts
     return seen
+
+
+async def have_seen_the_close(lab: Loopback) -> None:
+    """A server whose fault would go on for ever sees the client leave.
+
+    (One that has not read the request cannot, see `LoopbackServer`.)
+    """
+    with trio.fail_after(SAFETY_NET):
+        for server in lab.servers:
+            for record in server.connections:
+                if record.steps and isinstance(record.steps[-1], Hold | Repeat):
+                    await record.client_gone.wait()
 
 
 def as_met(cell: Cell) -> Cell:
@@ -267,7 +281,7 @@ def samples(*places: tuple[str, str], strategies: Sequence[str] = STRATEGIES) ->
     ]
 
 
-# --- The server ------------------------------------------------------------------------------------
+# --- The server -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", samples(*PLACES), ids=str)
@@ -357,7 +371,7 @@ async def test_a_connection_that_was_used_before(cell: Cell, mock_clock: MockClo
         await look(attrs.evolve(cell, phase=phase, fault=fault), lab, mock_clock, told)
 
 
-# --- The network -----------------------------------------------------------------------------------
+# --- The network ----------------------------------------------------------------------------------
 
 
 class NoSuchName(trio.abc.HostnameResolver):
@@ -394,7 +408,7 @@ async def test_no_connection(cell: Cell, mock_clock: MockClock) -> None:
         assert ("is not known" if host == "gateway.test" else host) in str(seen.error)
 
 
-# --- TLS -------------------------------------------------------------------------------------------
+# --- TLS ------------------------------------------------------------------------------------------
 
 
 @functools.cache
