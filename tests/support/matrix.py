@@ -193,18 +193,17 @@ def sweep(
     """
     results: list[T] = []
     gc.collect()
-    gc.freeze()  # what exists now is no leak of the scenario, and need not be looked at every time
-    try:
-        for step in range(0, limit * stride, stride):
-            cut = Cut(action, series, step)
-            result = _run(scenario, cut, virtual_time=virtual_time)
-            if not cut.steps:
-                raise AssertionError("no step was counted: enter cut.watched() in the scenario")
-            if not cut.fired:
-                return Sweep(cut.steps, tuple(results), result[0])
-            results += result
-    finally:
-        gc.unfreeze()
+    # What exists now is no leak of the scenario, and need not be looked at in every run. (Nothing
+    # is unfrozen: that would be all that was ever frozen.)
+    gc.freeze()
+    for step in range(0, limit * stride, stride):
+        cut = Cut(action, series, step)
+        result = _run(scenario, cut, virtual_time=virtual_time)
+        if not cut.steps:
+            raise AssertionError("no step was counted: enter cut.watched() in the scenario")
+        if not cut.fired:
+            return Sweep(cut.steps, tuple(results), result[0])
+        results += result
     raise AssertionError(f"the scenario had not come to its end in {limit} runs")
 
 
@@ -230,7 +229,7 @@ def _run(scenario: Callable[[Cut], Awaitable[T]], cut: Cut, *, virtual_time: boo
     clock = cut.clock if virtual_time else None
     demanded = cut.action.raises
     try:
-        with no_leaks(), _same_order_of_tasks():
+        with no_leaks(), same_order_of_tasks():
             result = trio.run(main, clock=clock, instruments=[cut])
         if cut.fired and demanded is not None:
             raise AssertionError(f"it ended without a {demanded.__name__}")
@@ -243,7 +242,7 @@ def _run(scenario: Callable[[Cut], Awaitable[T]], cut: Cut, *, virtual_time: boo
 
 
 @contextmanager
-def _same_order_of_tasks() -> Generator[None, None, None]:
+def same_order_of_tasks() -> Generator[None, None, None]:
     """Have Trio run tasks in the same order each time; otherwise it throws dice, on purpose.
 
     Trio offers this to test tools without a public name: see pytest-trio's plugin.
