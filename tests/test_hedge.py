@@ -442,15 +442,15 @@ async def test_at_most_ten_hedges_are_saved_for_an_outage(autojump_clock: MockCl
         return text("one") if healthy else error(503)
 
     async with open_models(serve, error(503)) as models:
-        adapter = HedgeAdapter(models.llms, after=0.5, budget=0.1)
-        for _ in range(500):
+        adapter = HedgeAdapter(models.llms, after=0.5, budget=0.5)
+        for _ in range(60):
             await ask(adapter).collect()
         healthy = False
-        for _ in range(50):
+        for _ in range(40):
             await raised(ask(adapter))
 
-        assert adapter.statistics().hedges == 10 + 5 - 1
-        assert models.asked == [550, 14]
+        assert adapter.statistics().hedges == 10 + 20 - 1
+        assert models.asked == [100, 29]
 
 
 async def test_the_usage_of_losers_is_accounted(autojump_clock: MockClock) -> None:

@@ -41,7 +41,8 @@ from tests.support.script import (
     text_chunk,
 )
 
-PIECES = ["Whales ", "sing ", "to ", "find ", "each ", "other."]
+# A first piece, one in the middle, a last one: more would be more of the same steps.
+PIECES = ["Whales ", "sing to find ", "each other."]
 WHOLE = "".join(PIECES)
 Body = Callable[[LLM, Cut], Awaitable[str]]
 
@@ -277,7 +278,7 @@ def test_streams_that_wait_for_a_place_are_cut_by_the_thousand() -> None:
 
             async def one() -> None:
                 nonlocal whole, cut
-                await trio.sleep(dice.random() * 100)
+                await trio.sleep(dice.random() * 33)
                 with trio.move_on_after(dice.random() * 2) as scope:
                     collected = await ask(llm).collect()
                     assert collected.text == WHOLE
@@ -285,7 +286,7 @@ def test_streams_that_wait_for_a_place_are_cut_by_the_thousand() -> None:
                 cut += scope.cancelled_caught
 
             async with trio.open_nursery() as nursery:
-                for _ in range(3000):
+                for _ in range(1000):
                     nursery.start_soon(one)
             network.assert_quiet()
             assert llm.statistics().streams_open == 0
@@ -295,6 +296,6 @@ def test_streams_that_wait_for_a_place_are_cut_by_the_thousand() -> None:
 
     with no_leaks():
         whole, cut = trio.run(main, clock=MockClock(autojump_threshold=0))
-    assert whole + cut == 3000
-    assert whole > 500
-    assert cut > 500
+    assert whole + cut == 1000
+    assert whole > 150
+    assert cut > 150

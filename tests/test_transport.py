@@ -884,7 +884,7 @@ async def test_very_many_argument_objects_in_one_call_are_too_many_calls() -> No
 @pytest.mark.parametrize("where", ["delta", "tool call"])
 async def test_what_a_provider_attaches_is_bounded_too(where: str) -> None:
     def attached(number: int) -> bytes:
-        extra = {"p": {f"{number} {n}": LONG[:100] for n in range(100)}}
+        extra = {"p": {f"{number} {n}": LONG[:1000] for n in range(11)}}
         if where == "delta":
             return delta(extra_content=extra)
         call = {"index": 0, "id": "c1", "function": {"name": "now", "arguments": ""}}
@@ -911,7 +911,7 @@ async def test_what_says_nothing_takes_no_memory_however_long(piece: bytes) -> N
     def note() -> None:
         sizes.append(tracemalloc.get_traced_memory()[0])
 
-    many = Repeat([Send(chunk(piece * (20_000 // len(piece))))], 4)
+    many = Repeat([Send(chunk(piece * min(20_000 // len(piece), 700)))], 4)
     then_note: list[Step] = [many, Call(note)]
     steps: list[Step] = [
         Send(head(200, {"Transfer-Encoding": "chunked"})),
