@@ -113,6 +113,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run tens of thousands of streams over a misbehaving server; look for what is left."""
+    session.install(".", *_group("test"))
+    session.run("python", "-W", "error", "-m", "tests.soak", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure what a chunk, a request and an open stream cost, beside other clients."""
     session.install(".", *_group("bench"))
