@@ -42,12 +42,15 @@ from tests.support.script import (
     Hold,
     Request,
     Script,
+    ToolCall,
     Wait,
     error,
     finish,
     sse,
     text,
     text_chunk,
+    tool_calls,
+    usage,
 )
 
 HOWTO = DOCS / "howto"
@@ -60,7 +63,12 @@ def by_model(first: Exchange, others: Exchange) -> Script:
 
 def slowly(request: Request) -> Exchange:
     words = ["The rain", " in Spain", " stays mainly", " in the plain."]
-    return sse(*(step for word in words for step in (Wait(1.0), text_chunk(word))), finish(), DONE)
+    return sse(
+        *(step for word in words for step in (Wait(1.0), text_chunk(word))),
+        finish(),
+        usage(9, 8),
+        DONE,
+    )
 
 
 BUSY = error(503, "try again later")
@@ -69,6 +77,11 @@ SERVERS: dict[str, Script] = {
     "usual": answer_to,
     "slowly": slowly,
     "stuck": sse(end=False).then(Hold()),
+    "busy-then-a-call": [
+        BUSY,
+        tool_calls(ToolCall("get_weather", {"city": "Rome"})),
+        text("Sunny.\n"),
+    ],
     "busy-once": [BUSY, text("To be", " heard.")],
     "rate-limited": error(429, "slow down", retry_after=20),
     "breaks-off": [
