@@ -63,7 +63,8 @@ else:
     nitpick_ignore_regex.append(
         (
             "py:.*",
-            r"(abc|attrs|collections|httpx2?|math|opentelemetry|pytest|ssl|trio|typing)\..*|fnmatch",
+            r"(abc|attrs|collections|contextvars|math|ssl|typing)\..*|fnmatch"
+            r"|(httpx2?|opentelemetry|pytest|trio)\..*",
         )
     )
 
