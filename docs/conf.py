@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
     ("py:(class|obj)", r"(lktrio\.[\w.]+\.)?([PQRST]|[RT]_co)"),
     ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+\._\w+"),
     ("py:class", r"lktrio\._\w+\.(DecodedArguments|FunctionName|PredictionContent)"),
+    ("py:.*", r"(attrs|httpx2?|opentelemetry|pytest)\..*"),
 ]
 if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     extensions.append("sphinx.ext.intersphinx")
@@ -58,15 +59,10 @@ if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
         "python": ("https://docs.python.org/3", None),
         "trio": ("https://trio.readthedocs.io/en/stable", None),
     }
-    nitpick_ignore_regex.append(("py:.*", r"(attrs|httpx2?|opentelemetry|pytest)\..*"))
 else:
-    nitpick_ignore_regex.append(
-        (
-            "py:.*",
-            r"(abc|attrs|collections|contextvars|math|ssl|typing)\..*|fnmatch"
-            r"|(httpx2?|opentelemetry|pytest|trio)\..*",
-        )
-    )
+    nitpick_ignore_regex += [
+        ("py:.*", r"(abc|collections|contextvars|math|ssl|trio|typing)\..*|fnmatch"),
+    ]
 
 
 # --- docstrings ---------------------------------------------------------------------------------

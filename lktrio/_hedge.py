@@ -299,7 +299,7 @@ class HedgeAdapter(ChatModel):
 
     An error that the other model would have, too, is raised at once. If all requests fail, the last
     error is raised; its ``other_errors`` holds the others. The requests themselves are not retried:
-    ``max_retry`` of the call is not used. (Hedge models that are `FallbackAdapter`s for that.)
+    ``max_retry`` of the call is not used. (For that, hedge a `FallbackAdapter`.)
 
     The program enters and leaves the models. An adapter may be a model of another one.
 

@@ -119,6 +119,7 @@ def answer_to(request: Request) -> Exchange:
 @function_tool
 async def get_weather(city: str) -> str:
     """Look up the weather. A block that defines its own is about how to do that."""
+    await trio.sleep(0.5)
     return f"sunny in {city}"
 
 
