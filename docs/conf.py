@@ -50,7 +50,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:(class|obj)", r"(lktrio\.[\w.]+\.)?([PQRST]|[RT]_co)"),
     ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+\._\w+"),
-    ("py:class", r"lktrio\._\w+\.(DecodedArguments|FunctionName|PredictionContent)"),
+    (
+        "py:class",
+        r"lktrio\.(testing\.)?_\w+\.(AwaitRequest|DecodedArguments|FunctionName|PredictionContent)",
+    ),
     ("py:.*", r"(attrs|httpx2?|opentelemetry|pytest)\..*"),
 ]
 if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
@@ -61,7 +64,7 @@ if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     }
 else:
     nitpick_ignore_regex += [
-        ("py:.*", r"(abc|collections|contextvars|math|ssl|trio|typing)\..*|fnmatch"),
+        ("py:.*", r"(abc|collections|contextvars|math|pathlib|ssl|trio|typing)\..*|fnmatch"),
     ]
 
 
@@ -90,6 +93,9 @@ def _docstring_of_data(name: str) -> list[str]:
     return []
 
 
+_PACKAGES = ("lktrio", "lktrio.testing")
+
+
 # --- references ---------------------------------------------------------------------------------
 
 
@@ -103,7 +109,7 @@ def find_elsewhere(
         return None
     target: str = node["reftarget"]
     for candidate in _other_names(target, node.get("py:class")):
-        for found, entry in domain.find_obj(env, "lktrio", None, candidate, None, 0):
+        for found, entry in domain.find_obj(env, None, None, candidate, None, 0):
             reference = nodes.reference("", "", text, internal=True, reftitle=found)
             uri = app.builder.get_relative_uri(node["refdoc"], entry.docname)
             reference["refuri"] = f"{uri}#{entry.node_id}"
@@ -113,12 +119,16 @@ def find_elsewhere(
 
 def _other_names(target: str, in_class: str | None) -> list[str]:
     owner, _, member = target.rpartition(".")
-    if owner.startswith("lktrio._"):
-        return [member]
-    cls = getattr(lktrio, owner or (in_class or "").rpartition(".")[2], None)
-    if not isinstance(cls, type):
-        return []
-    return [f"{base.__name__}.{member}" for base in cls.__mro__]
+    if "._" in owner:
+        package = owner.partition("._")[0]
+        return [f"{package}.{member}"]
+    names = [f"{package}.{target}" for package in _PACKAGES]
+    for package in _PACKAGES:
+        place = importlib.import_module(package)
+        cls = getattr(place, owner or (in_class or "").rpartition(".")[2], None)
+        if isinstance(cls, type):
+            names += [f"{package}.{base.__name__}.{member}" for base in cls.__mro__]
+    return names
 
 
 class Names(SphinxPostTransform):

@@ -18,6 +18,7 @@ import contextlib
 import io
 import logging
 import re
+import tempfile
 import types
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -30,6 +31,7 @@ import trio
 
 import lktrio
 from lktrio import LLM, ChatContext, _gateway, _transport, function_tool
+from lktrio.testing import _recorder
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import Exchange, Request, Script, ToolCall, text, tool_calls
 
@@ -101,6 +103,11 @@ def rows(path: Path, heading: str) -> list[list[str]]:
     """The cells of the table under a heading, without its two head lines."""
     lines = [line for line in section(path, heading).splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def files(path: Path) -> dict[str, str]:
+    """The files that a page shows, by their names."""
+    return {block.caption: block.source for block in blocks(path) if block.caption is not None}
 
 
 # --- running ------------------------------------------------------------------------------------
@@ -198,15 +205,20 @@ async def reader(script: Script = answer_to) -> AsyncIterator[Reader]:
     """Make what the blocks of a page find; afterwards nothing of them may be alive."""
     make_client = _transport.make_client
     switch = _Switch(script)
-    with pytest.MonkeyPatch.context() as patch:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         for name in ("LIVEKIT_URL", "LIVEKIT_INFERENCE_URL", "LIVEKIT_INFERENCE_API_KEY"):
             patch.delenv(name, raising=False)
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
         async with MemoryNetwork(switch) as network:
-            patch.setattr(
-                _gateway, "make_client", lambda **options: network.adopt(make_client(**options))
-            )
+            for module in (_gateway, _recorder):
+                patch.setattr(
+                    module, "make_client", lambda **options: network.adopt(make_client(**options))
+                )
             async with LLM("openai/gpt-4.1-mini") as llm:
                 chat_ctx = ChatContext()
                 chat_ctx.add_message(role="user", content="Why do whales sing?")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import os
 import re
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -30,6 +34,7 @@ from tests.documents import (
     answer_to,
     block_with,
     blocks,
+    files,
     pages,
     rows,
     run_block,
@@ -104,6 +109,29 @@ WITH_CODE = [page for page in pages()[1:] if blocks(page, "python")]
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
 async def test_a_page_can_be_typed_in(page: Path, autojump_clock: MockClock) -> None:
     await run_page(page, SERVERS)
+
+
+def test_the_tests_that_are_shown_pass_as_a_users_do(tmp_path: Path) -> None:
+    shown = files(HOWTO / "testing.md")
+    for name, source in shown.items():
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    variables = {name: value for name, value in os.environ.items() if "LIVEKIT" not in name}
+    package = str(Path(lktrio.__file__).parent.parent)
+
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "."],
+        cwd=tmp_path,
+        env={**variables, "PYTHONPATH": package},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    count = sum(source.count("def test_") for source in shown.values())
+    assert f"{count} passed" in ran.stdout, ran.stdout
+    assert count > 3
+    whole = shown["test_waiter.py"]
+    assert len(whole[whole.index("async def") :].splitlines()) < 20
 
 
 # --- what the blocks do -------------------------------------------------------------------------
@@ -199,8 +227,13 @@ def test_every_server_of_a_page_is_there_and_every_one_there_is_used() -> None:
     assert named == set(SERVERS)
 
 
-def test_every_public_name_has_its_place_in_the_reference() -> None:
-    written = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.glob("reference/*.rst"))
-    described = re.findall(r"^\.\. auto\w+:: (\w+)", written, re.MULTILINE)
+@pytest.mark.parametrize("package", ["lktrio", "lktrio.testing", "lktrio.testing.pytest"])
+def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
+    described: list[str] = []
+    for page in DOCS.glob("reference/*.rst"):
+        written = page.read_text(encoding="utf-8")
+        (where,) = re.findall(r"^\.\. currentmodule:: (\S+)$", written, re.MULTILINE)
+        names = re.findall(r"^\.\. auto\w+:: (?:(\S+)\.)?(\w+)", written, re.MULTILINE)
+        described += [name for place, name in names if (place or where) == package]
 
-    assert sorted(described) == sorted(lktrio.__all__)
+    assert sorted(described) == sorted(importlib.import_module(package).__all__)
