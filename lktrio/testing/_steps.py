@@ -18,7 +18,7 @@ import attrs
 
 
 class Waitable(Protocol):
-    """Whatever has an `async def wait()`: a `trio.Event`, for example."""
+    """Whatever has an ``async def wait()``: a `trio.Event`, for example."""
 
     async def wait(self) -> object:
         """Return when the awaited thing has happened."""
@@ -27,7 +27,7 @@ class Waitable(Protocol):
 
 @attrs.frozen
 class Send:
-    """Write bytes; waits while the window is full, as a real `send` does."""
+    """Write bytes; waits while the window is full, as a real ``send`` does."""
 
     data: bytes = attrs.field(
         repr=lambda data: repr(data if len(data) <= 60 else data[:57] + b"...")
@@ -52,7 +52,7 @@ class WaitFor:
     """Do nothing until an event happens, so that a test can order what server and client do."""
 
     event: Waitable
-    """Anything with `async def wait()`, a `trio.Event` for example."""
+    """Anything with ``async def wait()``, a `trio.Event` for example."""
 
 
 @attrs.frozen
@@ -69,7 +69,7 @@ class AwaitRequest:
 class Hold:
     """Keep the connection open and silent until the client goes.
 
-    Steps after it are never played: they show up in the record's `unplayed`, which is how a test
+    Steps after it are never played: they show up in the record's ``unplayed``, which is how a test
     says "the server saw the client go before its next write".
     """
 

@@ -17,7 +17,7 @@ __all__ = ["loopback_gateway", "scripted_gateway"]
 
 @pytest.fixture
 async def scripted_gateway() -> AsyncGenerator[ScriptedGateway, None]:
-    """A `ScriptedGateway` in memory, without a script, and installed: `add` replies to it.
+    """A `ScriptedGateway` in memory, without a script, and installed: see `ScriptedGateway.add`.
 
     Every `LLM` made while the test runs that takes its settings from the environment reaches it.
     Have the test take ``autojump_clock`` as well, so that time is virtual.
