@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from lktrio.testing import ScriptedGateway
 from tests.support.loopback import LoopbackServer
 from tests.support.script import (
     DONE,
@@ -236,18 +237,12 @@ async def test_without_a_local_model_an_example_says_what_to_do() -> None:
 
 
 async def test_with_a_key_in_the_environment_livekit_inference_is_used() -> None:
-    async with LoopbackServer(text("Hello.")) as server:
-        variables = {
-            "LIVEKIT_API_KEY": "key",
-            "LIVEKIT_API_SECRET": "a secret that is long enough to sign with",
-            "LIVEKIT_INFERENCE_URL": f"{server.url}/v1",
-        }
-        ended = await run("chat.py", env=environment(**variables))
-        (request,) = server.requests
+    async with ScriptedGateway(["Hello."], loopback=True) as gateway:
+        ended = await run("chat.py", env=environment(**gateway.environ))
 
     assert ended.returncode == 0
-    assert re.fullmatch(r"Bearer [\w-]+\.[\w-]+\.[\w-]+", request.header("authorization") or "")
-    assert request.json()["model"] == "openai/gpt-4.1-mini"
+    assert gateway.last_request.model == "openai/gpt-4.1-mini"
+    assert gateway.last_request.refused is None
 
 
 # --- chat.py ------------------------------------------------------------------------------------

@@ -36,6 +36,18 @@ from lktrio import (
     function_tool,
     is_given,
 )
+from lktrio.testing import (
+    NoConnection,
+    RecordedRequest,
+    Recorder,
+    Recording,
+    Reply,
+    ScriptedGateway,
+    Wait,
+    error,
+    reply,
+    tool_call,
+)
 
 # --- A conversation ---------------------------------------------------------------------------
 
@@ -188,6 +200,33 @@ async def with_tools(llm: LLM) -> list[FunctionToolCall]:
     llm.chat(chat_ctx=conversation(), tools=ToolContext([get_weather]).flatten())
     response = await llm.chat(chat_ctx=conversation(), tools=[get_weather]).collect()
     return response.tool_calls
+
+
+# --- A test of a program ----------------------------------------------------------------------
+
+
+async def a_test_of_a_program(scripted_gateway: ScriptedGateway) -> None:
+    scripted_gateway.add(
+        "Hello!",
+        reply("It is", Wait(2), " sunny.", every=0.05, usage=(9, 3)),
+        tool_call("get_weather", {"city": "Paris"}),
+        error(503, retry_after=1),
+        NoConnection(after=1),
+        lambda request: reply(request.last_user_message),
+    )
+    scripted_gateway.add(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ScriptedGateway(lambda request: "Hi" if request.tools else None, auth=None)
+    async with ScriptedGateway("Hi", loopback=True) as gateway:
+        async with gateway.llm("openai/gpt-4o", max_streams=2) as llm:
+            assert_type(llm, LLM)
+        assert_type(gateway.last_request, RecordedRequest)
+        assert_type(gateway.last_request.messages, list[dict[str, Any]])
+        assert_type(gateway.last_request.closed_at, float | None)
+    async with Recorder(secrets=["account"]) as recorder:
+        LLM("openai/gpt-4o", http_client=recorder.http_client())
+    assert_type(recorder.recording, Recording)
+    ScriptedGateway(Recording.load("weather.json").replies(pauses=False))
+    assert_type(reply("Hi"), Reply)
 
 
 # --- Errors -----------------------------------------------------------------------------------
