@@ -40,6 +40,7 @@ from lktrio.testing import (
     tool_call,
 )
 from tests.support.leaks import no_leaks
+from tests.support.matrix import CANCEL_BLOCK, Cut, Series, sweep
 
 ONCE = APIConnectOptions(max_retry=0)
 
@@ -157,6 +158,42 @@ async def test_connecting_can_fail_once(autojump_clock: MockClock) -> None:
         assert caught.value.clock == "connect"
         gateway.assert_all_closed()
     assert len(gateway.requests) == 1
+
+
+async def test_a_gateway_can_be_out_of_reach_altogether(autojump_clock: MockClock) -> None:
+    async with ScriptedGateway(NoConnection("no route")) as gateway, gateway.llm() as llm:
+        with pytest.raises(APIConnectionError, match="no route") as caught:
+            await ask(llm, conn_options=APIConnectOptions(max_retry=2))
+    assert len(caught.value.attempts) == 3
+    assert (gateway.requests, gateway.connections) == ((), 0)
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+def test_a_cancel_anywhere_leaves_nothing(series: Series) -> None:
+    async def scenario(cut: Cut) -> None:
+        gateway = ScriptedGateway(["Hello!", reply("one two", every=1)], allow_unused=True)
+        with cut.watched(), cut.scope:
+            async with gateway, gateway.llm() as llm:
+                await ask(llm)
+                await ask(llm)
+        gateway.assert_all_closed()
+
+    sweep(scenario, CANCEL_BLOCK, series)
+
+
+async def test_a_cancel_before_the_port_is_open_leaves_nothing() -> None:
+    with no_leaks():
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with ScriptedGateway(loopback=True):
+                raise AssertionError
+        assert scope.cancelled_caught
+        gateway = ScriptedGateway(loopback=True)
+        async with gateway:
+            pass
+        with pytest.raises(RuntimeError, match="entered before"):
+            async with gateway:
+                pass
 
 
 async def test_an_interruption_is_seen(autojump_clock: MockClock) -> None:
@@ -392,6 +429,12 @@ async def test_a_function_that_fails_is_told_to_both_sides(autojump_clock: MockC
         async with ScriptedGateway(lambda _: 5) as gateway, gateway.llm() as llm:  # type: ignore[arg-type, return-value]
             with pytest.raises(APIStatusError):
                 await ask(llm)
+
+
+@pytest.mark.parametrize("script", [5, None, b"Hi", {"Hi": "Hello!"}])
+def test_what_is_no_script_is_refused(script: Any) -> None:
+    with pytest.raises(TypeError, match="a script holds replies"):
+        ScriptedGateway(script)
 
 
 @pytest.mark.parametrize("item", [5, None, ["Hi"], b"Hi"])

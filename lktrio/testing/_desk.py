@@ -121,7 +121,10 @@ ScriptItem: TypeAlias = ReplyLike | NoConnection | Callable[[RecordedRequest], R
 """What a script holds: replies, failures to connect, and functions from a request to its reply."""
 
 GatewayScript: TypeAlias = (
-    Iterable[ScriptItem] | ReplyLike | Callable[[RecordedRequest], "ReplyLike | None"]
+    Iterable[ScriptItem]
+    | ReplyLike
+    | NoConnection
+    | Callable[[RecordedRequest], "ReplyLike | None"]
 )
 """A whole script: replies in their order, or one reply or function for every request."""
 
@@ -171,11 +174,14 @@ class Desk(Answers):
         self._api_secret = api_secret
         self._auth = auth
         self._for_all: Callable[[RecordedRequest], object] | None = None
-        if isinstance(script, (Reply, str, ToolCall)):
-            always = as_reply(script)
-            self._for_all = lambda _: always
+        self._down: NoConnection | None = None
+        if isinstance(script, NoConnection):
+            self._down = script
         elif callable(script):
             self._for_all = script
+        elif isinstance(script, (str, Mapping)) or not isinstance(script, Iterable):
+            always = as_reply(script)
+            self._for_all = lambda _: always
         else:
             self.add(script)
 
@@ -193,10 +199,11 @@ class Desk(Answers):
         self.queue += checked
 
     def next_connection(self) -> Connection:
-        item = self.queue[0] if self.queue else None
+        item: ScriptItem | None = self._down
+        if item is None and self.queue and isinstance(self.queue[0], NoConnection):
+            item = self.queue.popleft()
         if not isinstance(item, NoConnection):
             return Connection()
-        self.queue.popleft()
         return Connection(connect_error=item.message, connect_delay=item.after)
 
     def replies(self, connection: Connection) -> Iterator[Reply]:  # noqa: ARG002 - none is fixed

@@ -50,9 +50,12 @@ class ScriptedGateway:
         assert gateway.requests[0].last_user_message == "Hi"
 
     By default it stands on a network in memory, below the real HTTP stack: httpx, httpcore and h11
-    run as they are, nothing leaves the process, and under Trio's ``autojump_clock`` a reply of a
-    minute takes no time. With ``loopback=True`` it listens on a free TCP port of this machine, for
-    programs in another process, for other HTTP clients, and for other languages.
+    run as they are, and nothing leaves the process. In virtual time a reply of a minute takes none:
+    with the fixture ``autojump_clock`` of pytest-trio, or under
+    ``trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))``.
+
+    With ``loopback=True`` it listens on a free TCP port of this machine, in real time: for programs
+    in another process, for other HTTP clients, and for other languages.
 
     It checks the token of a request as the gateway does (signature, issuer, time, grant), and
     answers 401 with the reason. What the script has no reply for is answered with status 400 and
@@ -61,9 +64,9 @@ class ScriptedGateway:
 
     Args:
         script: Replies in their order: `reply`, `error`, `events`, `raw`, a string, `tool_call`,
-            `NoConnection`, or a function that makes the reply to one request. Or else one reply
-            or one function, for every request; if the function returns None, the next reply that
-            was queued with `add` is taken.
+            `NoConnection`, or a function that makes the reply to one request. Or else one of
+            these, for every request; if a function returns None, the next reply that was queued
+            with `add` is taken.
         loopback: Listen on a TCP port of 127.0.0.1 instead of in memory.
         api_key: The key that must have issued the token.
         api_secret: The secret that must have signed it.
@@ -131,15 +134,17 @@ class ScriptedGateway:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with trio.CancelScope(shield=True):
-            for client in self._clients:
-                await client.aclose()
         for problem in self._desk.problems:
             self._server.report(problem)
         unused = self._unused()
         if unused is not None and exc is not None:
             exc.add_note(unused)
-        await self._server.__aexit__(exc_type, exc, traceback)
+        try:
+            with trio.CancelScope(shield=True):
+                for client in self._clients:
+                    await client.aclose()
+        finally:
+            await self._server.__aexit__(exc_type, exc, traceback)
         if unused is not None and exc is None:
             raise ScriptError(unused)
 
@@ -250,10 +255,7 @@ class ScriptedGateway:
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The requests for chat completions so far, as they stand now."""
-        return tuple(
-            snapshot(entry, self._record(entry), self._closed_at(entry))
-            for entry in self._desk.entries
-        )
+        return tuple(map(self._seen, self._desk.entries))
 
     @property
     def last_request(self) -> RecordedRequest:
@@ -264,7 +266,7 @@ class ScriptedGateway:
         """
         if not self._desk.entries:
             raise AssertionError("the gateway has received no request")
-        return self.requests[-1]
+        return self._seen(self._desk.entries[-1])
 
     @property
     def connections(self) -> int:
@@ -297,16 +299,15 @@ class ScriptedGateway:
         Raises:
             AssertionError: Names the requests that are being answered, or the connections.
         """
-        open_ = [
-            request
-            for request, entry in zip(self.requests, self._desk.entries, strict=True)
-            if self._is_open(entry)
-        ]
+        open_ = [self._seen(entry) for entry in self._desk.entries if self._is_open(entry)]
         if open_:
             raise AssertionError(
                 "still being answered:\n" + "\n".join(f"- {request}" for request in open_)
             )
         self._server.assert_quiet()
+
+    def _seen(self, entry: Entry) -> RecordedRequest:
+        return snapshot(entry, self._record(entry), self._closed_at(entry))
 
     def _record(self, entry: Entry) -> ReplyRecord:
         replies = self._server.connections[entry.request.connection].replies

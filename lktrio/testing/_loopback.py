@@ -97,8 +97,13 @@ class LoopbackServer(ScriptedServer):
             assert_pool_quiet(client)
 
     async def __aenter__(self) -> Self:
-        await super().__aenter__()
+        # First, because it can be cancelled, and then there must be no nursery yet.
         (self._listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        try:
+            await super().__aenter__()
+        except BaseException:
+            self._listener.socket.close()
+            raise
         self.port = self._listener.socket.getsockname()[1]
         self._start_soon(self._accept)
         return self
