@@ -180,7 +180,7 @@ class Desk(Answers):
         elif callable(script):
             self._for_all = script
         elif isinstance(script, (str, Mapping)) or not isinstance(script, Iterable):
-            always = as_reply(script)
+            always = as_reply(cast("object", script))
             self._for_all = lambda _: always
         else:
             self.add(script)
