@@ -11,6 +11,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, cast
 
@@ -144,18 +145,19 @@ class Lanes:
     def __init__(self, nursery: trio.Nursery, width: int | None) -> None:
         self._nursery = nursery
         self._free = math.inf if width is None else width
-        self._waiting: deque[Callable[[], Awaitable[None]]] = deque()
+        self._waiting: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
 
     def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task as soon as there is room for it."""
-        self._waiting.append(run)
+        # The task that ends and makes room is not the one whose context it inherits.
+        self._waiting.append((run, copy_context()))
         self._fill()
 
     def _fill(self) -> None:
         while self._waiting and self._free:
             self._free -= 1
-            run = self._waiting.popleft()
-            self._nursery.start_soon(self._run, run, name="a tool's call")
+            run, context = self._waiting.popleft()
+            context.run(partial(self._nursery.start_soon, self._run, run, name="a tool's call"))
 
     async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
         await run()

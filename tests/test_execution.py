@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import attrs
@@ -697,3 +698,21 @@ async def test_bad_input_is_refused_at_the_call(
 ) -> None:
     with pytest.raises(error, match=text):
         await use()
+
+
+async def test_a_tool_that_waited_does_not_see_what_an_earlier_one_has_set(
+    autojump_clock: MockClock,
+) -> None:
+    variable: ContextVar[str] = ContextVar("variable", default="nothing")
+
+    @function_tool
+    async def look() -> str:
+        before = variable.get()
+        variable.set("a tool")
+        return before
+
+    calls = [call("look", call_id=str(number)) for number in range(3)]
+
+    results = await execute_function_calls(calls, ToolContext([look]), max_concurrency=1)
+
+    assert [result.fnc_call_out.output for result in results] == ["nothing"] * 3
