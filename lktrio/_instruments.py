@@ -57,8 +57,8 @@ class RequestInfo:
     """The tools that are offered."""
 
     options: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
-    """The other members of the request's body, as they are sent (``temperature`` and so on);
-    empty for an adapter."""
+    """The other members of the request's body, as they are sent (``temperature`` and so on), but
+    for those of ``extra_body``, which may be secrets; empty for an adapter."""
 
     parent: RequestInfo | None = attrs.field(default=None, repr=False)
     """The request of the adapter on whose behalf this one is made, if there is one."""
@@ -236,7 +236,8 @@ class Instrument:
 
         Args:
             call: The model's call: the object that `tool_started` was given.
-            result: What it came to, failures included; None if it was cancelled.
+            result: What it came to, failures included; None if it was cancelled, or if a mistake of
+                the program ended it (a tool that wants a `RunContext`, and none was given).
             seconds: How long it took.
         """
 

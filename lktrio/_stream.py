@@ -300,8 +300,8 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
 
     @property
     def metrics(self) -> LLMMetrics | None:
-        """What the request has measured so far, also after it failed or was cancelled; None if
-        the stream was not entered."""
+        """What the request has measured so far, also after it failed or was cancelled; None before
+        it has begun, which it does when the block that entered the stream first waits."""
         return self._watch.metrics(trio.current_time)
 
     def __repr__(self) -> str:
