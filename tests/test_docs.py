@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -18,7 +19,10 @@ from trio.testing import MockClock
 import lktrio
 from lktrio import (
     DEFAULT_API_CONNECT_OPTIONS,
+    APIStatusError,
     Clock,
+    FallbackAdapter,
+    HedgeAdapter,
     _assembler,
     _credentials,
     _request,
@@ -28,6 +32,7 @@ from lktrio import (
     _transport,
 )
 from lktrio._errors import is_retryable_status
+from lktrio._relay import another_model_may_help
 from tests.documents import (
     DOCS,
     ROOT,
@@ -95,6 +100,7 @@ SERVERS: dict[str, Script] = {
     ],
     "first-is-down": by_model(BUSY, text("To be", " heard.")),
     "all-are-down": BUSY,
+    "first-breaks-off": by_model(sse(text_chunk("The rain in")), text("To be", " heard.")),
     "two-sentences": text(
         "Whales sing. They ", "sing to be heard. ", "They are heard afar. ", "So they sing."
     ),
@@ -193,6 +199,20 @@ def test_what_is_retried_is_what_the_code_retries() -> None:
         range(500, 600)
     )
     assert "5xx" in said
+
+
+def test_what_is_failed_over_is_what_the_code_fails_over() -> None:
+    said = section(HOWTO / "failover.md", "Another model when one fails")
+    mistakes = re.search(r"the request itself is wrong \(([\d, ]+)\)", said)
+    assert mistakes is not None
+
+    assert {int(status) for status in mistakes[1].split(",")} == {
+        status
+        for status in range(400, 600)
+        if not another_model_may_help(APIStatusError("no", status_code=status))
+    }
+    assert inspect.signature(FallbackAdapter).parameters["max_retry_per_llm"].default == 0
+    assert inspect.signature(HedgeAdapter).parameters["budget"].default == 0.1, "a tenth"
 
 
 def test_the_tree_of_errors_is_drawn_alike_everywhere() -> None:

@@ -559,6 +559,59 @@ async def test_extract_redraws_its_line_on_a_terminal() -> None:
     )
 
 
+# --- failover.py --------------------------------------------------------------------------------
+
+
+async def test_failover_shows_answers_from_the_backup_in_their_time() -> None:
+    ended = await run("failover.py", env=environment(HTTP_PROXY="http://127.0.0.1:9"))
+
+    assert ended.returncode == 0
+    assert ended.stderr == b""
+    answers = re.findall(r"^ +(\d+\.\d\d) s  (.*)$", ended.stdout.decode(), re.MULTILINE)
+    by_primary, by_backup = (
+        f"Here is the {name}, at your service." for name in ("primary", "backup")
+    )
+    assert [answer for _, answer in answers] == [
+        by_backup,
+        by_backup,
+        by_primary,
+        by_backup,
+        by_backup,
+        "Here is the primary -- lost; it begins anew:",
+        by_backup,
+        by_backup,
+    ]
+    # No machine is so fast that a deadline comes early, and none is asked to be fast enough.
+    after_deadline, *_, hedged = (float(seconds) for seconds, _ in answers)
+    assert 1.19 <= after_deadline < 10
+    assert 0.69 <= hedged < 10
+    assert b"[the primary saw its client leave: True]" in ended.stdout
+
+
+async def test_failover_fails_if_there_is_nothing_to_fail_over_from() -> None:
+    ended = await run("failover.py", "--slow", "0")
+
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == b"Not all of this is so."
+
+
+async def test_failover_says_what_it_does() -> None:
+    ended = await run("failover.py", "--help")
+
+    docstring = (EXAMPLES / "failover.py").read_text(encoding="utf-8").split('"""')[1]
+    assert ended.returncode == 0
+    assert docstring.strip() in ended.stdout.decode()
+
+
+@needs_signals
+async def test_failover_ends_quietly_with_ctrl_c() -> None:
+    async with started("failover.py") as process:
+        await read_until(process.stdout, b"Here is the")
+        process.send_signal(signal.SIGINT)
+        assert (await rest_of(process.stderr)).strip() == b""
+        assert await process.wait() == 130
+
+
 # --- the local model ----------------------------------------------------------------------------
 
 # Stands for the wheel: its server is ours, and its process is there as long as it is connected.

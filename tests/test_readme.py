@@ -14,7 +14,9 @@ from lktrio import APIError
 from tests.documents import README, ROOT, Block, block_with, blocks, run_block
 from tests.support.script import (
     DONE,
+    Exchange,
     Hold,
+    Request,
     Script,
     ToolCall,
     Wait,
@@ -95,6 +97,21 @@ async def test_the_model_reads_the_text_of_a_tool_error(autojump_clock: MockCloc
     assert (output["role"], output["content"]) == ("tool", "There is no weather under water.")
 
 
+@pytest.mark.parametrize(("words", "seconds"), [("FallbackAdapter", 1.2), ("HedgeAdapter", 0.7)])
+async def test_the_backup_begins_to_answer_when_it_is_said_to(
+    autojump_clock: MockClock, words: str, seconds: float
+) -> None:
+    def script(request: Request) -> Exchange:
+        is_primary = request.json()["model"] == "openai/gpt-4.1-mini"
+        return text("late").after(10) if is_primary else text("in time").after(0.2)
+
+    names, shown = await run_block(block_with(README, words), script)
+
+    assert shown == "in time"
+    assert names["stream"].response.attempts[-1].first_output == pytest.approx(seconds)
+    assert f"begins after {seconds} s" in " ".join(SAID.split())
+
+
 # --- what is said -------------------------------------------------------------------------------
 
 
@@ -126,14 +143,14 @@ def test_every_session_that_is_named_exists() -> None:
 def test_every_file_that_is_named_exists() -> None:
     named = set(re.findall(r"`?\b((?:examples/)?\w+\.(?:py|md))\b", SAID))
 
-    scripts = {"chat.py", "interrupt.py", "many.py", "tools.py", "extract.py"}
+    scripts = {"chat.py", "interrupt.py", "many.py", "tools.py", "extract.py", "failover.py"}
     assert {*scripts, "SECURITY.md"} <= named
     places = [ROOT, ROOT / "examples", ROOT / "docs", ROOT / "docs/howto"]
     assert [name for name in named if not any((place / name).is_file() for place in places)] == []
 
 
 def test_every_public_name_that_is_mentioned_exists() -> None:
-    mentioned = set(re.findall(r"`((?:LLM|API|Chat|Completion)\w*)`", SAID))
+    mentioned = set(re.findall(r"`((?:LLM|API|Chat|Completion|Fallback|Hedge)\w*)`", SAID))
 
     assert mentioned
     assert mentioned - set(lktrio.__all__) == set()
