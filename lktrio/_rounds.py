@@ -150,24 +150,38 @@ class Round:
         Args:
             delivered: Whether only that text counts which the consumer has got.
         """
-        begin, end = self._begin, len(self._texts)
-        if delivered:
-            begin, end = self._delivered_begin, self._delivered
-        text = "".join(self._texts[begin:end])
-        # Some models refuse calls that come back without what was attached to their answer.
-        if text or (self.calls and self.extra and self.is_whole):
-            yield ChatMessage(
-                id=self._reply,
-                role="assistant",
-                content=[text] if text else [],
-                interrupted=not self.is_whole or end < len(self._texts) or begin < self._begin,
-                extra=self.extra if self.is_whole else {},
-                created_at=self._stamp(),
-            )
+        message = self.message(delivered=delivered)
+        if message is not None:
+            yield message
         for call in self.calls:
             yield call.item
         for result in self.results:
             yield result.fnc_call_out
+
+    def message(self, *, delivered: bool, spoken: int | None = None) -> ChatMessage | None:
+        """What was said, as an item of a conversation; None if that is nothing.
+
+        Args:
+            delivered: Whether only that text counts which the consumer has got.
+            spoken: How many characters of it count; None for all.
+        """
+        begin, end = self._begin, len(self._texts)
+        if delivered:
+            begin, end = self._delivered_begin, self._delivered
+        whole = "".join(self._texts[begin:end])
+        text = whole[:spoken]
+        # Some models refuse calls that come back without what was attached to their answer.
+        if not text and not (self.calls and self.extra and self.is_whole):
+            return None
+        is_cut = end < len(self._texts) or begin < self._begin or len(text) < len(whole)
+        return ChatMessage(
+            id=self._reply,
+            role="assistant",
+            content=[text] if text else [],
+            interrupted=is_cut or not self.is_whole,
+            extra=self.extra if self.is_whole else {},
+            created_at=self._stamp(),
+        )
 
     def _stamp(self) -> float:
         if self._created_at is None:

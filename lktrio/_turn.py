@@ -22,6 +22,7 @@ from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionTo
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
+from ._json_values import shown
 from ._lifetime import Channel, TaskStream, Words, bare, check_open
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
@@ -277,7 +278,8 @@ class Turn(TaskStream[TurnEvent]):
     calls:
 
     * Only text that the consumer has got is written. If there was more to come, the message is
-      marked as ``interrupted``.
+      marked as ``interrupted``. (A consumer that speaks the text says with `set_spoken` how much
+      of it has been heard.)
     * Every call is written with an output. If the turn ended while the call was running, or
       before it had begun, the output says so.
 
@@ -296,6 +298,8 @@ class Turn(TaskStream[TurnEvent]):
         super().__init__(channel)
         self._work = _Work(settings, first, channel)
         self._text = _Text(self)
+        self._written: list[Round] = []
+        self._spoken: int | None = None
 
     def _check_open(self) -> None:
         self._work.check_open()
@@ -317,11 +321,61 @@ class Turn(TaskStream[TurnEvent]):
         while self._work.open_rounds:
             self._work.open_rounds[0].close()
             self._write()
+        if self._state == "closed" and self._spoken is not None:
+            self._cut(self._spoken)
 
     @enable_ki_protection
     def _write(self) -> None:
         """Write the earliest round that is not in the conversation yet: all of it or nothing."""
-        self.chat_ctx.insert(self._work.open_rounds.popleft().items(delivered=True))
+        current = self._work.open_rounds.popleft()
+        self.chat_ctx.insert(current.items(delivered=True))
+        self._written.append(current)
+
+    @enable_ki_protection
+    def _cut(self, spoken: int) -> None:
+        """Take back what was written, but not spoken."""
+        for current in self._written:
+            message = current.message(delivered=True)
+            if message is None:
+                continue
+            heard = current.message(delivered=True, spoken=spoken)
+            spoken = max(0, spoken - len(message.text_content or ""))
+            if heard == message or self.chat_ctx.get_by_id(message.id) != message:
+                # All of it was heard; or the program has written something else in its place.
+                continue
+            if heard is None:
+                self.chat_ctx.remove(message.id)
+            else:
+                self.chat_ctx.replace(message.id, heard)
+
+    # --- speaking -------------------------------------------------------------------------
+
+    def set_spoken(self, characters: int) -> None:
+        """Say how much of the turn's text has been spoken so far, if that is later than it is
+        received.
+
+        Speech is slower than a model: when the caller barges in, the consumer has got text that
+        nobody has heard. Once this was called (with 0, before anything is spoken), the block
+        leaves no more in the conversation than was spoken in the end, as if nothing else had been
+        delivered: a message that was cut is marked as ``interrupted``, and one of which nothing
+        was spoken is removed. Calls and their outputs stay.
+
+        Args:
+            characters: How many, of the texts of all `TextDelta` and `RefusalDelta` together. What
+                an `AnswerRestarted` has made void does not count.
+
+        Raises:
+            ValueError: It is negative.
+            TypeError: It is no integer.
+            RuntimeError: The turn was not entered.
+            trio.ClosedResourceError: The turn was left.
+        """
+        if isinstance(characters, bool) or not isinstance(characters, int):
+            raise TypeError(f"characters={shown(characters)} is not accepted; it takes an integer")
+        if characters < 0:
+            raise ValueError(f"characters={characters} is not accepted; it takes 0 or more")
+        self._check_usable()
+        self._spoken = characters
 
     # --- looking --------------------------------------------------------------------------
 

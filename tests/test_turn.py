@@ -17,6 +17,7 @@ from trio.testing import MockClock
 
 from lktrio import (
     LLM,
+    AnswerRestarted,
     APIConnectionError,
     APIResponseFormatError,
     APIStatusError,
@@ -644,6 +645,136 @@ async def test_a_break_after_all_was_said_is_no_interruption(autojump_clock: Moc
                     await trio.sleep(1)  # the finish reason arrives
                     break
     assert shape(turn.chat_ctx)[1:] == ["assistant: It is sunny."]
+
+
+@pytest.mark.parametrize(
+    ("characters", "kept"),
+    [
+        (0, []),
+        (4, ["assistant: Let  -"]),
+        (12, ["assistant: Let me look."]),
+        (18, ["assistant: Let me look.", "assistant: It is  -"]),
+        (24, ["assistant: Let me look.", "assistant: It is sunny."]),
+        (99, ["assistant: Let me look.", "assistant: It is sunny."]),
+    ],
+)
+async def test_the_conversation_keeps_what_was_spoken_of_what_was_delivered(
+    autojump_clock: MockClock, characters: int, kept: list[str]
+) -> None:
+    async with MemoryNetwork([spoken_calls(sleep_call(1)), ANSWER]) as network:
+        async with open_llm(network) as llm, start(llm, Tools()) as turn:
+            turn.set_spoken(0)
+            async for _ in turn:
+                pass
+            assert shape(turn.chat_ctx)[-1] == "assistant: It is sunny."
+            turn.set_spoken(characters)
+
+    said = shape(turn.chat_ctx)[1:]
+    assert [line for line in said if line.startswith("assistant")] == kept
+    assert [line for line in said if not line.startswith("assistant")] == [
+        "call sleep",
+        "output: slept 1",
+    ]
+    assert_valid(turn.chat_ctx)
+
+
+@pytest.mark.parametrize("how", ["cancel", "aclose", "error"])
+async def test_what_was_spoken_is_kept_however_the_turn_ends(
+    autojump_clock: MockClock, how: str
+) -> None:
+    answer = sse(text_chunk("It is "), text_chunk("sun"), end=False)
+    script = answer.then(Hold()) if how != "error" else answer.then(Wait(1), Reset())
+    async with MemoryNetwork(script) as network, open_llm(network) as llm:
+        left = (APIConnectionError, trio.ClosedResourceError)
+        with trio.move_on_after(2), contextlib.suppress(*left):
+            async with start(llm, Tools()) as turn:
+                turn.set_spoken(2)
+                assert await anext(turn.text) == "It is "
+                assert await anext(turn.text) == "sun"
+                if how == "aclose":
+                    await turn.aclose()
+                    assert shape(turn.chat_ctx)[1:] == ["assistant: It -"]
+                try:
+                    await anext(turn)
+                finally:
+                    if how == "error":
+                        # What had arrived is still being spoken.
+                        assert shape(turn.chat_ctx)[1:] == ["assistant: It is sun -"]
+                        turn.set_spoken(5)
+        network.assert_quiet()
+
+    assert shape(turn.chat_ctx)[1:] == [
+        "assistant: It is -" if how == "error" else "assistant: It -"
+    ]
+    assert_valid(turn.chat_ctx)
+
+
+async def test_calls_keep_what_was_attached_to_an_answer_that_nobody_heard(
+    autojump_clock: MockClock,
+) -> None:
+    answer = sse(
+        b'data: {"choices":[{"index":0,"delta":{"extra_content":{"google":{"a":1}}}}]}\n\n',
+        text_chunk("Let me look."),
+        tool_call_chunk("{}", id="c", name="fail"),
+        finish("tool_calls"),
+        DONE,
+    )
+    async with MemoryNetwork([answer, ANSWER]) as network, open_llm(network) as llm:
+        async with start(llm, Tools()) as turn:
+            turn.set_spoken(0)
+            async for _ in turn:
+                pass
+
+    message = turn.chat_ctx.items[1]
+    assert isinstance(message, ChatMessage)
+    assert (message.content, message.interrupted) == ([], True)
+    assert message.extra == {"google": {"a": 1}}
+    assert shape(turn.chat_ctx)[2:] == ["call fail", "error: no luck"]
+    assert_valid(turn.chat_ctx)
+
+
+async def test_what_an_answer_that_began_anew_made_void_does_not_count_as_spoken(
+    autojump_clock: MockClock,
+) -> None:
+    lost = sse(text_chunk("It rains"), end=False).then(Reset())
+    async with open_models(lost, ANSWER) as models:
+        model = FallbackAdapter(models.llms, restart_after_output=True)
+        async with run_turn(model, chat_ctx=conversation(), conn_options=ONCE) as turn:
+            turn.set_spoken(8)
+            async for event in turn:
+                if isinstance(event, AnswerRestarted):
+                    turn.set_spoken(5)
+
+    assert shape(turn.chat_ctx)[1:] == ["assistant: It is -"]
+
+
+async def test_a_message_that_the_program_has_changed_is_not_cut(
+    autojump_clock: MockClock,
+) -> None:
+    async with MemoryNetwork(ANSWER) as network, open_llm(network) as llm:
+        async with start(llm, Tools()) as turn:
+            turn.set_spoken(2)
+            async for _ in turn:
+                pass
+            message = turn.chat_ctx.messages()[-1]
+            turn.chat_ctx.replace(message, attrs.evolve(message, content=["Sun!"]))
+
+    assert shape(turn.chat_ctx)[1:] == ["assistant: Sun!"]
+
+
+async def test_what_was_spoken_is_a_number_of_an_open_turn(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(ANSWER) as network, open_llm(network) as llm:
+        turn = start(llm, Tools())
+        with pytest.raises(RuntimeError, match="async with run_turn"):
+            turn.set_spoken(0)
+        async with turn:
+            with pytest.raises(ValueError, match="characters=-1 is not accepted; it takes 0 or"):
+                turn.set_spoken(-1)
+            for wrong in (True, 1.5, "one"):
+                with pytest.raises(TypeError, match=r"characters=.* it takes an integer"):
+                    turn.set_spoken(wrong)  # type: ignore[arg-type]
+        with pytest.raises(trio.ClosedResourceError):
+            turn.set_spoken(0)
 
 
 async def test_a_tool_that_is_interrupted_has_an_output_that_says_so(
