@@ -6,9 +6,12 @@ They talk to a scripted server over loopback TCP, so no model is needed; the tes
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import re
 import signal
@@ -17,18 +20,26 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
+from lktrio import ChatContext, ChatMessage, FunctionCallOutput
 from lktrio.testing import ScriptedGateway
+from tests.engine import open_llm
 from tests.support.loopback import LoopbackServer
+from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
     Exchange,
     Hold,
     Request,
+    Script,
     ToolCall,
+    Wait,
     WaitFor,
     error,
     finish,
@@ -42,7 +53,7 @@ from tests.support.script import (
 )
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-SCRIPTS = ["chat.py", "interrupt.py", "many.py", "tools.py", "extract.py"]
+SCRIPTS = ["chat.py", "interrupt.py", "many.py", "tools.py", "extract.py", "voice_turn.py"]
 PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 
 
@@ -179,7 +190,7 @@ async def test_ctrl_c_ends_an_example_quietly_and_closes_its_connections(script:
     def answer(request: Request) -> Exchange:
         if request.method == "GET":
             return error(404)
-        answer = '{"name": "Once upon' if script == "extract.py" else "Once upon"
+        answer = '{"name": "Once upon' if script == "extract.py" else "Once upon a time. "
         return sse(text_chunk(answer), end=False).then(Hold())
 
     async with LoopbackServer(answer) as server:
@@ -559,6 +570,194 @@ async def test_extract_redraws_its_line_on_a_terminal() -> None:
     )
 
 
+# --- voice_turn.py ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def voice_turn(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example as a module, so that its conversations take no time."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    return importlib.import_module("voice_turn")
+
+
+@attrs.frozen
+class Spoken:
+    """A conversation on the phone that is over."""
+
+    network: MemoryNetwork
+    chat_ctx: ChatContext
+    sounds: list[str]
+
+    @property
+    def items(self) -> list[str]:
+        return [
+            f"{item.role}: {item.text_content}{' --' if item.interrupted else ''}"
+            if isinstance(item, ChatMessage)
+            else item.type
+            for item in self.chat_ctx.items
+        ]
+
+
+async def hold_conversation(voice_turn: Any, script: Script, *lines: tuple[float, str]) -> Spoken:
+    """Say each line at its time (in seconds) to an agent that speaks four words a second."""
+    chat_ctx = ChatContext()
+    say, utterances = trio.open_memory_channel[str](0)
+    make, sounds = trio.open_memory_channel[str](math.inf)
+
+    async def caller() -> None:
+        async with say:
+            start = trio.current_time()
+            for moment, text in lines:
+                await trio.sleep_until(start + moment)
+                await say.send(text)
+
+    async with MemoryNetwork(script) as network, open_llm(network) as llm:
+        async with trio.open_nursery() as call:
+            call.start_soon(caller)
+            await voice_turn.take_turns(llm, chat_ctx, utterances, voice_turn.Voice(0.25, make))
+        network.assert_quiet()
+    heard: list[str] = []
+    with contextlib.suppress(trio.WouldBlock):
+        while True:
+            heard.append(sounds.receive_nowait())
+    return Spoken(network, chat_ctx, heard)
+
+
+async def test_voice_turn_falls_silent_at_once_and_remembers_what_was_heard(
+    voice_turn: Any, autojump_clock: MockClock
+) -> None:
+    first = sse(text_chunk("It is sunny. Take"), Wait(100), text_chunk(" care."), finish(), DONE)
+    start = trio.current_time()
+
+    spoken = await hold_conversation(
+        voice_turn, [first, text("Fine.")], (0, "How is the weather?"), (0.6, "Stop!")
+    )
+
+    interrupted, _ = spoken.network.connections
+    # Two words were spoken at 0.25 and 0.5 s, while the answer still arrived.
+    assert interrupted.client_gone_at == pytest.approx(start + 0.6)
+    assert interrupted.unplayed[0] == Wait(100)
+    assert spoken.sounds == ["It", " is", "Fine.", ""]
+    assert spoken.items == [
+        "user: How is the weather?",
+        "assistant: It is --",
+        "user: Stop!",
+        "assistant: Fine.",
+    ]
+    second = spoken.network.requests[1]
+    assert second.received_at == pytest.approx(start + 0.6)
+    assert [message["content"] for message in second.json()["messages"]] == [
+        "How is the weather?",
+        "It is",
+        "Stop!",
+    ]
+
+
+async def test_voice_turn_stops_a_tool_that_nobody_waits_for(
+    voice_turn: Any, autojump_clock: MockClock
+) -> None:
+    start = trio.current_time()
+
+    # The tool takes 0.2 s.
+    spoken = await hold_conversation(
+        voice_turn, [call_of("Rome"), text("Fine.")], (0, "How is Rome?"), (0.1, "Never mind.")
+    )
+
+    assert [request.received_at - start for request in spoken.network.requests] == [0, 0.1]
+    assert spoken.items == [
+        "user: How is Rome?",
+        "function_call",
+        "function_call_output",
+        "user: Never mind.",
+        "assistant: Fine.",
+    ]
+    output = spoken.chat_ctx.items[2]
+    assert isinstance(output, FunctionCallOutput)
+    assert (output.is_error, "interrupted" in output.output) == (True, True)
+
+
+async def test_voice_turn_is_not_interrupted_by_what_is_said_after_it(
+    voice_turn: Any, autojump_clock: MockClock
+) -> None:
+    looks = sse(
+        text_chunk("Let me look."),
+        tool_call_chunk('{"city": "Rome"}', id="call_0", name="get_weather"),
+        finish("tool_calls"),
+        DONE,
+    )
+    said = text("It is", " cloudy.\n", "That's ", "24 degrees")
+
+    # Nine words take 2.25 s; meanwhile the tool has long been run.
+    spoken = await hold_conversation(
+        voice_turn, [looks, said, text("Bye.")], (0, "How is Rome?"), (2.3, "Thank you.")
+    )
+
+    assert spoken.items == [
+        "user: How is Rome?",
+        "assistant: Let me look.",
+        "function_call",
+        "function_call_output",
+        "assistant: It is cloudy.\nThat's 24 degrees",
+        "user: Thank you.",
+        "assistant: Bye.",
+    ]
+
+
+def weather_report(request: Request) -> Exchange:
+    """A call for each question, and an answer of one sentence, with another one on its way."""
+    messages = request.json()["messages"]
+    turns = sum(message["role"] == "user" for message in messages)
+    city = ["Paris", "London", "Rome"][turns - 1]
+    if messages[-1]["role"] == "user":
+        return call_of(city)
+    if city == "Rome":
+        return text("It is cloudy in Rome.")
+    return sse(text_chunk(f"It is about {city}. Now"), end=False).then(Hold())
+
+
+async def test_voice_turn_follows_its_script() -> None:
+    async with LoopbackServer(weather_report) as server:
+        ended = await run("voice_turn.py", *base_url(server), "--seconds-per-word", "0.02")
+
+    assert ended.stderr == b""
+    assert ended.returncode == 0
+    assert ended.stdout.decode().splitlines() == [
+        "caller: What is the weather in Paris?",
+        'agent:  [get_weather {"city": "Paris"}] It is about Paris. -- interrupted',
+        "caller: And in London?",
+        'agent:  [get_weather {"city": "London"}]  -- interrupted',
+        "caller: Sorry, I meant Rome.",
+        'agent:  [get_weather {"city": "Rome"}] It is cloudy in Rome.',
+        "",
+        "In the conversation:",
+        "  user: What is the weather in Paris?",
+        '  call: get_weather {"city": "Paris"}',
+        '  output: {"sky": "sunny", "celsius": 21}',
+        "  assistant: It is about Paris. --",
+        "  user: And in London?",
+        '  call: get_weather {"city": "London"}',
+        "  output: The call was interrupted. Whether it had an effect is not known.",
+        "  user: Sorry, I meant Rome.",
+        '  call: get_weather {"city": "Rome"}',
+        '  output: {"sky": "cloudy", "celsius": 24}',
+        "  assistant: It is cloudy in Rome.",
+    ]
+
+
+async def test_voice_turn_listens_to_what_is_typed() -> None:
+    async with LoopbackServer(text("Good morning.")) as server:
+        process = await trio.run_process(
+            [*PYTHON, str(EXAMPLES / "voice_turn.py"), *base_url(server), "--talk"],
+            stdin=b"Hello?\n",
+            capture_stdout=True,
+            capture_stderr=True,
+            env=environment(),
+        )
+
+    assert process.stderr == b""
+    assert b"caller: Hello?\nagent:  Good morning.\n" in process.stdout
+
+
 # --- failover.py --------------------------------------------------------------------------------
 
 
@@ -736,6 +935,11 @@ async def test_an_example_runs_with_the_real_model(script: str) -> None:
     elif script == "tools.py":
         assert 'call:     get_weather {"city": "Paris"}\n' in said
         assert 'finished: {"sky": "sunny", "celsius": 21}\n\nThe weather in Paris is' in said
+    elif script == "voice_turn.py":
+        assert '[get_weather {"city": "Paris"}] The weather in Paris -- interrupted\n' in said
+        assert "assistant: The weather in Paris --\n" in said
+        assert "output: The call was interrupted." in said
+        assert said.endswith("assistant: The weather in Rome is indeed cloudy.\n")
     else:
         assert '\n{"name": "Maria' in said
         assert "\nBooking(name='Maria Rossi', guests=4, day=<Day.FRIDAY: 'Friday'>)\n" in said
@@ -752,6 +956,7 @@ async def test_an_example_runs_with_the_real_model(script: str) -> None:
         ("many.py", b"writing"),
         ("tools.py", b"started:"),
         ("extract.py", b'{"name": "Maria'),
+        ("voice_turn.py", b"[get_weather"),
     ],
 )
 async def test_no_server_is_left_behind_after_ctrl_c(script: str, first_words: bytes) -> None:
