@@ -23,6 +23,7 @@ from ._options import APIConnectOptions, check_retries, check_seconds
 from ._relay import (
     Relay,
     another_model_may_help,
+    call_on_output,
     check_call_options,
     check_models,
     combine_errors,
@@ -254,6 +255,7 @@ class _FallbackSource:
                 health.on_trial = False
 
     async def _pass_on(self, stream: LLMStream[Any], index: int, outlet: Outlet) -> None:
+        call_on_output(stream, lambda: outlet.watch.got_output(trio.current_time()))
         async for chunk in stream:
             if is_output(chunk, self._options[index]):
                 if not self._has_output:

@@ -7,6 +7,7 @@ How a stream is run inside another one is known elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -22,6 +23,7 @@ from ._options import APIConnectOptions, check_seconds
 from ._relay import (
     Relay,
     another_model_may_help,
+    call_on_output,
     check_call_options,
     check_models,
     combine_errors,
@@ -196,6 +198,7 @@ class _HedgeSource:
                     break
             self._news = trio.Event()
             runner = _Runner(index, model, self._relay.start(index))
+            call_on_output(runner.stream, partial(self._begins, runner, outlet))
             self._runners.append(runner)
             nursery.start_soon(self._run, runner, outlet, name=f"request {index + 1} of the race")
         self._may_grow = False
@@ -221,17 +224,20 @@ class _HedgeSource:
 
     def _take(self, runner: _Runner, chunk: ChatChunk, outlet: Outlet) -> None:
         size = weight(chunk)
-        may_be_first = not self._has_output and self._winner in (None, runner)
-        is_first_output = may_be_first and is_output(chunk, self._options)
         if runner is self._winner:
             outlet.put((chunk,), size)
         else:
             runner.held.append(chunk)
             runner.size += size
             # Reasoning cannot be held back without bound.
-            if is_first_output or runner.size > MAX_UNDELIVERED_BYTES:
+            if runner.size > MAX_UNDELIVERED_BYTES:
                 self._wins(runner, outlet)
-        if is_first_output:
+        if is_output(chunk, self._options):
+            self._begins(runner, outlet)
+
+    def _begins(self, runner: _Runner, outlet: Outlet) -> None:
+        """A request has output; of a tool call, there is no chunk before it is whole."""
+        if not self._has_output and self._wins(runner, outlet):
             self._has_output = True
             outlet.watch.got_output(trio.current_time())
 

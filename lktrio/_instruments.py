@@ -321,6 +321,9 @@ class Watch:
         """What is known so far; set by who makes the answer."""
         self.result: CollectedResponse[None] | None = None
         """The answer, once it is whole."""
+        self.on_output: Callable[[], object] | None = None
+        """Called when the first output is there, which for a tool call is long before its chunk.
+        An adapter sets it, whose stream is made from this one."""
         self._instruments = instruments
         self._started: float | None = None
         self._timestamp = 0.0
@@ -364,6 +367,8 @@ class Watch:
         if self._instruments:
             request, seconds = self.request, now - self._started
             _tell(self._instruments, lambda each: each.first_output(request, seconds))
+        if self.on_output is not None:
+            self.on_output()
 
     def completed(self, now: float, result: CollectedResponse[None]) -> None:
         """The answer is whole. The request goes on for the rest of the body."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -28,6 +28,7 @@ from ._stream import ChatCall, ChatModel, LLMStream, Outlet, Source
 __all__ = [
     "Relay",
     "another_model_may_help",
+    "call_on_output",
     "check_call_options",
     "check_models",
     "combine_errors",
@@ -254,6 +255,11 @@ def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:
     result = stream._watch.result  # pyright: ignore[reportPrivateUsage]
     assert result is not None  # the stream's iteration has ended, and not with an error
     return result
+
+
+def call_on_output(stream: LLMStream[Any], function: Callable[[], object]) -> None:
+    """Have a function called, in the stream's task, when the first output is there."""
+    stream._outlet.watch.on_output = function  # pyright: ignore[reportPrivateUsage]
 
 
 def is_output(chunk: ChatChunk, options: APIConnectOptions) -> bool:

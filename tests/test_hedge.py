@@ -599,6 +599,43 @@ async def test_tool_calls_are_output_and_come_through(autojump_clock: MockClock)
             assert network.requests[0].json()["tools"][0]["function"]["name"] == "get_weather"
 
 
+LONG_CALL = tool_calls(ToolCall("look", {"where": "x" * 60}), every=0.1)
+"""A call that begins at once and takes more than a second."""
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["models", "adapters"])
+async def test_a_piece_of_a_tool_call_is_output_although_the_call_comes_later(
+    nested: bool, autojump_clock: MockClock
+) -> None:
+    async with open_models(LONG_CALL, FAST) as models:
+        llms: list[ChatModel] = list(models.llms)
+        if nested:
+            llms = [FallbackAdapter([llm]) for llm in llms]
+        stream = ask(HedgeAdapter(llms, after=0.5))
+        reply = await stream.collect()
+
+        assert [call.name for call in reply.tool_calls] == ["look"]
+        assert models.asked == [1, 0]
+        assert stream.metrics is not None
+        assert stream.metrics.ttft == 0
+        models.assert_quiet()
+
+
+async def test_the_first_piece_of_a_tool_call_wins_the_race(autojump_clock: MockClock) -> None:
+    async with open_models(SLOW, LONG_CALL, text("third")) as models:
+        start = trio.current_time()
+        async with ask(HedgeAdapter(models.llms, after=0.5)) as stream:
+            (chunk,) = [chunk async for chunk in stream if chunk.has_response()]
+            (loser,) = models.networks[0].connections
+            await loser.client_gone.wait()
+            assert loser.client_gone_at == start + 0.5
+
+        assert chunk.delta is not None
+        assert [call.name for call in chunk.delta.tool_calls] == ["look"]
+        assert models.asked == [1, 1, 0]
+        models.assert_quiet()
+
+
 async def test_a_structured_answer_has_its_value(autojump_clock: MockClock) -> None:
     @attrs.frozen
     class Whale:
