@@ -110,9 +110,16 @@ class Laboratory:
 
 @asynccontextmanager
 async def laboratory(
-    strategy: str, scripts: Sequence[Script], base_url: str = BASE_URL
+    strategy: str, scripts: Sequence[Script], base_url: str = BASE_URL, **options: Any
 ) -> AsyncIterator[Laboratory]:
-    """Open servers, and a model over them; check that all is closed at the end."""
+    """Open servers, and a model over them; check that all is closed at the end.
+
+    Args:
+        strategy: How the model asks.
+        scripts: What each server does.
+        base_url: The address.
+        options: Arguments of a `FallbackAdapter`.
+    """
     networks: list[MemoryNetwork] = []
     async with AsyncExitStack() as stack:
         llms: list[LLM] = []
@@ -123,14 +130,14 @@ async def laboratory(
             llms.append(await stack.enter_async_context(llm))
             networks.append(network)
         model: ChatModel = llms[0]
-        options = OPTIONS
+        conn_options = OPTIONS
         if strategy.startswith("fallback"):
-            model = FallbackAdapter(llms)
+            model = FallbackAdapter(llms, **options)
         elif strategy.startswith("hedge"):
             model = HedgeAdapter(llms, after=HEDGE_AFTER, budget=1.0)
         elif strategy == "plain":
-            options = attrs.evolve(options, max_retry=0)
-        yield Laboratory(model, options, llms, networks)
+            conn_options = attrs.evolve(OPTIONS, max_retry=0)
+        yield Laboratory(model, conn_options, llms, networks)
         for network in networks:
             network.assert_quiet()
     for network in networks:
@@ -199,14 +206,17 @@ async def test_the_outcome_is_as_stated(
             start = trio.current_time()
             stream = lab.ask()
             seen = await observe(stream, answers_to(cell))
-            attempts = attempts_of(stream, cell.models)
-            outcome = f"{seen.word} @{round(seen.at, 2):g} x{'+'.join(map(str, attempts))}"
-
-            assert outcome == cell.outcome, repr(seen.error)
+            assert outcome_of(seen, stream, cell) == cell.outcome, repr(seen.error)
             check_what_was_delivered(cell, seen, stream)
             check_what_was_asked(cell, stream, lab)
             check_what_was_closed(seen, stream, lab, start)
     assert caplog.records == []
+
+
+def outcome_of(seen: Observation, stream: LLMStream[Any], cell: Cell) -> str:
+    """What came, as a cell says it."""
+    attempts = "+".join(map(str, attempts_of(stream, cell.models)))
+    return f"{seen.word} @{round(seen.at, 2):g} x{attempts}"
 
 
 def check_what_was_delivered(cell: Cell, seen: Observation, stream: LLMStream[Any]) -> None:
@@ -258,6 +268,33 @@ def check_what_was_closed(
                 gone = record.client_gone_at - start
                 assert any(-ROUNDING <= gone - end <= patience + ROUNDING for end in ends)
     assert seen.left_at <= seen.at + (0.0 if winner is None else DRAIN) + ROUNDING
+
+
+# --- An answer that begins anew -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        cell
+        for cell in CELLS
+        if cell.phase in {"mid text", "in a call", "after finish"} and cell.strategy == "fallback"
+    ],
+    ids=str,
+)
+async def test_a_fallback_that_may_begin_anew_does_where_it_would_have_failed(
+    cell: Cell, autojump_clock: MockClock
+) -> None:
+    """Not after a caller's mistake, and not when the time of all is up."""
+    begins_anew = cell.word in {"idle", "lost", "status 503", "status -1"}
+    _, _, when = cell.outcome.partition(" @")
+    expected = f"backup @{when.replace('+0', '+1')}" if begins_anew else cell.outcome
+    with no_leaks():
+        async with laboratory("fallback", scripts_for(cell), restart_after_output=True) as lab:
+            stream = lab.ask()
+            seen = await observe(stream, answers_to(cell))
+            assert outcome_of(seen, stream, cell) == expected, repr(seen.error)
+            assert seen.restarts == begins_anew
 
 
 # --- All at once ----------------------------------------------------------------------------------

@@ -380,8 +380,7 @@ class NoSuchName(trio.abc.HostnameResolver):
     async def getaddrinfo(self, host: Any, *_: Any, **__: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, f"{host} is not known")
 
-    async def getnameinfo(self, *_: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "not known")
+    getnameinfo = getaddrinfo
 
 
 @pytest.mark.parametrize(
