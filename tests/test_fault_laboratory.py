@@ -68,9 +68,10 @@ OPTIONS = APIConnectOptions(
 )
 HEDGE_AFTER = 0.55
 
-PROMPT = "Why do whales sing? " * 450
 WINDOW = 4096
-"""Smaller than the prompt: a server that does not read stops the sending."""
+"""Bytes that may be on their way."""
+LONG = "Why do whales sing? " * 450
+"""More than that: a server that does not read it stops the sending."""
 
 DRAIN = 0.1
 """Seconds that a block may wait for the end of a body."""
@@ -104,8 +105,8 @@ class Laboratory:
     llms: list[LLM]
     networks: list[MemoryNetwork]
 
-    def ask(self) -> LLMStream[Any]:
-        return self.model.chat(chat_ctx=conversation(PROMPT), conn_options=self.options)
+    def ask(self, text: str = "Why do whales sing?") -> LLMStream[Any]:
+        return self.model.chat(chat_ctx=conversation(text), conn_options=self.options)
 
 
 @asynccontextmanager
@@ -204,7 +205,7 @@ async def test_the_outcome_is_as_stated(
                 await lab.llms[0].chat(chat_ctx=conversation()).collect()
                 await trio.sleep(1)
             start = trio.current_time()
-            stream = lab.ask()
+            stream = lab.ask(LONG) if cell.phase == "sending" else lab.ask()
             seen = await observe(stream, answers_to(cell))
             assert outcome_of(seen, stream, cell) == cell.outcome, repr(seen.error)
             check_what_was_delivered(cell, seen, stream)
