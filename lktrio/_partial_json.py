@@ -16,12 +16,13 @@ MISSING: Final = object()
 """What `PartialJSON.value` returns before there is anything."""
 
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-_STRING_END: Final = re.compile(r'(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive: a string that has not ended must not be kept for backtracking, character by character.
+_STRING_END: Final = re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _ATOM: Final = re.compile(r"[^\s,\]}]+(?=[\s,\]}])")
 # Whole characters and whole escapes; the first half of a surrogate pair waits for the second.
 _WHOLE: Final = re.compile(
-    r"(?:[^\\]|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*"
+    r"(?:[^\\]++|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
+    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*+"
 )
 
 
@@ -40,6 +41,8 @@ class PartialJSON:
 
     def feed(self, text: str) -> None:
         """Take the next piece."""
+        if self._broken:
+            return
         self._text += text
         position = 0
         while not self._broken:

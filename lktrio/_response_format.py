@@ -27,6 +27,10 @@ __all__ = ["AnswerShape", "PartialValue", "answer_shape"]
 _WRAPPED: Final = "value"
 _NAME_PARTS: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 _MAX_NAME: Final = 64
+_EVERY_PIECE_UP_TO: Final = 8192
+"""Characters of an answer of which each piece that arrives may give another value."""
+_LOOKS: Final = 64
+"""Where an answer is longer, it has grown by this part of its length between two values."""
 
 
 class AnswerShape:
@@ -113,6 +117,9 @@ class AnswerShape:
 class PartialValue:
     """The best value of an answer that is still arriving, as plain JSON values.
 
+    Each value is made anew, so a long answer is looked at in steps that grow with it: the work
+    stays linear.
+
     Args:
         shape: What the answer will be; None if only that it is JSON is known.
     """
@@ -121,10 +128,24 @@ class PartialValue:
         self._is_wrapped = shape is not None and shape.is_wrapped
         self._json = PartialJSON()
         self._last: Any = MISSING
+        self._waiting: list[str] = []
+        self._length = 0
+        self._next_look = 0
 
     def feed(self, text: str) -> Any:
         """Take a piece of the answer's text; the value if it is another one now, or `MISSING`."""
-        self._json.feed(text)
+        self._waiting.append(text)
+        self._length += len(text)
+        if self._length < self._next_look:
+            return MISSING
+        if self._length > _EVERY_PIECE_UP_TO:
+            self._next_look = self._length + self._length // _LOOKS
+        return self.look()
+
+    def look(self) -> Any:
+        """The value of all that was fed if it is another one now, or `MISSING`."""
+        self._json.feed("".join(self._waiting))
+        self._waiting.clear()
         value = self._json.value()
         if self._is_wrapped and value is not MISSING:
             value = (

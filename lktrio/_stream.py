@@ -133,9 +133,12 @@ class _PartialValues:
                     return value
         self._is_over = True
         response = await self._stream.collect()
-        if self._shape is None:
+        if self._shape is not None:
+            return response.parsed
+        value = self._partial.look()
+        if value is MISSING:
             raise StopAsyncIteration
-        return response.parsed
+        return value
 
 
 class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
@@ -215,8 +218,9 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         """The best values of a structured answer while it arrives, each better than the last.
 
         They are plain JSON values in which what has not arrived is absent and nothing is made
-        up: a string grows, a number counts when it has ended. If a type was asked for, the last
-        value is the whole answer as that type.
+        up: a string grows, a number counts when it has ended. Each piece of text that arrives may
+        give one; in an answer of many thousand characters, one comes whenever it has grown by a
+        sixty-fourth. If a type was asked for, the last value is the whole answer as that type.
 
         It consumes the stream. At the end it raises what `collect` raises.
         """

@@ -122,3 +122,11 @@ def test_any_cut_ends_in_the_whole_value(value: Any, data: st.DataObject) -> Non
 @given(st.text())
 def test_any_text_is_read(text: str) -> None:
     values_of(text)
+
+
+def test_what_follows_malformed_text_is_not_kept() -> None:
+    reader = PartialJSON()
+    for text in ("[1, x ", "y" * 100, "z" * 100):
+        reader.feed(text)
+    assert reader.value() == [1]
+    assert len(reader._text) < 100

@@ -16,7 +16,10 @@ from lktrio import (
     APIRefusalError,
     APIResponseFormatError,
     APIStatusError,
+    _response_format,
 )
+from lktrio._partial_json import MISSING
+from lktrio._response_format import PartialValue
 from tests.engine import BASE_URL, ONCE, ask, conversation, open_llm
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
@@ -263,3 +266,55 @@ async def test_the_shape_of_a_class_is_built_once(autojump_clock: MockClock) -> 
         chat_ctx=conversation(), conn_options=APIConnectOptions(), response_format=Weather
     )
     assert first._shape is second._shape
+
+
+# --- Work ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("first", "piece", "last"),
+    [('{"a": "', "x", '"}'), ("[", "1,", "2]"), ('{"a": [', "[],", "1]}")],
+)
+def test_the_values_of_a_long_answer_take_linear_work(
+    monkeypatch: pytest.MonkeyPatch, first: str, piece: str, last: str
+) -> None:
+    monkeypatch.setattr(_response_format, "_EVERY_PIECE_UP_TO", 256)
+
+    def characters_handed_out(size: int) -> int:
+        partial = PartialValue(None)
+        handed_out = 0
+        for arriving in (first, *[piece] * size, last):
+            value = partial.feed(arriving)
+            if value is not MISSING:
+                handed_out += len(json.dumps(value))
+        assert partial.look() in (MISSING, json.loads(first + piece * size + last))
+        return handed_out
+
+    once, twice = characters_handed_out(5_000), characters_handed_out(10_000)
+    assert once >= 20 * 5_000, "there are values on the way"
+    assert twice <= 2.2 * once
+
+
+def test_a_short_answer_gives_a_value_with_every_piece() -> None:
+    partial = PartialValue(None)
+    partial.feed('{"a": "')
+    for length in range(1, 8000):
+        assert partial.feed("x") == {"a": "x" * length}
+
+
+async def test_the_last_partial_value_is_the_whole_of_a_long_answer(
+    autojump_clock: MockClock,
+) -> None:
+    text = json.dumps({"a": "x" * 20_000})
+    pieces = [text[start : start + 7] for start in range(0, len(text), 7)]
+    answer = sse(*map(text_chunk, pieces), finish(), DONE)
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        async with ask(llm, response_format={"type": "json_object"}) as stream:
+            values = [value async for value in stream.partial_values]
+    assert values[-1] == json.loads(text)
+    assert all(map(is_longer, values[1:], values))
+    assert 1_000 < len(values) < len(pieces)
+
+
+def is_longer(value: dict[str, str], than: dict[str, str]) -> bool:
+    return len(value["a"]) > len(than.get("a", ""))
