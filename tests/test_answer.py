@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +15,11 @@ from hypothesis import strategies as st
 from lktrio import _assembler
 from lktrio._answer import AnswerReader
 from lktrio._assembler import Assembler
-from lktrio._chunks import ChatChunk, CollectedResponse
+from lktrio._chunks import ChatChunk
 from lktrio._errors import APIConnectionError, APIError, APIStatusError
 from lktrio._sse import MAX_EVENT_BYTES, MAX_JUNK_BYTES
 from lktrio._tool_calls import MAX_TOOL_CALLS
+from tests.answers import Outcome, check_outcome, cut, one_by_one, read
 from tests.linear_work import assert_linear
 from tests.support import recorded
 from tests.support.recorded import Recording
@@ -27,7 +27,6 @@ from tests.support.script import DONE, comment, completion_chunk, delta, event, 
 from tests.wire_values import wire_values
 
 BOM = b"\xef\xbb\xbf"
-TOOLS = ("get_weather", "get_time", "now")
 USAGE = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 COMPLETION = {
     "id": "c1",
@@ -38,100 +37,10 @@ COMPLETION = {
 }
 
 
-@attrs.frozen
-class Outcome:
-    """What one body makes."""
-
-    texts: tuple[str, str, str]
-    """Text, reasoning and refusal of all chunks, joined."""
-
-    extras: list[dict[str, Any]]
-    ends: list[ChatChunk]
-    """The chunks with calls, finish reason and usage."""
-
-    answer: CollectedResponse[None]
-    error: tuple[object, ...] | None
-    failure: APIError | None = attrs.field(eq=False)
-
-    @property
-    def text(self) -> str:
-        return self.texts[0]
-
-
-class Ids:
-    """Makes up the same ids every time."""
-
-    def __init__(self) -> None:
-        self._numbers = itertools.count(1)
-
-    def __call__(self) -> str:
-        return f"made-{next(self._numbers)}"
-
-
-def read(
-    *pieces: bytes, limit: int = MAX_EVENT_BYTES, end: bool = True, **settings: Any
-) -> Outcome:
-    """Read a body in pieces.
-
-    Args:
-        pieces: The bytes as they arrive.
-        limit: Largest event or whole completion.
-        end: Whether the body ends after them.
-        settings: For the assembler.
-    """
-    assembler = Assembler(declared_tools=TOOLS, make_id=Ids(), **settings)
-    reader = AnswerReader(assembler, max_event_bytes=limit)
-    out: list[ChatChunk] = []
-    failure = None
-    try:
-        for piece in pieces:
-            reader.feed(piece, out)
-        if end:
-            reader.finish(out)
-    except APIError as error:
-        failure = error
-    else:
-        assert reader.is_done or not end
-        assert reader.is_complete or not end
-    parts = [chunk.delta for chunk in out if chunk.delta is not None]
-    return Outcome(
-        texts=(
-            "".join(part.content or "" for part in parts),
-            "".join(part.reasoning or "" for part in parts),
-            "".join(part.refusal or "" for part in parts),
-        ),
-        extras=[part.extra for part in parts if part.extra],
-        ends=[
-            chunk
-            for chunk in out
-            if chunk.finish_reason or chunk.usage or (chunk.delta and chunk.delta.tool_calls)
-        ],
-        answer=assembler.snapshot(),
-        error=failure
-        and (
-            type(failure),
-            # How much could be quoted depends on how much had been read.
-            failure.message.partition("; it begins with ")[0],
-            failure.retryable,
-            getattr(failure, "status_code", None),
-        ),
-        failure=failure,
-    )
-
-
 def failure_of(*pieces: bytes, limit: int = MAX_EVENT_BYTES) -> APIError:
     failure = read(*pieces, limit=limit).failure
     assert failure is not None
     return failure
-
-
-def one_by_one(body: bytes) -> list[bytes]:
-    return [body[place : place + 1] for place in range(len(body))]
-
-
-def cut(body: bytes, places: Iterable[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(body) + 1) for place in places), len(body)]
-    return [body[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
 def whole(outcome: Outcome, text: str = "Hi", finish_reason: str | None = "stop") -> bool:
@@ -908,21 +817,6 @@ def test_any_split_of_any_bytes_gives_the_same_chunks_or_the_same_api_error(
     assert read(*cut(body, places), limit=limit) == outcome
     assert read(*one_by_one(body), limit=limit) == outcome
     check_outcome(outcome)
-
-
-def check_outcome(outcome: Outcome) -> None:
-    """The chunks add up to the answer, and all of it can be sent elsewhere."""
-    answer = outcome.answer
-    assert (answer.text, answer.reasoning, answer.refusal) == outcome.texts
-    shown = [*outcome.texts, *(call.arguments for call in answer.tool_calls)]
-    "".join(shown).encode()
-    if outcome.failure is None:
-        assert [
-            call for chunk in outcome.ends if chunk.delta for call in chunk.delta.tool_calls
-        ] == (answer.tool_calls)
-    else:
-        assert outcome.failure.message
-        str(outcome.failure).encode()
 
 
 @st.composite
