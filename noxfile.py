@@ -134,5 +134,14 @@ def tail(session: nox.Session) -> None:
     session.run("python", "-m", "tests.tail_latency", *session.posargs)
 
 
+@nox.session(python=PYTHONS[0])
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the core, 60 seconds a target: `-- --seconds 600 answer` for longer, and for one."""
+    session.install(".", *_group("test"))
+    # Guided by coverage where there is a wheel; nobody wants to wait until clang has built one.
+    session.install("--only-binary=:all:", "atheris", success_codes=range(256), silent=True)
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
 def _group(name: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, name)

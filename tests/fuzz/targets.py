@@ -1,0 +1,433 @@
+"""What is fuzzed: one function a target, of bytes.
+
+This module alone knows which exceptions each part of the core may raise. A target returns for any
+bytes; whatever it raises is a finding: another exception, two readings of the same bytes that
+differ, or work that is not in proportion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import decimal
+import enum
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
+
+import annotated_types
+import attrs
+
+from lktrio import ChatContext, function_tool
+from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
+from lktrio._chunks import CollectedResponse
+from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
+from lktrio._json_text import (
+    ObjectScanner,
+    canonical_or_none,
+    is_cut_off,
+    leading_objects,
+    loads,
+)
+from lktrio._partial_json import MISSING, PartialJSON
+from lktrio._response_format import AnswerShape, PartialValue
+from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
+from lktrio._thinking import SurrogateJoiner, ThinkingFilter
+from lktrio._tool_calls import ToolCallAssembler
+from lktrio._tools import ToolError
+from lktrio._wire import (
+    CallPayload,
+    ChunkPayload,
+    Done,
+    FunctionPayload,
+    HeaderFacts,
+    decode_body,
+    decode_event,
+    payload_error,
+    read_headers,
+    redact_error,
+    status_error,
+)
+from tests.answers import check_outcome, cut, one_by_one, read
+from tests.support import recorded
+
+__all__ = ["TARGETS", "Target"]
+
+
+@attrs.frozen
+class Target:
+    """One thing to fuzz."""
+
+    run: Callable[[bytes], None]
+    """Returns for any bytes."""
+
+    seeds: tuple[bytes, ...]
+    """Inputs to begin with."""
+
+
+class _Dice:
+    """Choices that the input itself makes: its first bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def pick(self, options: int) -> int:
+        """A number below ``options``; 0 once the input has run out."""
+        first, self._data = self._data[:1], self._data[1:]
+        return first[0] % options if first else 0
+
+    def places(self) -> list[int]:
+        """Where to cut."""
+        return [self.pick(256) * 256 + self.pick(256) for _ in range(self.pick(5))]
+
+    def rest(self) -> bytes:
+        """What is left of the input."""
+        return self._data
+
+
+_PLAIN: Final = b"\0\0"
+"""Choices before a seed: the first option each time."""
+
+# --- The event stream ----------------------------------------------------------------------------
+
+
+def events(data: bytes) -> None:
+    dice = _Dice(data)
+    limit = (MAX_EVENT_BYTES, 30, 200)[dice.pick(3)]
+    places = dice.places()
+    body = dice.rest()
+    outcomes: list[tuple[list[Event], bool, bool]] = []
+    for pieces in ([body], cut(body, places), [*one_by_one(body[:4096]), body[4096:]]):
+        reader = EventReader(limit)
+        found = [event for piece in pieces for event in reader.feed(piece)]
+        found += reader.finish()
+        outcomes.append((found, reader.seen, reader.too_large))
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert sum(len(event.data) for event in outcomes[0][0]) <= len(body)
+
+
+_TAGS: Final = ((("<think>", "</think>"),), (), (("<think>", "</think>"), ("◁think▷", "◁/think▷")))
+
+
+def answer(data: bytes) -> None:
+    dice = _Dice(data)
+    limit = (MAX_EVENT_BYTES, 200)[dice.pick(2)]
+    style = dice.pick(12)
+    settings: dict[str, Any] = {
+        "tags": _TAGS[style % 3],
+        "starts_in_thinking": bool(style & 1),
+        "early_calls": bool(style & 2),
+        "limit": limit,
+    }
+    places = dice.places()
+    body = dice.rest()
+    outcome = read(body, **settings)
+    assert read(*cut(body, places), **settings) == outcome
+    assert read(*one_by_one(body[:4096]), body[4096:], **settings) == outcome
+    check_outcome(outcome)
+
+
+def payload(data: bytes) -> None:
+    dice = _Dice(data)
+    name = (b"", b"error", b"ping", b"x")[dice.pick(4)]
+    body = dice.rest()
+    with contextlib.suppress(APIConnectionError):
+        decoded = decode_event(body, name)
+        if isinstance(decoded, ChunkPayload):
+            error = payload_error(decoded, body, name)
+            if error is not None:
+                check_error(error)
+        else:
+            assert decoded in (None, Done.DONE)
+    try:
+        decode_body(body)
+    except APIError as error:
+        check_error(error)
+
+
+def status(data: bytes) -> None:
+    dice = _Dice(data)
+    code = 400 + dice.pick(200)
+    check_error(status_error(code, dice.rest(), HeaderFacts()))
+
+
+def check_error(error: APIError) -> None:
+    """An error can be shown and sent elsewhere, also without what is secret."""
+    assert error.message
+    for _ in range(2):
+        str(error).encode()
+        json.dumps(error.body, ensure_ascii=False).encode()
+        redact_error(error, ["secret", "e", "\ud800"])
+
+
+def headers(data: bytes) -> None:
+    lines = data.decode("latin-1").split("\n")
+    pairs = [line.partition(":") for line in lines]
+    facts = read_headers({name.strip().lower(): value.strip() for name, _, value in pairs}, 1e9)
+    for seconds in (facts.retry_after, facts.reset_hint):
+        assert seconds is None or 0 <= seconds < float("inf")
+
+
+# --- Calls and text ------------------------------------------------------------------------------
+
+_NAMES: Final = (None, "", "now", "get_", "weather", "get_weather", "other")
+_IDS: Final = (None, "", "a", "b", "c")
+_FRAGMENTS: Final = (
+    *(None, "", "{}", "{", "}", '{"a":', '"x"', "1}", '{"a":1}', '{"b": 2}', "[", "]", '"', "\\"),
+    *("{'a': 1}", " ", "null", "\ud83d", "\ude00"),
+)
+
+
+def tool_calls(data: bytes) -> None:
+    dice = _Dice(data)
+    strict = bool(dice.pick(2))
+    numbers = iter(range(10**9))
+    calls = ToolCallAssembler(("now", "get_weather"), lambda: f"made-{next(numbers)}")
+    handed_out: list[Any] = []
+    kept = 0
+    with contextlib.suppress(APIConnectionError):
+        while dice.rest():
+            index = (None, 0, 1, 2, -1)[dice.pick(5)]
+            fragment = _FRAGMENTS[dice.pick(len(_FRAGMENTS))]
+            function = FunctionPayload(_NAMES[dice.pick(len(_NAMES))], fragment)
+            kept += len(fragment or "")
+            extra = ({"k": {"v": dice.pick(4)}}, None, None, None)[dice.pick(4)]
+            calls.add(CallPayload(index, _IDS[dice.pick(len(_IDS))], function, extra))
+            if dice.pick(8) == 1:
+                handed_out += calls.take_ready(text_follows=bool(dice.pick(2)), tainted=True)
+    with contextlib.suppress(APIConnectionError):
+        whole, withheld = calls.result(cut=bool(dice.pick(2)), tainted=True, strict=strict)
+        ids = [call.call_id for call in (*whole, *withheld)]
+        assert len(set(ids)) == len(ids)
+        assert all(call in whole for call in handed_out)
+        assert sum(len(call.arguments) for call in (*whole, *withheld)) <= kept + 2 * len(ids)
+        "".join(call.arguments for call in (*whole, *withheld)).encode()
+
+
+def _with_surrogates(data: bytes) -> str:
+    """Text in which two control characters stand for halves of a character."""
+    return data.decode("utf-8", "replace").translate({1: 0xD83D, 2: 0xDE00})
+
+
+def thinking(data: bytes) -> None:
+    dice = _Dice(data)
+    tags = _TAGS[dice.pick(3)]
+    inside = bool(dice.pick(2))
+    places = dice.places()
+    text = _with_surrogates(dice.rest())
+    edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
+    pieces = [text[start:stop] for start, stop in itertools.pairwise(edges)]
+    results: list[tuple[str, str, str]] = []
+    for each in ([text], pieces, list(text)):
+        reader, joiner = ThinkingFilter(tags, starts_inside=inside), SurrogateJoiner()
+        parts = [*map(reader.feed, each), reader.flush()]
+        shown, thought = ("".join(part) for part in zip(*parts, strict=True))
+        results.append((shown, thought, "".join(map(joiner.feed, each)) + joiner.flush()))
+    assert results[0] == results[1] == results[2]
+    assert len(results[0][0]) + len(results[0][1]) <= len(text)
+
+
+def json_text(data: bytes) -> None:
+    dice = _Dice(data)
+    places = dice.places()
+    text = dice.rest().decode("utf-8", "replace")
+    whole, pieces, partial = ObjectScanner(), ObjectScanner(), PartialJSON()
+    whole.feed(text)
+    edges = sorted({0, len(text), *(place % (len(text) + 1) for place in places)})
+    for start, stop in itertools.pairwise(edges):
+        pieces.feed(text[start:stop])
+        partial.feed(text[start:stop])
+        partial.value()
+    assert (whole.objects, whole.is_open) == (pieces.objects, pieces.is_open)
+    objects, rest = leading_objects(text, 5)
+    assert len("".join(objects)) + len(rest) <= len(text)
+    try:
+        value = loads(text)
+    except (ValueError, RecursionError):
+        assert canonical_or_none(text) is None
+        return
+    assert not is_cut_off(text)
+    partial.feed(" ")
+    # Constants that are no JSON, and lone halves of characters, are read by one of the two only.
+    with contextlib.suppress(ValueError, RecursionError):
+        if json.loads(json.dumps(value, allow_nan=False)) == value and "\\u" not in text:
+            assert partial.value() in (value, MISSING)
+
+
+# --- What callers and models give ----------------------------------------------------------------
+
+
+def context(data: bytes) -> None:
+    try:
+        value = json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return
+    try:
+        chat_ctx = ChatContext.from_dict(value)
+    except (ValueError, TypeError):
+        return
+    saved = chat_ctx.to_dict()
+    assert ChatContext.from_dict(saved).to_dict() == saved
+    chat_ctx.copy().truncate(max_items=2)
+    try:
+        messages, _ = chat_ctx.to_provider_format()
+    except (ValueError, TypeError):
+        return
+    json.dumps(messages)
+
+
+class Color(enum.Enum):
+    RED = "red"
+    ONE = 1
+
+
+class Filters(TypedDict, total=False):
+    limit: int
+    color: Color
+
+
+class Pair(NamedTuple):
+    left: int
+    right: str = "r"
+
+
+@attrs.frozen
+class Place:
+    x: float
+    tags: list[str] = attrs.field(factory=list)
+
+
+@dataclasses.dataclass
+class Node:
+    value: int
+    children: list[Node] = dataclasses.field(default_factory=list)
+
+
+@function_tool
+def plain(a: int, b: str = "b", c: bool | None = None, d: float | list[int] = 0.5) -> None:
+    """Take plain values."""
+
+
+@function_tool
+def typed(
+    node: Node,
+    *,
+    place: Place | None = None,
+    pair: Pair | None = None,
+    filters: Filters | None = None,
+    mode: Literal["a", 1] | None = None,
+    few: Annotated[list[int], annotated_types.MaxLen(3)] | None = None,
+    by_name: Mapping[str, Color] | None = None,
+) -> None:
+    """Take values of classes."""
+
+
+@function_tool
+def special(
+    *,
+    when: datetime.datetime | None = None,
+    day: datetime.date | None = None,
+    at: datetime.time | None = None,
+    span: datetime.timedelta | None = None,
+    key: uuid.UUID | None = None,
+    price: decimal.Decimal | None = None,
+    data: bytes | None = None,
+    path: Path | None = None,
+    numbers: set[int] | frozenset[str] | tuple[int, str] | None = None,
+    anything: Any = None,
+) -> None:
+    """Take values that are strings in JSON."""
+
+
+def arguments(data: bytes) -> None:
+    text = _with_surrogates(data)
+    parsed: Arguments | None = None
+    with contextlib.suppress(MalformedArguments):
+        parsed = parse_arguments(text)
+    if parsed is not None:
+        assert json.loads(parsed.canonical) == parsed.values
+        parsed.canonical.encode()
+    for tool in (plain, typed, special):
+        with contextlib.suppress(ToolError):
+            tool.decode_arguments(text).bind()
+
+
+SHAPES: Final = tuple(map(AnswerShape, (Node, Place, list[Pair], Color | int)))
+
+
+def response_format(data: bytes) -> None:
+    dice = _Dice(data)
+    shape = SHAPES[dice.pick(len(SHAPES))]
+    reason = (None, "length")[dice.pick(2)]
+    text = dice.rest().decode("utf-8", "replace")
+    partial = PartialValue(shape)
+    for start in range(0, len(text), 3):
+        partial.feed(text[start : start + 3])
+    partial.look()
+    try:
+        shape.parse(CollectedResponse(text=text, refusal="", finish_reason=reason))
+    except (APIResponseFormatError, APIRefusalError) as error:
+        str(error).encode()
+
+
+# --- All of them ---------------------------------------------------------------------------------
+
+_DATA_FILES: Final = Path(__file__).parent.parent / "data"
+_LARGE: Final = 20_000
+
+
+def _bodies() -> tuple[bytes, ...]:
+    bodies = (case.body for case in (*recorded.quirks(), *recorded.transcripts()))
+    return tuple(body for body in bodies if len(body) < _LARGE)
+
+
+def _data_of(bodies: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    lines = {
+        line[5:].strip() for body in bodies for line in body.splitlines() if line[:5] == b"data:"
+    }
+    return tuple(sorted(lines | {body for body in bodies if body[:1] in (b"{", b"[")}))
+
+
+_BODIES: Final = _bodies()
+_DATA: Final = _data_of(_BODIES)
+_ARGUMENTS: Final = tuple(
+    case["raw"].encode()
+    for case in json.loads((_DATA_FILES / "vectors" / "arguments.json").read_text("utf-8"))
+)
+_HEADERS: Final = (
+    b"x-request-id: r\nretry-after: 7\nretry-after-ms: 1500\nx-should-retry: true",
+    b"retry-after: Wed, 21 Oct 2026 07:28:00 GMT\ndate: Wed, 21 Oct 2026 07:27:00 GMT",
+    b"x-ratelimit-reset-tokens: 6m0s\nx-ratelimit-remaining-tokens: 0\nx-ratelimit-reset: 1m30.951s",
+    b"x-livekit-inference-rpm-limit: 60\nx-livekit-inference-rpm-used: 1.5",
+)
+_CONTEXTS: Final = tuple(
+    json.dumps(saved).encode()
+    for path in sorted((_DATA_FILES / "livekit_agents").glob("*.json"))
+    for saved in json.loads(path.read_text("utf-8")).values()
+    if isinstance(saved, dict) and "items" in saved
+)
+_TEXTS: Final = ("<think>a</think>b", "a < b </th", "◁think▷é◁/think▷😀", "</think>x<think>")
+
+
+def _after(choices: bytes, seeds: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    return tuple(choices + seed for seed in seeds)
+
+
+TARGETS: Final[Mapping[str, Target]] = {
+    "events": Target(events, _after(_PLAIN, _BODIES)),
+    "answer": Target(answer, _after(_PLAIN + b"\0", _BODIES)),
+    "payload": Target(payload, _after(b"\0", _DATA)),
+    "status": Target(status, _after(b"\0", _DATA)),
+    "headers": Target(headers, _HEADERS),
+    "tool_calls": Target(tool_calls, (bytes(range(256)), bytes(range(0, 256, 7)) * 3)),
+    "thinking": Target(thinking, tuple(_PLAIN + b"\0" + text.encode() for text in _TEXTS)),
+    "json_text": Target(json_text, _after(b"\0", _DATA + _ARGUMENTS)),
+    "context": Target(context, _CONTEXTS),
+    "arguments": Target(arguments, _ARGUMENTS),
+    "response_format": Target(response_format, _after(_PLAIN, _ARGUMENTS + _DATA)),
+}
+"""Every target, by name."""
