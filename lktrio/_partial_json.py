@@ -39,6 +39,11 @@ class PartialJSON:
         self._scanned = 0
         self._broken = False
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether what was fed is the beginning of a JSON text, and not all of it."""
+        return not self._broken and self._expects != "end"
+
     def feed(self, text: str) -> None:
         """Take the next piece."""
         if self._broken:
@@ -131,6 +136,7 @@ class PartialJSON:
     def _atom(self, position: int) -> int | None:
         match = _ATOM.match(self._text, position)
         if match is None:
+            self._broken = self._text[position] in ",]}"
             return None
         try:
             value = json.loads(match.group())

@@ -34,7 +34,8 @@ from ._errors import (
     APIStatusError,
     is_retryable_status,
 )
-from ._json_text import is_cut_off, loads
+from ._json_text import loads
+from ._partial_json import PartialJSON
 from ._response import Quota, QuotaUsage
 from ._sse import EventReader
 
@@ -216,7 +217,9 @@ def decode_body(body: bytes) -> ChunkPayload:
             value = value[0]
         payload = _read_chunk(value) if is_object(value) else ChunkPayload()
     except (ValueError, RecursionError) as exc:
-        if is_cut_off(text):
+        reader = PartialJSON()
+        reader.feed(text)
+        if reader.is_cut_off:
             raise APIConnectionError(
                 f"the response ended in the middle of a JSON document; it begins with {quote(body)}"
             ) from None

@@ -849,8 +849,9 @@ def test_a_damaged_recording_gives_the_same_chunks_or_the_same_api_error(
 
 @given(data=st.data())
 def test_a_recording_that_just_stops_is_an_error_or_was_complete(data: st.DataObject) -> None:
-    name = data.draw(st.sampled_from(sorted(TRANSCRIPTS)))
-    body = TRANSCRIPTS[name].body
+    # One of them is not JSON from its first word on, and that cannot be cured by a retry.
+    names = sorted(TRANSCRIPTS.keys() - {"aimock/malformed-body"})
+    body = TRANSCRIPTS[data.draw(st.sampled_from(names))].body
     place = data.draw(st.integers(0, len(body)))
     outcome = read(body[:place])
     if outcome.failure is None:

@@ -130,3 +130,25 @@ def test_what_follows_malformed_text_is_not_kept() -> None:
         reader.feed(text)
     assert reader.value() == [1]
     assert len(reader._text) < 100
+
+
+@given(VALUES, st.data())
+def test_every_beginning_of_a_json_text_is_cut_off_and_the_whole_is_not(
+    value: Any, data: st.DataObject
+) -> None:
+    text = json.dumps([value], ensure_ascii=data.draw(st.booleans()))
+    place = data.draw(st.integers(0, len(text) - 1))
+    reader = PartialJSON()
+    reader.feed(text[:place])
+    assert reader.is_cut_off
+    reader.feed(text[place:])
+    assert not reader.is_cut_off
+
+
+@pytest.mark.parametrize(
+    "text", ["{x", "[1 2", "{'a': [", '["\\x", [', '{"a": nil,', "[DONE]", "[}", "[1,]", '{"a":,']
+)
+def test_what_goes_wrong_before_the_end_is_not_cut_off(text: str) -> None:
+    reader = PartialJSON()
+    reader.feed(text)
+    assert not reader.is_cut_off

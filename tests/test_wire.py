@@ -865,7 +865,14 @@ def test_any_other_json_is_an_error_that_quotes_its_beginning(value: object) -> 
     assert caught.value.body == value
 
 
-@pytest.mark.parametrize("body", [b"{x}", b"[1 2]", b'{"a":1} {"b":2}', b"[DONE]"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"{x}", b"[1 2]", b'{"a":1} {"b":2}', b"[DONE]"),
+        # A bracket is open, but that is not what is wrong.
+        *(b"{malformed json: <<<chaos>>>", b"{'a': 1", b'{"a": nil, "b": [', b'{"a" "b'),
+    ],
+)
 def test_a_body_that_is_not_json_is_an_error_that_may_not_be_retried(body: bytes) -> None:
     with pytest.raises(APIConnectionError, match="not valid JSON") as caught:
         decode_body(body)
