@@ -22,6 +22,8 @@ from lktrio import (
     APITimeoutError,
     ChatContext,
     CollectedResponse,
+    FallbackAdapter,
+    HedgeAdapter,
     function_tool,
 )
 from lktrio._credentials import Credentials, access_token
@@ -31,6 +33,7 @@ from lktrio.testing import (
     LeakError,
     NoConnection,
     RecordedRequest,
+    Reply,
     Reset,
     ScriptedGateway,
     ScriptError,
@@ -103,6 +106,61 @@ async def test_two_models_share_a_gateway(autojump_clock: MockClock) -> None:
     async with ScriptedGateway(lambda request: request.model) as gateway:
         async with gateway.llm("a") as first, gateway.llm("b") as second:
             assert [(await ask(llm)).text for llm in (first, second)] == ["a", "b"]
+
+
+async def test_one_gateway_plays_the_model_that_fails_and_the_one_that_helps_out(
+    autojump_clock: MockClock,
+) -> None:
+    def play(request: RecordedRequest) -> Reply | str:
+        return error(500) if request.model == "first" else "Hello!"
+
+    async with ScriptedGateway(play) as gateway:
+        async with gateway.llm("first") as first, gateway.llm("second") as second:
+            adapter = FallbackAdapter([first, second])
+            answer = await adapter.chat(chat_ctx=conversation()).collect()
+            # The adapter looks later whether the first one has recovered.
+            assert [request.model for request in gateway.requests] == ["first", "second"]
+    assert answer.text == "Hello!"
+
+
+async def test_the_loser_of_a_race_is_seen_to_be_stopped(autojump_clock: MockClock) -> None:
+    def play(request: RecordedRequest) -> Reply:
+        return reply("Hello!").after(60 if request.model == "slow" else 1)
+
+    async with ScriptedGateway(play) as gateway:
+        async with gateway.llm("slow") as slow, gateway.llm("fast") as fast:
+            adapter = HedgeAdapter([slow, fast], after=0.5)
+            answer = await adapter.chat(chat_ctx=conversation()).collect()
+            gateway.assert_all_closed()
+    assert answer.text == "Hello!"
+    lost, won = gateway.requests
+    assert (lost.model, lost.interrupted, won.model, won.interrupted) == (
+        "slow",
+        True,
+        "fast",
+        False,
+    )
+    assert (lost.arrived_at, won.arrived_at) == (0, 0.5)
+
+
+async def test_hundred_programs_at_once(autojump_clock: MockClock) -> None:
+    def play(request: RecordedRequest) -> Reply:
+        return reply(f"{request.last_user_message} one two three", every=1)
+
+    answers: list[str] = []
+
+    async def one(number: int) -> None:
+        answers.append((await ask(llm, str(number))).text)
+
+    async with ScriptedGateway(play) as gateway, gateway.llm() as llm:
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(one, number)
+            await gateway.wait_for_requests(100)
+            assert not any(request.finished_at for request in gateway.requests)
+        gateway.assert_all_closed()
+    assert sorted(answers) == sorted(f"{number} one two three" for number in range(100))
+    assert trio.current_time() == 6
 
 
 # --- Time and failures ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ clock jumps while they are busy: tests on them use no clock, and prove what came
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -216,5 +217,7 @@ class _SocketLine(Line):
 
 def _abort(stream: trio.SocketStream) -> None:
     """Close a socket so that the other side is told that the connection broke (RST)."""
-    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    # Two ints on POSIX, two shorts on Windows.
+    linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     stream.socket.close()

@@ -59,9 +59,9 @@ class WaitFor:
 class AwaitRequest:
     """Wait until the first byte of the next request has arrived, without reading on.
 
-    `text("Hi").then(AwaitRequest(), Close())` is the server that drops a kept-alive connection just
-    as the next request arrives. Over TCP, bytes that arrive after the close turn it into a reset;
-    `[text("Hi"), Reply([Close()])]` reads the request first and closes in order.
+    ``reply("Hi").then(AwaitRequest(), Close())`` is the server that drops a kept-alive connection
+    just as the next request arrives. Over TCP, bytes that arrive after the close turn it into a
+    reset; ``[reply("Hi"), Reply([Close()])]`` reads the request first and closes in order.
     """
 
 
@@ -69,8 +69,7 @@ class AwaitRequest:
 class Hold:
     """Keep the connection open and silent until the client goes.
 
-    Steps after it are never played: they show up in the record's ``unplayed``, which is how a test
-    says "the server saw the client go before its next write".
+    Steps after it are never played.
     """
 
 
