@@ -134,10 +134,16 @@ class Entry:
     """A request and what became of it; `RecordedRequest` is a snapshot of this."""
 
     number: int
+    """Counted from 0."""
+
     request: Request
+    """As the server received it."""
+
     body: dict[str, Any]
+    """Its body; empty if that is no JSON object."""
+
     refused: str | None = None
-    reply: Reply | None = None
+    """Why it was not answered from the script."""
 
 
 class Desk(Answers):
@@ -228,7 +234,6 @@ class Desk(Answers):
             return Reply([Reset()])
         else:
             made = self._scripted(entry)
-        entry.reply = made
         self.entries.append(entry)
         self.arrived.set()
         self.arrived = trio.Event()
