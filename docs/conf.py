@@ -13,6 +13,7 @@ import pkgutil
 import re
 from typing import Any
 
+import attrs
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -43,7 +44,6 @@ autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-
 # A name that nothing describes is a warning, and a warning fails the build.
 nitpicky = True
 # What is described elsewhere, and type variables and aliases that signatures spell out.
@@ -81,6 +81,25 @@ def read_docstring(  # noqa: PLR0917 - Sphinx calls it
     kind = "" if what in {"attribute", "data", "property"} else what
     style = Config(napoleon_use_rtype=False)
     lines[:] = GoogleDocstring(lines, style, app, kind, name, obj, options).lines()
+
+
+def read_signature(
+    _app: Sphinx,
+    _what: str,
+    _name: str,
+    obj: Any,
+    _options: Any,
+    text: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Spell the defaults of attrs as they were written, and the many models by one name."""
+    text = re.sub(r"Literal\['openai/gpt-4o'.*?\]", "LLMModels", text or "")
+    if isinstance(obj, type) and attrs.has(obj):
+        defaults = {field.name: field.default for field in attrs.fields(obj)}
+        default = re.compile(r"attr_dict\['(\w+)'\]\.default")
+        text = default.sub(lambda found: repr(defaults[found[1]]), text)
+        text = text.replace("= NOTHING", "= ...")
+    return text or None, returns
 
 
 def _docstring_of_data(name: str) -> list[str]:
@@ -163,5 +182,6 @@ class Names(SphinxPostTransform):
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("autodoc-process-docstring", read_docstring)
+    app.connect("autodoc-process-signature", read_signature)
     app.connect("missing-reference", find_elsewhere)
     app.add_post_transform(Names)
