@@ -91,7 +91,7 @@ def readme(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html; a warning fails. Needs no network."""
-    session.install(".", *_group("docs"))
+    session.install(".[opentelemetry]", *_group("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "docs", "docs/_build/html")
 
 

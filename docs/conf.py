@@ -112,7 +112,7 @@ def _docstring_of_data(name: str) -> list[str]:
     return []
 
 
-_PACKAGES = ("lktrio", "lktrio.testing")
+_PACKAGES = ("lktrio", "lktrio.testing", "lktrio.opentelemetry")
 
 
 # --- references ---------------------------------------------------------------------------------

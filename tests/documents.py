@@ -125,7 +125,7 @@ def answer_to(request: Request) -> Exchange:
 
 @function_tool
 async def get_weather(city: str) -> str:
-    """Look up the weather. A block that defines its own is about how to do that."""
+    """Look up the weather."""
     await trio.sleep(0.5)
     return f"sunny in {city}"
 

@@ -50,7 +50,6 @@ from tests.support.script import (
     DONE,
     Exchange,
     Hold,
-    Request,
     Script,
     ToolCall,
     Wait,
@@ -71,26 +70,27 @@ def by_model(first: Exchange, others: Exchange) -> Script:
     return lambda request: first if request.json()["model"] == "openai/gpt-4.1-mini" else others
 
 
-def slowly(request: Request) -> Exchange:
-    words = ["The rain", " in Spain", " stays mainly", " in the plain."]
-    return sse(
-        *(step for word in words for step in (Wait(1.0), text_chunk(word))),
-        finish(),
-        usage(9, 8),
-        DONE,
-    )
+def slowly(*words: str) -> Exchange:
+    """An answer of which a word comes every second."""
+    steps = [step for word in words for step in (Wait(1.0), text_chunk(word))]
+    return sse(*steps, finish(), usage(9, 8), DONE)
 
 
 BUSY = error(503, "try again later")
 
 SERVERS: dict[str, Script] = {
     "usual": answer_to,
-    "slowly": slowly,
+    "slowly": slowly("The rain", " in Spain", " stays mainly", " in the plain."),
     "stuck": sse(end=False).then(Hold()),
     "busy-then-a-call": [
         BUSY,
         tool_calls(ToolCall("get_weather", {"city": "Rome"})),
         text("Sunny.\n"),
+    ],
+    "a-turn-with-everything": [
+        error(503, "try again later", retry_after=1),
+        tool_calls(ToolCall("get_weather", {"city": "Rome"})),
+        slowly("It is", " sunny", " in Rome."),
     ],
     "busy-once": [BUSY, text("To be", " heard.")],
     "rate-limited": error(429, "slow down", retry_after=20),
@@ -247,13 +247,15 @@ def test_every_server_of_a_page_is_there_and_every_one_there_is_used() -> None:
     assert named == set(SERVERS)
 
 
-@pytest.mark.parametrize("package", ["lktrio", "lktrio.testing", "lktrio.testing.pytest"])
+@pytest.mark.parametrize(
+    "package", ["lktrio", "lktrio.testing", "lktrio.testing.pytest", "lktrio.opentelemetry"]
+)
 def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
     described: list[str] = []
     for page in DOCS.glob("reference/*.rst"):
         written = page.read_text(encoding="utf-8")
         (where,) = re.findall(r"^\.\. currentmodule:: (\S+)$", written, re.MULTILINE)
-        names = re.findall(r"^\.\. auto\w+:: (?:(\S+)\.)?(\w+)", written, re.MULTILINE)
+        names = re.findall(r"^\.\. auto(?!module)\w+:: (?:(\S+)\.)?(\w+)", written, re.MULTILINE)
         described += [name for place, name in names if (place or where) == package]
 
     assert sorted(described) == sorted(importlib.import_module(package).__all__)
