@@ -52,7 +52,7 @@ nitpick_ignore_regex = [
     ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+\._\w+"),
     (
         "py:class",
-        r"lktrio\.(testing\.)?_\w+\.(AwaitRequest|DecodedArguments|FunctionName|PredictionContent)",
+        r"lktrio\._\w+\.(DecodedArguments|FunctionName|PredictionContent)",
     ),
     ("py:.*", r"(attrs|httpx2?|opentelemetry|pytest)\..*"),
 ]
