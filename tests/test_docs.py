@@ -33,6 +33,7 @@ from lktrio import (
 )
 from lktrio._errors import is_retryable_status
 from lktrio._relay import another_model_may_help
+from tests.benchmarks.document import put
 from tests.documents import (
     DOCS,
     ROOT,
@@ -259,3 +260,34 @@ def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
         described += [name for place, name in names if (place or where) == package]
 
     assert sorted(described) == sorted(importlib.import_module(package).__all__)
+
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+def test_the_numbers_of_a_run_take_the_place_of_the_last_ones() -> None:
+    measured = {"title": "lktrio", "median": 31.04, "ratio": 1.277, "values": [31.04]}
+    about = {
+        "versions": {"CPython": "3.11.7"},
+        "reference": "httpx",
+        "rounds": 3,
+        "machine": "Linux",
+        "date": "2026-11-22T20:56:19+00:00",
+    }
+    rows = {
+        "chunks": {"title": "chunks", "unit": "us", "clients": {"lktrio_chat": measured}},
+        "memory": {"title": "streams", "unit": "KB", "clients": {"lktrio_chat": {"reason": "no"}}},
+    }
+    page = (DOCS / "performance.md").read_text(encoding="utf-8")
+
+    written = put(page, {"about": about, "rows": rows})
+
+    assert (
+        "|  | chunks: us | streams: KB |\n| --- | ---: | ---: |\n| lktrio | 31 (1.28) | - |"
+        in written
+    )
+    assert "Medians of 3 rounds;\nCPython 3.11.7; Linux; 2026-11-22." in written
+    assert written.partition("<!-- bench:begin -->")[0] == page.partition("<!-- bench:begin -->")[0]
+    assert put(written, {"about": about, "rows": rows}) == written
+    with pytest.raises(ValueError, match="must have one"):
+        put("no place", {"about": about, "rows": rows})
