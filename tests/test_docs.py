@@ -262,6 +262,18 @@ def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
     assert sorted(described) == sorted(importlib.import_module(package).__all__)
 
 
+def test_every_member_that_is_named_exists() -> None:
+    said = "\n".join(page.read_text(encoding="utf-8") for page in pages())
+    named = set(re.findall(r"`(\w+)\.(\w+)", said))
+
+    members = {(owner, member) for owner, member in named if owner in lktrio.__all__}
+    assert ("LLM", "prewarm") in members
+    for owner, member in members:
+        cls = getattr(lktrio, owner)
+        known = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())}
+        assert hasattr(cls, member) or member in known, f"{owner}.{member}"
+
+
 # --- numbers ------------------------------------------------------------------------------------
 
 

@@ -164,3 +164,10 @@ def test_the_set_up_commands_are_one_line_each() -> None:
     assert first.source.endswith("nox -s demo\n")
     assert second.source == first.source.replace("demo", "tests")
     assert first.source.count("\n") == 1
+
+
+def test_every_page_that_is_linked_exists() -> None:
+    linked = re.findall(r"\]\((?!https?:)([^)#]+)", SAID)
+
+    assert len(linked) > 8
+    assert [path for path in linked if not (ROOT / path).is_file()] == []
