@@ -71,9 +71,11 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def floors(session: nox.Session) -> None:
     """Run the tests with the oldest release of every dependency that pyproject.toml admits."""
+    project = PYPROJECT["project"]
+    needed = project["dependencies"] + project["optional-dependencies"]["opentelemetry"]
     oldest = [
         f"{requirement.name}=={specifier.version}"
-        for requirement in map(Requirement, PYPROJECT["project"]["dependencies"])
+        for requirement in map(Requirement, needed)
         for specifier in requirement.specifier
         if specifier.operator == ">="
     ]

@@ -48,7 +48,7 @@ from lktrio._stream import ChatCall, Outlet
 from lktrio.opentelemetry import OpenTelemetryInstrument
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
 from tests.several import FAST, SLOW, open_models
-from tests.support.matrix import CANCEL_BLOCK, INTERRUPT, Cut, Series, sweep
+from tests.support.matrix import CANCEL_BLOCK, INTERRUPT, Cut, sweep
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
@@ -1240,9 +1240,8 @@ async def test_no_secret_is_in_a_span(autojump_clock: MockClock) -> None:
 # --- State ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("series", ["before", "after"])
 @pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=lambda action: action.name)
-def test_wherever_it_is_cut_every_span_ends(action: Any, series: Series) -> None:
+def test_wherever_it_is_cut_every_span_ends(action: Any) -> None:
     @function_tool
     async def nap() -> None:
         await trio.sleep(1)
@@ -1262,7 +1261,7 @@ def test_wherever_it_is_cut_every_span_ends(action: Any, series: Series) -> None
             telemetry.assert_idle()
             telemetry.assert_all_ended()
 
-    sweep(scenario, action, series)
+    sweep(scenario, action)
 
 
 async def test_what_is_dropped_is_forgotten(autojump_clock: MockClock) -> None:

@@ -21,6 +21,7 @@ from lktrio import (
     APIError,
     APIStatusError,
     APITimeoutError,
+    Attempt,
     ChatChunk,
     ChatCompletionOptions,
     ChatContext,
@@ -29,13 +30,18 @@ from lktrio import (
     CollectedResponse,
     CompletionUsage,
     FunctionToolCall,
+    Instrument,
+    LLMMetrics,
     LLMModels,
     LLMStream,
     NotGivenOr,
+    RequestInfo,
     ToolContext,
     function_tool,
     is_given,
+    run_turn,
 )
+from lktrio.opentelemetry import OpenTelemetryInstrument
 from lktrio.testing import (
     NoConnection,
     RecordedRequest,
@@ -253,3 +259,35 @@ async def what_went_wrong(llm: LLM) -> str:
         for attempt in error.attempts:
             assert_type(attempt.number, int)
         return "failed"
+
+
+# --- Instruments ------------------------------------------------------------------------------
+
+
+class Watches(Instrument):
+    def attempt_failed(
+        self, request: RequestInfo, attempt: Attempt, error: APIError, delay: float | None
+    ) -> None:
+        assert_type(request.parent, RequestInfo | None)
+
+    def request_finished(
+        self,
+        request: RequestInfo,
+        metrics: LLMMetrics,
+        response: CollectedResponse[None] | None,
+    ) -> None:
+        assert_type(metrics.ttft, float | None)
+        assert_type(metrics.usage, CompletionUsage | None)
+        assert_type(metrics.tokens_per_second, float)
+        assert_type(metrics.error, Exception | None)
+
+
+async def watched() -> LLMMetrics | None:
+    instruments = [Watches(), OpenTelemetryInstrument(capture_content=True)]
+    async with LLM("openai/gpt-4.1-mini", instruments=instruments) as llm:
+        async with llm.chat(chat_ctx=conversation(), instruments=[Watches()]) as stream:
+            await stream.collect()
+        async with run_turn(llm, chat_ctx=conversation(), instruments=(Watches(),)) as turn:
+            assert_type(turn.metrics, tuple[LLMMetrics, ...])
+    LLM("m", instruments=[Watches])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    return stream.metrics
