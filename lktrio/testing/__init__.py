@@ -30,8 +30,8 @@ request to its reply. The builders, from the outside in:
 * `error` is a status with a JSON body; `NoConnection` is no answer at all.
 * `events` is a stream event by event: `chunk`, `usage`, `event`, `comment`, `DONE`.
 * `raw` is every byte.
-* `Wait`, `WaitFor`, `Hold`, `Close`, `Reset`, `Call`, `Repeat` and `Send` are steps: what a server
-  does between and after the things it says.
+* `Wait`, `WaitFor`, `AwaitRequest`, `Hold`, `Close`, `Reset`, `Call`, `Repeat` and `Send` are
+  steps: what a server does between and after the things it says.
 
 `RecordedRequest` is what the gateway keeps of a request. `Recorder` records what a live server
 answers, without the credentials, and a `Recording` is played again as a script.
@@ -67,6 +67,7 @@ from ._replies import (
 )
 from ._server import ScriptError
 from ._steps import (
+    AwaitRequest,
     Call,
     Close,
     Hold,
@@ -82,6 +83,7 @@ from ._steps import (
 
 __all__ = [
     "DONE",
+    "AwaitRequest",
     "Call",
     "Close",
     "ErrorEvent",
