@@ -157,7 +157,10 @@ class Lanes:
         while self._waiting and self._free:
             self._free -= 1
             run, context = self._waiting.popleft()
-            context.run(partial(self._nursery.start_soon, self._run, run, name="a tool's call"))
+            context.run(self._start, run)
+
+    def _start(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._run, run, name="a tool's call")
 
     async def _run(self, run: Callable[[], Awaitable[None]]) -> None:
         await run()
@@ -191,9 +194,9 @@ async def run_call(
     result: FunctionCallResult | None = None
     try:
         result = await _run_call(call, name, tool_ctx, call_ctx, on_start)
+        return result
     finally:
         watch.finish(trio.current_time(), result)
-    return result
 
 
 async def _run_call(
