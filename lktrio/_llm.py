@@ -527,5 +527,5 @@ def _warn_of_forced_choice(call: ChatCall) -> None:
         logger.warning(
             "tool_choice=%r asks for a call, but the request has no tools: the choice is not "
             "sent; give chat() the tools, or no tool_choice",
-            choice,
+            call.chosen_tool,
         )
