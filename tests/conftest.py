@@ -1,14 +1,18 @@
-"""Hooks of pytest that all tests share."""
+"""Hooks and fixtures of pytest that all tests share."""
 
 from __future__ import annotations
 
 import gc
 
+import pytest
 
-def pytest_collection_finish() -> None:
-    """Take what exists before the first test out of the garbage collector's sight.
 
-    That is half a million objects, mostly pytest's, and every search for leaks would look at each.
+@pytest.fixture(autouse=True, scope="module")
+def quick_collections() -> None:
+    """Take what exists before a module's tests out of the garbage collector's sight.
+
+    It is no leak of theirs, and every search for leaks would look at each object: half a million,
+    mostly pytest's. (Never unfreeze: that concerns all that was ever frozen.)
     """
     gc.collect()
     gc.freeze()

@@ -6,8 +6,7 @@ run and compared with the other.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -83,14 +82,6 @@ ROUNDING = 0.002
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays without their spread are exact."""
     monkeypatch.setattr("lktrio._retry.JITTER", 0.0)
-
-
-@pytest.fixture(autouse=True)
-def quick_collections() -> Iterator[None]:
-    """What exists before a test is no leak of it, and need not be searched a thousand times."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 # --- The set-up -----------------------------------------------------------------------------------

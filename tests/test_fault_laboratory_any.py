@@ -7,14 +7,12 @@ what must not: no end, a quiet end, another exception, doubled or mixed text, an
 
 from __future__ import annotations
 
-import gc
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 
-import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,16 +33,6 @@ from tests.faults import AT_ONCE, BACKUP, PRIMARY, STEADY, WARM_UP, Answer, plac
 from tests.support.leaks import no_leaks
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import Exchange, Request
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_collections() -> Iterator[None]:
-    """What exists before is no leak, and need not be searched a hundred times."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
 
 ANSWERS = (PRIMARY, BACKUP, WARM_UP)
 """What the three servers say; no two have a piece in common."""

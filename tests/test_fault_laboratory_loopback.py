@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import gc
 import math
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -121,14 +120,6 @@ PLACES = [
     ("after done", "stall"),
     ("after done", "reset"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def quick_collections() -> Iterator[None]:
-    """What exists before a test is no leak of it, and need not be searched each time."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @functools.cache
