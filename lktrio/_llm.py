@@ -116,9 +116,10 @@ class LLM(ChatModel):
             win over them.
         prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
             for where the model is known to support it.
-        http_client: An `httpx.AsyncClient` to use in place of an own one. It is not closed. It
-            keeps its own limits, proxies, cookies and event hooks, while its timeouts and
-            redirects are not used; the guarantee that nothing leaks is for an own client.
+        http_client: An ``httpx.AsyncClient``, or an ``httpx2.AsyncClient``, to use in place of an
+            own one. It is not closed. It keeps its own limits, proxies, cookies and event hooks,
+            while its timeouts and redirects are not used; the guarantee that nothing leaks is for
+            an own client.
         max_streams: How many streams may run at once; more wait, which counts on their total
             clock. Default: no bound. A task that holds the last place and opens one more waits
             for ever.

@@ -19,7 +19,7 @@ import types
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Final, Literal, Protocol, TypeAlias, cast
+from typing import Any, Final, Literal, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
 import attrs
@@ -42,8 +42,23 @@ __all__ = [
     "translate",
 ]
 
-HTTPClient: TypeAlias = httpx.AsyncClient
-"""The HTTP client that a program may bring: an `httpx.AsyncClient`."""
+
+class HTTPClient(Protocol):
+    """The HTTP client that a program may bring: an ``httpx.AsyncClient``, or an
+    ``httpx2.AsyncClient``, which is another class with the same interface."""
+
+    def build_request(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a request that can be sent."""
+        ...
+
+    async def send(self, *args: Any, **kwargs: Any) -> Any:
+        """Send a request, and return the response."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
 
 Phase = Literal["connect", "write", "idle"]
 """What a request is doing: connecting, sending, or waiting for bytes."""
