@@ -5,6 +5,12 @@ A session makes its own environment; only nox itself must be installed.
 
 from __future__ import annotations
 
+import shutil
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
 import nox
 from packaging.requirements import Requirement
 
@@ -17,6 +23,20 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # One process a core; a test keeps to itself.
 PARALLEL = ["-n", "auto"]
+# Those that bring an HTTP client of their own.
+ENGINE_TESTS = [
+    f"tests/test_{name}.py"
+    for name in (
+        "transport",
+        "llm",
+        "stream",
+        "retries",
+        "clocks",
+        "causality",
+        "secrets",
+        "matrix",
+    )
+]
 
 # --- Checks -------------------------------------------------------------------------------------
 
@@ -56,10 +76,10 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=PYTHONS[0])
 def coverage(session: nox.Session) -> None:
     """Run the tests with branch coverage and hold it to the thresholds."""
-    session.install("-e", ".", *_group("test"))
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
-    session.run("coverage", "combine", "--quiet")
+    session.install("-e", ".", *_group("coverage"))
+    # In the tests' own processes: those that they start (examples, servers, benchmarks) run nothing
+    # of the package that is not also run here, and would each load the tracer.
+    session.run("pytest", "--cov", "--cov-report=", *PARALLEL, *session.posargs)
     # The core without I/O takes values and returns values: nothing in it is hard to reach.
     core = ",".join(f"lktrio/{name}.py" for name in PYPROJECT["tool"]["lktrio"]["core"])
     session.run("coverage", "report", f"--include={core}", "--fail-under=100")
@@ -80,7 +100,44 @@ def floors(session: nox.Session) -> None:
         if specifier.operator == ">="
     ]
     session.install(".", *oldest, *_group("test"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def httpx2(session: nox.Session) -> None:
+    """Run the tests of the engine with clients that come from httpx2."""
+    session.install(".", *_group("httpx2"))
+    session.run("mypy", "--strict", "tests/typing/on_httpx2.py")
+    session.run("python", "-m", "pytest", "-p", "tests.on_httpx2", *PARALLEL, *ENGINE_TESTS)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published, look at it, install it and import it."""
+    session.install(*_group("package"))
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    # The sdist, and the wheel from the sdist: what is not in the one is not in the other.
+    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+    direct = dist / "direct"
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(direct), silent=True)
+    if _contents(wheel) != _contents(next(direct.glob("*.whl"))):
+        session.error("the wheel built from the sdist is not the one built from the repository")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = session.run("git", "ls-files", "lktrio", "tests", external=True, silent=True)
+    missing = set(str(tracked).splitlines()) - names
+    if missing:
+        session.error(f"the sdist lacks {', '.join(sorted(missing))}")
+    session.run("python", "-m", "venv", "--clear", str(dist / "venv"))
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    python = str(dist / "venv" / scripts / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    with session.chdir(dist):
+        session.run(python, "-W", "error", "-c", "import lktrio; print(lktrio.LLM)", external=True)
 
 
 @nox.session
@@ -143,6 +200,11 @@ def fuzz(session: nox.Session) -> None:
     # Guided by coverage where there is a wheel; nobody wants to wait until clang has built one.
     session.install("--only-binary=:all:", "atheris", success_codes=range(256), silent=True)
     session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+def _contents(wheel: Path) -> dict[str, int]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {each.filename: each.CRC for each in archive.infolist()}
 
 
 def _group(name: str) -> tuple[str, ...]:
