@@ -14,7 +14,7 @@ from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._errors import APIConnectionError, APIError
 from ._sse import MAX_EVENT_BYTES, Event, EventReader
-from ._wire import ChunkPayload, Done, decode_body, decode_event, payload_error, quote
+from ._wire import ChunkPayload, Done, decode_body, decode_event, decode_plain, payload_error, quote
 
 __all__ = ["AnswerReader"]
 
@@ -63,7 +63,17 @@ class AnswerReader:
             APIConnectionError: The body is not what it should be, or too large.
         """
         if self._kind is _Kind.EVENTS:
-            for event in self._events.feed(data):
+            values, data = self._events.split(data)
+            for value in values:
+                payload = decode_plain(value)
+                if payload is not None:
+                    self._got_payload = True
+                    self.assembler.feed(payload, out)
+                    continue
+                self._take(Event(value, b""), out)
+                if self.is_done:
+                    return
+            for event in self._events.feed(data) if data else ():
                 self._take(event, out)
                 if self.is_done:
                     return

@@ -10,10 +10,7 @@ is dispatched too, and an object in a field named ``error`` is the data of an ev
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 __all__ = ["MAX_EVENT_BYTES", "MAX_JUNK_BYTES", "Event", "EventReader"]
 
@@ -35,12 +32,6 @@ class Event(NamedTuple):
 
     name: bytes
     """Its ``event`` field; empty if it had none."""
-
-
-# What a class of named tuples is called with goes through a function of Python.
-_make_event = cast(
-    "Callable[[tuple[bytes, bytes]], Event]", functools.partial(tuple.__new__, Event)
-)
 
 
 class EventReader:
@@ -73,6 +64,38 @@ class EventReader:
         """Whether an event, or what stands in place of events, exceeds the limit. Nothing is
         read after it; the events before it have been returned."""
 
+    def split(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """Split the events that are one line of data off the beginning of bytes: nearly all are.
+
+        That takes a few calls for all of them, where `feed` makes several for each.
+
+        Returns:
+            The data of these events, which are over and done with, and the bytes that are left
+            for `feed`.
+        """
+        if self._line and b"\n" in data:
+            data = bytes(self._line) + data
+            self._line = bytearray()
+        end = data.rfind(b"\n\n")
+        if (
+            self.too_large
+            or not 0 < end <= self._max
+            or self._line
+            or self._first is not None
+            or self._name
+            or self._at_start
+            or self._skip_lf
+            or b"\r" in data
+        ):
+            return [], data
+        # One character is looked for much faster than several.
+        lines = data[:end].split(b"\n")
+        values = [line[6:] for line in lines[::2] if line.startswith(_DATA)]
+        if 2 * len(values) != len(lines) + 1 or any(lines[1::2]):
+            return [], data
+        self.seen = True
+        return values, data[end + 2 :]
+
     def feed(self, data: bytes) -> list[Event]:
         """Take bytes and return the events they complete."""
         if self.too_large:
@@ -86,20 +109,14 @@ class EventReader:
         if b"\r" in data:
             self._skip_lf = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        if self._line and b"\n" in data:
-            data = bytes(self._line) + data
-            self._line = bytearray()
-        events: list[Event] = []
-        end = data.rfind(b"\n\n")
-        if end > 0 and self._are_plain(data, end):
-            # Cut by one call for all of them, not by several for each.
-            values = data[len(_DATA) : end].split(b"\n\n" + _DATA)
-            events += map(_make_event, zip(values, itertools.repeat(b"")))
-            data = data[end + 2 :]
-            self.seen = True
         lines = data.split(b"\n")
         rest = lines.pop()
+        events: list[Event] = []
         if lines:
+            if self._line:
+                self._line += lines[0]
+                lines[0] = bytes(self._line)
+                self._line = bytearray()
             for line in lines:
                 if line.startswith(_DATA):
                     self._append(line[6:])
@@ -125,18 +142,6 @@ class EventReader:
             self._line = bytearray()
             self._field(line)
         return [] if self._first is None else [self._dispatch(self._first)]
-
-    def _are_plain(self, data: bytes, end: int) -> bool:
-        """Whether there is nothing but events of one line of data, as models send them, in the
-        bytes before the last blank line."""
-        return (
-            self._first is None
-            and not self._name
-            and not self._line
-            and end <= self._max
-            and data.startswith(_DATA)
-            and data.count(b"\n", 0, end) == 2 * data.count(b"\n\n" + _DATA, 0, end)
-        )
 
     def _strip_bom(self, data: bytes) -> bytes:
         data = bytes(self._line) + data

@@ -264,7 +264,7 @@ class HTTPReply:
             self._body = cast("AsyncIterator[bytes]", response.stream).__aiter__()
             self._decoder = _make_decoder(self.headers.get("content-encoding", ""))
         self._next: Callable[[], Awaitable[bytes]] = self._body.__anext__
-        self._enough = _MAX_GATHERED
+        self._room = 0
 
     async def read(self) -> bytes | None:
         """Read the next piece of the body; None at its end.
@@ -296,8 +296,8 @@ class HTTPReply:
             pause: Asked after each wait: whether to return before there is another one.
 
         Returns:
-            Whether there may be more of the body: False at its end. True for a pause, and when
-            64 KiB have been read.
+            Whether there may be more of the body: False at its end. True for a pause, and after
+            every 64 KiB that came without waiting.
 
         Raises:
             APIConnectionError: The connection was lost, or the body cannot be decoded.
@@ -317,10 +317,9 @@ class HTTPReply:
                 take(data)
 
         def note_pause() -> None:
-            if pause():
-                self._enough = 0
+            self._room = 0 if pause() else _MAX_GATHERED
 
-        self._enough = _MAX_GATHERED
+        self._room = _MAX_GATHERED
         try:
             await _watch_waits(self._gather(pieces), hand_over, note_pause)
         except Exception as exc:
@@ -333,11 +332,10 @@ class HTTPReply:
         return not self.at_end
 
     async def _gather(self, pieces: list[bytes]) -> None:
-        size = 0
         async for piece in self._body:
             pieces.append(piece)
-            size += len(piece)
-            if size >= self._enough:
+            self._room -= len(piece)
+            if self._room <= 0:
                 return
         self.at_end = True
 

@@ -53,6 +53,7 @@ __all__ = [
     "completion_usage",
     "decode_body",
     "decode_event",
+    "decode_plain",
     "is_array",
     "is_object",
     "payload_error",
@@ -172,6 +173,24 @@ class TaintedChunkPayload(ChunkPayload, gc=False):
 
 
 _decode_chunk = msgspec.json.Decoder(ChunkPayload).decode
+
+
+def decode_plain(data: bytes) -> ChunkPayload | None:
+    """Decode the data of an event that is a piece of an answer and nothing else, as nearly all are.
+
+    Returns:
+        The payload; None for what `decode_event` and `payload_error` must judge.
+    """
+    try:
+        payload = _decode_chunk(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if payload.error or payload.x_groq is not None or not payload.choices:
+        return None
+    for choice in payload.choices:
+        if choice.error or choice.finish_reason == "error":
+            return None
+    return payload
 
 
 def decode_event(data: bytes, name: bytes = b"") -> ChunkPayload | Done | None:

@@ -314,6 +314,55 @@ def test_many_tiny_lines_of_one_event_take_no_more_room_than_their_bytes() -> No
     assert len(reader.feed(b"\n")[0].data) == 20_000 * 3 - 1
 
 
+# --- The events at the beginning -----------------------------------------------------------------
+
+
+def drain_by_split(reader: EventReader, pieces: Iterable[bytes]) -> list[Event]:
+    events: list[Event] = []
+    for piece in pieces:
+        values, rest = reader.split(piece)
+        events += [Event(value, b"") for value in values]
+        events += reader.feed(rest)
+    return events + reader.finish()
+
+
+def test_events_of_one_line_of_data_are_split_off_together() -> None:
+    reader = EventReader()
+    reader.feed(b": hello\n")
+    assert reader.split(b"data: 1\n\ndata: 2\n\nda") == ([b"1", b"2"], b"da")
+    assert reader.feed(b"da") == []
+    assert reader.split(b"ta: 3\n\n") == ([b"3"], b"")
+    assert reader.seen
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"data: 1",
+        b"data: 1\n",
+        b"data:1\n\n",
+        b"data: 1\ndata: 2\n\n",
+        b"data: 1\n\n\ndata: 2\n\n",
+        b"data: 1\n\n: c\n\n",
+        b"data: 1\n\ndata:2\n\n",
+        b"event: x\ndata: 1\n\n",
+        b"data: 1\n\ndata: 2\r\ndata: 3\n\n",
+        b"\n\n",
+    ],
+)
+def test_nothing_is_split_off_where_there_is_anything_else(body: bytes) -> None:
+    reader = EventReader()
+    reader.feed(b"\n")
+    assert reader.split(body) == ([], body)
+
+
+@pytest.mark.parametrize("before", [b"", b"data: 0\n", b"event: x\n", b": c\r", b"data"])
+def test_nothing_is_split_off_in_the_middle_of_something(before: bytes) -> None:
+    reader = EventReader()
+    reader.feed(before)
+    assert reader.split(b"data: 1\n\n")[0] == []
+
+
 # --- Work ----------------------------------------------------------------------------------------
 
 
@@ -376,6 +425,22 @@ def test_any_split_of_the_same_bytes_gives_the_same_events(
     assert drain(other, cut(body, places)) == events
     assert drain(single, one_by_one(body)) == events
     assert other.too_large == single.too_large == whole.too_large
+    if not whole.too_large:
+        assert (other.seen, other.junk_bytes, other.stray) == (
+            whole.seen,
+            whole.junk_bytes,
+            whole.stray,
+        )
+
+
+@given(body=bodies, places=st.lists(st.integers(0, 300), max_size=8), limit=st.integers(1, 60))
+def test_what_is_split_off_is_what_would_have_been_read(
+    body: bytes, places: list[int], limit: int
+) -> None:
+    whole, other = EventReader(limit), EventReader(limit)
+    body = b"data: 1\n\ndata: 2\n\n" + body
+    assert drain_by_split(other, cut(body, places)) == drain(whole, [body])
+    assert other.too_large == whole.too_large
     if not whole.too_large:
         assert (other.seen, other.junk_bytes, other.stray) == (
             whole.seen,
