@@ -172,6 +172,8 @@ class LLM(ChatModel):
         self._cache_breakpoints: CacheBreakpoints = _checked_breakpoints(prompt_cache_breakpoints)
         self._strict_tool_schema = _checked_flag("strict_tool_schema", strict_tool_schema)
         self._model_table = _checked_table(model_table)
+        # Looking a model up compares its name with many patterns: not for every request.
+        self._facts = self._model_table.facts(self._model)
         self._instruments = check_instruments(instruments)
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
         self._gateway = Gateway(
@@ -288,6 +290,7 @@ class LLM(ChatModel):
         if is_given(prompt_cache_breakpoints):
             self._cache_breakpoints = _checked_breakpoints(prompt_cache_breakpoints)
         self._model = new_model
+        self._facts = self._model_table.facts(new_model)
         self._options = options
 
     # --- requests -------------------------------------------------------------------------
@@ -336,7 +339,7 @@ class LLM(ChatModel):
         _check_tool_choice(options.body.get("tool_choice"), names)
         if not names:
             _warn_of_forced_choice(call)
-        facts = self._model_table.facts(self._model)
+        facts = self._facts
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
         if dropped:
             logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
@@ -392,11 +395,10 @@ class LLM(ChatModel):
 
     def _check_plain_header(self, options: RequestOptions) -> None:
         """Refuse headers that are credentials over plain http to another machine."""
-        check_plain_http(
-            self._base_url,
-            has_credentials=any(name.lower() in _CREDENTIAL_HEADERS for name in options.headers),
-            allow_insecure=self._allow_insecure,
-        )
+        if any(name.lower() in _CREDENTIAL_HEADERS for name in options.headers):
+            check_plain_http(
+                self._base_url, has_credentials=True, allow_insecure=self._allow_insecure
+            )
 
     def _headers(self, urgency: InferenceClass | None) -> dict[str, str]:
         headers = {

@@ -221,9 +221,9 @@ class RequestSource:
                 if token is not None:
                     headers["Authorization"] = token
                     secrets += secret_words(token)
-                reply = await self._send(
-                    attrs.evolve(request.http, headers=headers), clocks, record
-                )
+                http = request.http
+                http = HTTPRequest(http.method, http.url, headers, http.content, http.query)
+                reply = await self._send(http, clocks, record)
                 record.headers = trio.current_time()
                 if reply.reused:
                     record.connected = None

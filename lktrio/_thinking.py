@@ -6,12 +6,38 @@ a fact of the model table.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import attrs
 
 from ._wire import repair_surrogates
 
 __all__ = ["SurrogateJoiner", "ThinkingFilter"]
+
+
+@attrs.frozen
+class _Tags:
+    """What is looked for, made once for each set of tags: there are few."""
+
+    closing: Mapping[str, str]
+    first_characters: tuple[str, ...]
+    pattern: re.Pattern[str]
+    beginnings: frozenset[str]
+    beginnings_of: Mapping[str, frozenset[str]]
+
+    @classmethod
+    @functools.lru_cache(maxsize=64)
+    def of(cls, tags: tuple[tuple[str, str], ...]) -> _Tags:
+        every_tag = [tag for pair in tags for tag in pair]
+        return cls(
+            closing=dict(tags),
+            first_characters=tuple({tag[0] for tag in every_tag}),
+            pattern=re.compile("|".join(map(re.escape, every_tag)) or r"(?!)"),
+            beginnings=_beginnings(every_tag),
+            beginnings_of={closer: _beginnings([closer]) for _, closer in tags},
+        )
 
 
 class ThinkingFilter:
@@ -27,12 +53,12 @@ class ThinkingFilter:
     """
 
     def __init__(self, tags: Sequence[tuple[str, str]], *, starts_inside: bool = False) -> None:
-        self._closing = dict(tags)
-        every_tag = [tag for pair in tags for tag in pair]
-        self._first_characters = tuple({tag[0] for tag in every_tag})
-        self._search = re.compile("|".join(map(re.escape, every_tag)) or r"(?!)").search
-        self._beginnings = _beginnings(every_tag)
-        self._beginnings_of = {closer: _beginnings([closer]) for _, closer in tags}
+        known = _Tags.of(tuple(tags))
+        self._closing = known.closing
+        self._first_characters = known.first_characters
+        self._search = known.pattern.search
+        self._beginnings = known.beginnings
+        self._beginnings_of = known.beginnings_of
         self._longest_beginning = max(map(len, self._beginnings), default=0)
         self._closer: str | None = tags[0][1] if starts_inside and tags else None
         self._held = ""

@@ -17,8 +17,15 @@ import ssl
 import time
 import types
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from typing import Any, Final, Literal, Protocol, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -97,6 +104,35 @@ def _ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
+class _NoCookies(httpx.Cookies):
+    """Cookies that are neither kept nor looked for."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep nothing."""
+
+
+class _OwnClient(httpx.AsyncClient):
+    """A client with nothing of its own that would have to be merged into a request."""
+
+    _no_cookies: Final = _NoCookies()
+
+    # httpx's makes a copy of the jar for every response.
+    @property
+    def cookies(self) -> httpx.Cookies:
+        """None, for ever."""
+        return self._no_cookies
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        raise AttributeError(f"this client keeps no cookies: {cookies!r}")
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    # A program has few addresses and asks each of them often.
+    return httpx.URL(url)
+
+
 def make_client(*, proxies: bool = True) -> HTTPClient:
     """Make the client an `LLM` uses when the program brings none.
 
@@ -109,12 +145,11 @@ def make_client(*, proxies: bool = True) -> HTTPClient:
         proxies: Whether proxies are taken from the environment. No proxy reaches this machine's
             own loopback addresses.
     """
-    return httpx.AsyncClient(
+    return _OwnClient(
         verify=_ssl_context(),
         trust_env=proxies,
-        timeout=None,  # noqa: S113 - the clocks are Trio deadlines
+        timeout=None,
         follow_redirects=False,
-        cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
         limits=httpx.Limits(
             max_connections=None,
             max_keepalive_connections=MAX_KEEPALIVE,
@@ -194,6 +229,8 @@ class _Trace:
         self._pending: Any = None
         self._connected = False
         self._sending = False
+        self.extensions: dict[str, Any] = {}
+        """The request's extensions, once it is built."""
         self.status_code = 0
         """Status of the response; 0 as long as its head is not there."""
         self.headers: dict[str, str] = {}
@@ -227,6 +264,8 @@ class _Trace:
                 name.decode("ascii", "replace").lower(): value.decode("ascii", "replace")
                 for name, value in headers
             }
+            # What follows is nothing to listen to, and to be told of it costs.
+            self.extensions.pop("trace", None)
 
     async def close(self) -> None:
         """Close the connection that was never handed over, if there is one."""
@@ -238,17 +277,24 @@ class _Trace:
                 await pending.aclose()
 
 
+def _read_headers(raw: Iterable[tuple[bytes, bytes]], encoding: str) -> dict[str, str]:
+    """Headers with their names in lower case; what is sent more than once is joined (RFC 9110,
+    section 5.3)."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode(encoding).lower(), raw_value.decode(encoding)
+        if name != "set-cookie":
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
 class HTTPReply:
     """The response to one request: its head, and its body piece by piece."""
 
     def __init__(self, response: httpx.Response, *, reused: bool) -> None:
         self.status_code = response.status_code
         """HTTP status."""
-        self.headers = {
-            name.lower(): value
-            for name, value in response.headers.items()
-            if name.lower() != "set-cookie"
-        }
+        self.headers = _read_headers(response.headers.raw, response.headers.encoding)
         """Headers, names in lower case."""
         self.reused = reused
         """Whether the connection had been used before."""
@@ -540,6 +586,33 @@ class Transport:
             redirects += 1
             request = attrs.evolve(request, url=target, query={})
 
+    def _build(self, request: HTTPRequest, extensions: dict[str, Any]) -> httpx.Request:
+        if isinstance(self._client, _OwnClient):
+            # Merging what the client has with what the request has is most of what building
+            # costs, and our own client has nothing.
+            url = _parsed(request.url)
+            if request.query:
+                url = url.copy_merge_params(dict(request.query))
+            headers = [("Host", url.netloc.decode("ascii")), *request.headers.items()]
+            if request.content:
+                headers.append(("Content-Length", str(len(request.content))))
+            body = _body_class(self._library)(request.content)
+            return httpx.Request(
+                request.method, url, headers=headers, stream=body, extensions=extensions
+            )
+        outgoing = self._client.build_request(
+            request.method,
+            request.url,
+            headers=dict(request.headers),
+            content=request.content or None,
+            params=dict(request.query) or None,
+            timeout=None,
+            extensions=extensions,
+        )
+        if request.content:
+            outgoing.stream = _body_class(self._library)(request.content)
+        return outgoing
+
     async def _send_once(self, request: HTTPRequest, observe: Callable[[Phase], None]) -> HTTPReply:
         guard = trio.CancelScope()
         trace = _Trace(guard, observe)
@@ -548,17 +621,8 @@ class Transport:
         if not self._own_auth or any(name.lower() == "authorization" for name in request.headers):
             options["auth"] = None
         try:
-            outgoing = self._client.build_request(
-                request.method,
-                request.url,
-                headers=dict(request.headers),
-                content=request.content or None,
-                params=dict(request.query) or None,
-                timeout=None,
-                extensions={"trace": trace},
-            )
-            if request.content:
-                outgoing.stream = _body_class(self._library)(request.content)
+            outgoing = self._build(request, {"trace": trace})
+            trace.extensions = outgoing.extensions
             with guard:
                 response = await self._client.send(
                     outgoing, stream=True, follow_redirects=False, **options
