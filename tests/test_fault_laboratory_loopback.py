@@ -253,8 +253,9 @@ async def have_seen_the_close(lab: Loopback) -> None:
 
 
 def as_met(cell: Cell) -> Cell:
-    """The outcome for a hedge that starts only after an error: a fallback's."""
-    if cell.strategy != "hedge":
+    """The outcome for a hedge that starts only after an error: a fallback's, unless the race is
+    over before."""
+    if cell.strategy != "hedge" or cell.phase == "in a lone call":
         return cell
     (fallback,) = (
         other
