@@ -133,7 +133,7 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def make_client(*, proxies: bool = True) -> HTTPClient:
+def make_client(*, proxies: bool = True) -> httpx.AsyncClient:
     """Make the client an `LLM` uses when the program brings none.
 
     It has no limit on connections (under Trio, httpx leaks a pool slot when a *queued* request
@@ -586,7 +586,8 @@ class Transport:
             redirects += 1
             request = attrs.evolve(request, url=target, query={})
 
-    def _build(self, request: HTTPRequest, extensions: dict[str, Any]) -> httpx.Request:
+    def _build(self, request: HTTPRequest, extensions: dict[str, Any]) -> Any:
+        # What a client builds is of its own library, which may be httpx2.
         if isinstance(self._client, _OwnClient):
             # Merging what the client has with what the request has is most of what building
             # costs, and our own client has nothing.

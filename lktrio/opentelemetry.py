@@ -55,6 +55,10 @@ Attributes of our own:
 ``gen_ai.execute_tool.duration``. What was interrupted has ``lktrio.cancelled``. The conventions'
 time per output chunk is not measured, because nothing is called for every chunk.
 
+Dashboards still read the names that were in use before v0.1.0, so these are recorded as well:
+``gen_ai.client.operation.duration``, ``gen_ai.client.operation.time_to_first_chunk`` and, if the
+server has told the usage, ``gen_ai.client.token.usage`` by ``gen_ai.token.type``.
+
 **Content** is recorded only if asked for: ``gen_ai.input.messages``, ``gen_ai.output.messages``
 (after a failure: what had arrived), ``gen_ai.tool.definitions`` (names only),
 ``gen_ai.tool.call.arguments`` and ``gen_ai.tool.call.result``, as JSON. Instructions are among the
@@ -378,7 +382,7 @@ class _Metrics:
 
         def tokens(name: str, description: str) -> otel_metrics.Histogram:
             return meter.create_histogram(
-                f"gen_ai.client.inference.operation.{name}",
+                name,
                 "{token}",
                 description,
                 explicit_bucket_boundaries_advisory=_TOKENS_BUCKETS,
@@ -395,9 +399,21 @@ class _Metrics:
             "Time from the start of a request to the first output.",
         )
         self._tool = seconds("gen_ai.execute_tool.duration", "Duration of a tool's call.")
+        self._older_duration = seconds("gen_ai.client.operation.duration", "Duration of a request.")
+        self._older_first_chunk = seconds(
+            "gen_ai.client.operation.time_to_first_chunk",
+            "Time from the start of a request to the first output.",
+        )
+        self._older_tokens = tokens("gen_ai.client.token.usage", "Tokens of a request, by type.")
         self._tokens = (
-            tokens("input_tokens", "Input tokens of a request, cached ones included."),
-            tokens("output_tokens", "Output tokens of a request, reasoning included."),
+            tokens(
+                "gen_ai.client.inference.operation.input_tokens",
+                "Input tokens of a request, cached ones included.",
+            ),
+            tokens(
+                "gen_ai.client.inference.operation.output_tokens",
+                "Output tokens of a request, reasoning included.",
+            ),
         )
         self._usage = (
             usage("input_tokens", "Input tokens used, cached ones included."),
@@ -410,10 +426,15 @@ class _Metrics:
     def request(self, metrics: LLMMetrics, shared: Attributes, outcome: Attributes) -> None:
         """Record a request. Where the server did not tell the usage, it is 0: so the conventions
         want it."""
-        self._duration.record(metrics.duration, {**shared, **outcome})
+        for duration in (self._duration, self._older_duration):
+            duration.record(metrics.duration, {**shared, **outcome})
         if metrics.ttft is not None:
-            self._first_chunk.record(metrics.ttft, shared)
+            for first_chunk in (self._first_chunk, self._older_first_chunk):
+                first_chunk.record(metrics.ttft, shared)
         counts = token_counts(metrics)
+        if metrics.usage is not None:
+            for kind, count in zip(("input", "output"), counts, strict=False):
+                self._older_tokens.record(count, {**shared, "gen_ai.token.type": kind})
         for histogram, count in zip(self._tokens, counts, strict=False):
             histogram.record(count, {**shared, **outcome})
         # Nothing is known about what the tokens stand for: servers seldom tell.

@@ -399,6 +399,19 @@ async def test_the_metrics_of_that_run(autojump_clock: MockClock) -> None:
     (first,) = telemetry.points("gen_ai.client.inference.time_to_first_chunk")
     assert dict(first.attributes) == shared
     assert (first.count, first.sum) == (2, pytest.approx(0.8))
+    for name in ("duration", "time_to_first_chunk"):
+        older, newer = (
+            [(dict(point.attributes), point.count, point.sum) for point in telemetry.points(each)]
+            for each in (f"gen_ai.client.operation.{name}", f"gen_ai.client.inference.{name}")
+        )
+        assert older == newer
+    assert [
+        (dict(point.attributes), point.count, point.sum)
+        for point in telemetry.points("gen_ai.client.token.usage")
+    ] == [
+        ({**shared, "gen_ai.token.type": kind}, 1, count)
+        for kind, count in (("input", 42), ("output", 11))
+    ]
     (tool,) = telemetry.points("gen_ai.execute_tool.duration")
     assert dict(tool.attributes) == {
         "gen_ai.tool.name": "get_weather",
