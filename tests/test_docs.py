@@ -277,6 +277,13 @@ def test_every_member_that_is_named_exists() -> None:
 # --- numbers ------------------------------------------------------------------------------------
 
 
+def test_the_simulated_numbers_are_those_of_the_readme() -> None:
+    # Which a test compares with the simulation.
+    assert rows(DOCS / "performance.md", "What hedging does to the slowest answers") == rows(
+        ROOT / "README.md", "Several models"
+    )
+
+
 def test_the_numbers_of_a_run_take_the_place_of_the_last_ones() -> None:
     measured = {"title": "lktrio", "median": 31.04, "ratio": 1.277, "values": [31.04]}
     about = {
