@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -150,6 +151,37 @@ def _other_names(target: str, in_class: str | None) -> list[str]:
     return names
 
 
+# What the pages call an object of a class.
+_VARIABLES = {
+    "attempt": ["Attempt"],
+    "delta": ["ChoiceDelta"],
+    "error": ["APIError", "APIStatusError", "APITimeoutError"],
+    "stream": ["LLMStream"],
+    "turn": ["Turn"],
+}
+
+
+def _target(text: str, page: str) -> str | None:
+    """The full name of what a literal in a page's text names, if that is public."""
+    name = re.sub(r"\(.*\)$", "", text)
+    if not re.fullmatch(r"\w+(\.\w+)?", name):
+        return None
+    owner, _, member = name.partition(".")
+    if owner in _VARIABLES and member and not page.startswith("reference/"):
+        classes = _VARIABLES[owner]
+        known = [cls for cls in classes if _has(getattr(lktrio, cls), member)]
+        # An unknown member is not found either, and so fails the build.
+        return f"lktrio.{(known or classes)[0]}.{member}"
+    for package in _PACKAGES:
+        if owner in importlib.import_module(package).__all__ and not owner.islower():
+            return f"{package}.{name}"
+    return f"lktrio.{name}" if owner in lktrio.__all__ else None
+
+
+def _has(cls: type, member: str) -> bool:
+    return any(member in {**vars(base), **inspect.get_annotations(base)} for base in cls.__mro__)
+
+
 class Names(SphinxPostTransform):
     """Links a public name in a page's text to its description."""
 
@@ -158,9 +190,8 @@ class Names(SphinxPostTransform):
     def run(self, **kwargs: Any) -> None:  # noqa: ARG002 - Sphinx calls it
         """Put references in place of the literals that are public names."""
         for literal in list(self.document.findall(nodes.literal)):
-            name = re.sub(r"\(.*\)$", "", literal.astext())
-            public = name.partition(".")[0]
-            if public in lktrio.__all__ and not isinstance(
+            target = _target(literal.astext(), self.env.docname)
+            if target is not None and not isinstance(
                 literal.parent, nodes.reference | addnodes.pending_xref
             ):
                 reference = addnodes.pending_xref(
@@ -168,8 +199,7 @@ class Names(SphinxPostTransform):
                     literal.deepcopy(),
                     refdomain="py",
                     reftype="obj",
-                    reftarget=f"lktrio.{name}",
-                    refwarn=False,
+                    reftarget=target,
                     refdoc=self.env.docname,
                 )
                 literal.replace_self(reference)
