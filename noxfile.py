@@ -114,16 +114,18 @@ def httpx2(session: nox.Session) -> None:
 @nox.session
 def package(session: nox.Session) -> None:
     """Build what is published, look at it, install it and import it."""
-    session.install(*_group("package"))
+    # The back-end is here already: a build in isolation would fetch it again each time.
+    session.install(*_group("package"), *PYPROJECT["build-system"]["requires"])
+    build = ("python", "-m", "build", "--no-isolation")
     dist = Path(session.create_tmp()) / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     # The sdist, and the wheel from the sdist: what is not in the one is not in the other.
-    session.run("python", "-m", "build", "--outdir", str(dist), silent=True)
+    session.run(*build, "--outdir", str(dist), silent=True)
     (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
     session.run("twine", "check", "--strict", str(sdist), str(wheel))
     session.run("check-wheel-contents", str(wheel))
     direct = dist / "direct"
-    session.run("python", "-m", "build", "--wheel", "--outdir", str(direct), silent=True)
+    session.run(*build, "--wheel", "--outdir", str(direct), silent=True)
     if _contents(wheel) != _contents(next(direct.glob("*.whl"))):
         session.error("the wheel built from the sdist is not the one built from the repository")
     with tarfile.open(sdist) as archive:
