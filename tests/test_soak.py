@@ -19,7 +19,16 @@ from tests.benchmarks.limits import ROOT
 from tests.engine import BASE_URL, ask, open_llm
 from tests.soak.answers import FAULTS, Answer, Misbehaviour, answer, question
 from tests.soak.leftovers import Holdings, Ledger
-from tests.soak.program import Reading, Soak, SoakError, check, check_error, open_models, run_all
+from tests.soak.program import (
+    Reading,
+    Soak,
+    SoakError,
+    check,
+    check_error,
+    open_models,
+    run_all,
+    seconds_for_calm_streams,
+)
 from tests.soak.report import MOST_GROWTH, Row, counts, table, verdict
 from tests.support.leaks import no_leaks
 from tests.support.matrix import same_order_of_tasks
@@ -66,6 +75,13 @@ def test_hundreds_of_streams_over_a_misbehaving_server_end_as_they_must() -> Non
     assert soak.facts["requests"] > STREAMS
     assert soak.facts["answers begun anew"] > 0
     assert (held.tasks, held.problems) == (0, ())
+
+
+async def test_the_calm_model_is_the_measure_of_patience(autojump_clock: MockClock) -> None:
+    script = Misbehaviour(1)
+    async with MemoryNetwork(script, connect_delay=0.5) as network:
+        assert await seconds_for_calm_streams(maker(network), 30) == 0.5
+    assert script.counts == {"whole": 30}
 
 
 # --- It finds what it looks for -------------------------------------------------------------------

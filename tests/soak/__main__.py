@@ -16,7 +16,7 @@ from tests.benchmarks.limits import raise_file_limit
 from tests.support.leaks import no_leaks
 
 from .leftovers import Ledger
-from .program import EXPECTED, Soak, open_models, run_all
+from .program import EXPECTED, Soak, open_models, run_all, seconds_for_calm_streams
 from .report import Row, counts, table, verdict
 from .server import Seen, SoakServer
 
@@ -40,10 +40,15 @@ async def _main(arguments: argparse.Namespace, server: SoakServer) -> list[str]:
         return LLM(name, base_url=f"{server.url}/v1", auth=None, max_streams=max_streams)
 
     rows: list[Row] = []
+    patience = arguments.patience
+    if patience is None:
+        # Twice what a stream takes among so many that are healthy: on a machine that is busy with
+        # hundreds of streams, or with something else, nearly all would run into a clock.
+        patience = max(1.0, 2 * await seconds_for_calm_streams(make, arguments.at_once))
     ledger = Ledger()
     before = None
     async with open_models(make) as models:
-        soak = Soak(arguments.seed, models, patience=arguments.patience)
+        soak = Soak(arguments.seed, models, patience=patience)
         numbers = iter(range(arguments.streams))
         size = arguments.streams // arguments.rounds
         for index in range(arguments.rounds):
@@ -66,6 +71,7 @@ async def _main(arguments: argparse.Namespace, server: SoakServer) -> list[str]:
         problems.append(f"the server has {seen.open} connections open that the program has closed")
     print(table(rows))
     print()
+    print(f"at once: {arguments.at_once}, patience: {patience:.1f}, seed: {arguments.seed}")
     print(counts("outcomes", soak.outcomes))
     print(counts("asked", soak.asked))
     print(counts("facts", soak.facts))
@@ -87,7 +93,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=3, help="rounds that may still grow")
     parser.add_argument("--seed", type=int, default=1, help="what all is drawn from")
     parser.add_argument(
-        "--patience", type=float, default=4.0, help="a factor on all the program's clocks"
+        "--patience", type=float, help="a factor on all the program's clocks (default: measured)"
     )
     parser.add_argument(
         "--trace", action="store_true", help="tell where memory comes from (slow, and not flat)"

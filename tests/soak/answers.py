@@ -45,6 +45,9 @@ from tests.support.script import (
 )
 
 MOST_PIECES: Final = 24
+CALM: Final = "calm"
+"""The model that never fails."""
+
 _HEAD: Final = head(200, {**EVENT_STREAM, "Transfer-Encoding": "chunked"})
 _QUESTION: Final = re.compile(r"stream (\d+)")
 _FIRST_PIECE: Final = re.compile(r"<(\d+)/([^/]*)/(\d+)/0>")
@@ -261,7 +264,7 @@ class Misbehaviour:
     def __call__(self, request: Request) -> Exchange:
         said = self.said(request)
         dice = random.Random(f"fault {self._seed} {said.stream} {said.model} {said.attempt}")
-        (name,) = dice.choices(_NAMES, _WEIGHTS)
+        (name,) = ("whole",) if said.model == CALM else dice.choices(_NAMES, _WEIGHTS)
         self.counts[name] += 1
         return FAULTS[name][1](said.events(), dice)
 

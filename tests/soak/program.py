@@ -30,7 +30,7 @@ from lktrio import (
     LLMStream,
 )
 
-from .answers import answer_that_begins, question
+from .answers import CALM, answer_that_begins, question
 
 MODELS: Final = ("one", "two", "narrow")
 PLACES: Final = 25
@@ -367,6 +367,19 @@ def check_error(seed: int, number: int, error: APIError, delivered: str | None) 
     waited = isinstance(error, APITimeoutError) and error.clock == "total"
     if not error.attempts and not waited:
         raise SoakError("the error tells of no attempt") from error
+
+
+async def seconds_for_calm_streams(make: MakeLLM, at_once: int) -> float:
+    """How long so many streams take, all begun at once, where nothing fails: the measure of what
+    is slow on this machine."""
+    patient = APIConnectOptions(max_retry=0, timeout=600.0)
+    async with make(CALM, max_streams=None) as llm:
+        started = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number in range(at_once):
+                stream = llm.chat(chat_ctx=question(number), conn_options=patient)
+                nursery.start_soon(stream.collect)
+        return trio.current_time() - started
 
 
 async def run_all(soak: Soak, numbers: Iterator[int], at_once: int) -> None:
