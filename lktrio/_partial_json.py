@@ -50,7 +50,7 @@ class PartialJSON:
             return
         self._text += text
         position = 0
-        while not self._broken:
+        while True:
             if not self._in_string:
                 blanks = _SPACE.match(self._text, position)
                 position = blanks.end() if blanks else position
