@@ -601,7 +601,7 @@ class Transport:
             return httpx.Request(
                 request.method, url, headers=headers, stream=body, extensions=extensions
             )
-        outgoing = self._client.build_request(
+        outgoing: httpx.Request = self._client.build_request(
             request.method,
             request.url,
             headers=dict(request.headers),
