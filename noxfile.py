@@ -117,7 +117,7 @@ def package(session: nox.Session) -> None:
     # The back-end is here already: a build in isolation would fetch it again each time.
     session.install(*_group("package"), *PYPROJECT["build-system"]["requires"])
     build = ("python", "-m", "build", "--no-isolation")
-    dist = Path(session.create_tmp()) / "dist"
+    dist = Path(session.create_tmp()).resolve() / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     # The sdist, and the wheel from the sdist: what is not in the one is not in the other.
     session.run(*build, "--outdir", str(dist), silent=True)
