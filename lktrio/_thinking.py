@@ -8,36 +8,29 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
-
-import attrs
+from collections.abc import Iterable, Sequence
 
 from ._wire import repair_surrogates
 
 __all__ = ["SurrogateJoiner", "ThinkingFilter"]
 
 
-@attrs.frozen
 class _Tags:
-    """What is looked for, made once for each set of tags: there are few."""
+    """What is looked for."""
 
-    closing: Mapping[str, str]
-    first_characters: tuple[str, ...]
-    pattern: re.Pattern[str]
-    beginnings: frozenset[str]
-    beginnings_of: Mapping[str, frozenset[str]]
-
-    @classmethod
-    @functools.lru_cache(maxsize=64)
-    def of(cls, tags: tuple[tuple[str, str], ...]) -> _Tags:
+    def __init__(self, tags: tuple[tuple[str, str], ...]) -> None:
         every_tag = [tag for pair in tags for tag in pair]
-        return cls(
-            closing=dict(tags),
-            first_characters=tuple({tag[0] for tag in every_tag}),
-            pattern=re.compile("|".join(map(re.escape, every_tag)) or r"(?!)"),
-            beginnings=_beginnings(every_tag),
-            beginnings_of={closer: _beginnings([closer]) for _, closer in tags},
-        )
+        self.closing = dict(tags)
+        self.first_characters = tuple({tag[0] for tag in every_tag})
+        self.search = re.compile("|".join(map(re.escape, every_tag)) or r"(?!)").search
+        self.beginnings = _beginnings(every_tag)
+        self.beginnings_of = {closer: _beginnings([closer]) for _, closer in tags}
+
+
+@functools.lru_cache(maxsize=64)
+def _tags(tags: tuple[tuple[str, str], ...]) -> _Tags:
+    # There are few sets of tags, and a filter for every request.
+    return _Tags(tags)
 
 
 class ThinkingFilter:
@@ -53,10 +46,10 @@ class ThinkingFilter:
     """
 
     def __init__(self, tags: Sequence[tuple[str, str]], *, starts_inside: bool = False) -> None:
-        known = _Tags.of(tuple(tags))
+        known = _tags(tuple(tags))
         self._closing = known.closing
         self._first_characters = known.first_characters
-        self._search = known.pattern.search
+        self._search = known.search
         self._beginnings = known.beginnings
         self._beginnings_of = known.beginnings_of
         self._longest_beginning = max(map(len, self._beginnings), default=0)
