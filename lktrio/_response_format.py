@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from ._arguments import MalformedArguments, parse_arguments
@@ -169,11 +169,11 @@ def answer_shape(response_format: object) -> AnswerShape | None:
     if response_format is None or isinstance(response_format, Mapping):
         return None
     try:
-        return _cached_shape(response_format)
+        hash(response_format)
     except TypeError:
-        if not isinstance(response_format, Hashable):
-            return AnswerShape(response_format)
-        raise
+        # What a type is annotated with need not be hashable.
+        return AnswerShape(response_format)
+    return _cached_shape(response_format)
 
 
 # Reading a class costs more than a request; a program asks for few different ones.

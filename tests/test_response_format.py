@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import attrs
 import pytest
@@ -249,6 +249,7 @@ async def test_partial_values_end_with_the_error(autojump_clock: MockClock) -> N
         ("Weather", TypeError, "response_format"),
         (7, TypeError, "response_format"),
         (lambda: None, TypeError, "response_format"),
+        ([int], TypeError, "response_format"),
     ],
 )
 def test_a_format_that_cannot_be_asked_for(
@@ -318,3 +319,16 @@ async def test_the_last_partial_value_is_the_whole_of_a_long_answer(
 
 def is_longer(value: dict[str, str], than: dict[str, str]) -> bool:
     return len(value["a"]) > len(than.get("a", ""))
+
+
+async def test_what_a_type_is_annotated_with_need_not_be_hashable(
+    autojump_clock: MockClock,
+) -> None:
+    @attrs.frozen
+    class Length:
+        metres: float
+
+    length: Any = Annotated[Length, {"title": "Length"}]
+    async with MemoryNetwork(text('{"metres": 2.5}')) as network, open_llm(network) as llm:
+        stream = llm.chat(chat_ctx=conversation(), response_format=length)
+        assert (await stream.collect()).parsed == Length(2.5)
