@@ -37,7 +37,6 @@ def main(argv: Sequence[str] | None = None, targets: Mapping[str, Target] = TARG
         if guided
         else "engine: mutation of recordings (atheris is not used)"
     )
-    logging.disable(logging.CRITICAL)
     run: Callable[[str], Report] = (
         (lambda name: run_atheris(name, seed=options.seed, seconds=options.seconds))
         if guided
@@ -57,4 +56,6 @@ def main(argv: Sequence[str] | None = None, targets: Mapping[str, Target] = TARG
 
 
 if __name__ == "__main__":
+    # Findings are raised; what is logged on the way would hide them.
+    logging.disable(logging.CRITICAL)
     sys.exit(main())
