@@ -183,9 +183,19 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what a chunk, a request and an open stream cost, beside other clients."""
+    """Measure what a chunk, a request and an open stream cost, beside other clients.
+
+    ``nox -s bench -- --peers --full --rounds 3 --write`` measures all there is to measure, beside
+    other libraries too, and puts the numbers into README.md and docs/: about ten minutes.
+    """
     session.install(".", *_group("bench"))
-    session.run("python", "-m", "tests.benchmarks", *session.posargs)
+    arguments = list(session.posargs)
+    if "--peers" in arguments:
+        arguments.remove("--peers")
+        session.install(*_group("bench_peers"))
+    session.run("python", "-m", "tests.benchmarks", *arguments)
+    if "--write" in arguments:
+        session.run("python", "-m", "tests.benchmarks.scaling")
 
 
 @nox.session

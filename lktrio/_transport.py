@@ -116,7 +116,7 @@ class _OwnClient(httpx.AsyncClient):
 
     _no_cookies: Final = _NoCookies()
 
-    # httpx's makes a copy of the jar for every response.
+    # httpx's are looked for in every response, by way of what `http.cookiejar` takes for one.
     @property
     def cookies(self) -> httpx.Cookies:
         """None, for ever."""

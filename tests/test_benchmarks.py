@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Literal
+from xml.etree import ElementTree
 
 import pytest
 
+from tests.benchmarks import scaling
 from tests.benchmarks.clients import CLIENTS, REFERENCE, Ask, Work, load
 from tests.benchmarks.comparison import Result, compare
+from tests.benchmarks.document import picture
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
 from tests.benchmarks.load_server import LoadServer, go_on
 from tests.benchmarks.rows import ROWS, WrongReply
@@ -19,6 +23,7 @@ class _Cheat:
 
     BACKEND: Literal["trio", "asyncio"] = "trio"
     DISTRIBUTIONS: tuple[str, ...] = ()
+    IMPORTS = "json"
 
     async def run(self, url: str, question: Question, work: Work) -> None:
         async def ask(started: Callable[[], object]) -> Reply:
@@ -39,17 +44,21 @@ def test_every_piece_of_text_is_an_event_of_the_same_length() -> None:
     assert {len(piece) for piece in pieces} == {EVENT_BYTES}
 
 
-@pytest.mark.parametrize("question", [Question(3), Question(7, is_held=True)])
+@pytest.mark.parametrize("question", [Question(3), Question(7, "held")])
 def test_the_name_of_the_model_tells_the_question(question: Question) -> None:
     assert Question.of_model(question.model) == question
 
 
-@pytest.mark.parametrize("name", CLIENTS)
+# The others are not installed where the tests run.
+OWN = [name for name in CLIENTS if name not in {"openai_trio", "livekit_agents"}]
+
+
+@pytest.mark.parametrize("name", OWN)
 async def test_a_client_reads_the_whole_answer_and_says_when_it_begins(
     name: str, server: LoadServer
 ) -> None:
     client = load(name)
-    question = Question(500, is_held=True)
+    question = Question(500, "held")
     replies: list[Reply] = []
 
     async def work(ask: Ask) -> None:
@@ -60,7 +69,24 @@ async def test_a_client_reads_the_whole_answer_and_says_when_it_begins(
     assert replies == [question.reply] * 2
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("name", OWN)
+async def test_a_client_reads_the_whole_of_a_tool_call(name: str, server: LoadServer) -> None:
+    question = Question(300, "calling")
+    replies: list[Reply] = []
+
+    async def work(ask: Ask) -> None:
+        replies.append(await ask(lambda: None))
+
+    await load(name).run(server.url, question, work)
+    assert replies == [question.reply]
+    assert json.loads(question.reply.arguments)["text"]
+
+
+# What costs to import is not asked of a server.
+ASKING = [row for row in ROWS if not row.startswith("import")]
+
+
+@pytest.mark.parametrize("row", ASKING)
 async def test_a_client_that_reads_less_is_found_out(row: str, server: LoadServer) -> None:
     with pytest.raises(WrongReply, match="got 0 characters of text"):
         await ROWS[row].measure(_Cheat(), server.url, 0.02)
@@ -73,16 +99,39 @@ def test_the_ratio_is_the_median_of_those_within_the_rounds() -> None:
     assert result.ratio == 1.6
 
 
+QUICK = [name for name, row in ROWS.items() if row.is_quick]
+
+
 @pytest.mark.slow
 def test_a_comparison_puts_the_clients_beside_each_other() -> None:
     lines: list[str] = []
     clients = ["lktrio_chat", REFERENCE]
-    comparison = compare(list(ROWS), clients, rounds=1, scale=0.02, report=lines.append)
+    comparison = compare(QUICK, clients, rounds=1, scale=0.02, report=lines.append)
     assert lines[0] == "chunks back to back: round 1 of 1"
-    for row in ROWS:
+    for row in QUICK:
         for name in clients:
             result = comparison.results[row][name]
             assert result.reason is not None or result.median > 0
     assert comparison.results["chunks"][REFERENCE].ratio == 1.0
     assert "lktrio" in comparison.table()
     assert '"ratios"' in comparison.json()
+
+
+def test_the_pictures_show_every_number(server: LoadServer) -> None:
+    numbers = scaling.measure(server.url, largest=10)
+    assert numbers["tools of a request"].keys() == {1, 10}
+    curves = "".join(ElementTree.fromstring(scaling.picture(numbers)).itertext())
+    assert f"1: {numbers['streams at once'][1]:.3g} ms" in curves
+
+    row = {
+        "title": "chunks & more",
+        "unit": "us",
+        "clients": {
+            "httpx_json": {"title": "httpx", "median": 2.0, "ratio": 1.0},
+            "lktrio_chat": {"title": "lktrio", "median": 1.25, "ratio": 0.6},
+            "raw_trio": {"reason": "not installed"},
+        },
+    }
+    bars = "".join(ElementTree.fromstring(picture({"rows": {"chunks": row}})).itertext())
+    assert "chunks & more (us)" in bars
+    assert "1.25" in bars

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from . import document
 from .clients import CLIENTS
 from .comparison import compare
 from .rows import ROWS
@@ -28,14 +29,22 @@ def main() -> None:
         dest="clients",
         help="measure only this one; repeatable",
     )
+    parser.add_argument(
+        "--full", action="store_true", help="measure all rows, not only the quick ones"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="runs of each client in each row")
     parser.add_argument("--scale", type=float, default=1.0, help="amount of work in each run")
     parser.add_argument(
         "--json", type=Path, default=Path("build/benchmarks.json"), help="where the JSON goes"
     )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="put the numbers into README.md and docs/, with a picture",
+    )
     arguments = parser.parse_args()
     comparison = compare(
-        arguments.rows or list(ROWS),
+        arguments.rows or [name for name, row in ROWS.items() if row.is_quick or arguments.full],
         arguments.clients or list(CLIENTS),
         rounds=arguments.rounds,
         scale=arguments.scale,
@@ -45,6 +54,8 @@ def main() -> None:
     arguments.json.write_text(comparison.json(), encoding="utf-8")
     print(comparison.table())
     print(f"written: {arguments.json}")
+    if arguments.write:
+        document.write(arguments.json)
 
 
 if __name__ == "__main__":

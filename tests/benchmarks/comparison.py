@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -146,15 +147,17 @@ def compare(
                 report(f"{ROWS[row].title}: round {number + 1} of {wanted}")
                 first = number % len(present)
                 order = present[first:] + present[:first]
-                rounds_done.append({name: _measure(row, name, server.url, scale) for name in order})
+                rounds_done.append({name: _measure(row, name, server, scale) for name in order})
             results[row] = {name: _result(name, rounds_done) for name in present}
     return Comparison(results, skipped, _about(present, rounds, scale))
 
 
-def _measure(row: str, client: str, url: str, scale: float) -> float | str:
+def _measure(row: str, client: str, server: LoadServer, scale: float) -> float | str:
     """The number, or why there is none."""
+    url = server.tls_url if ROWS[row].over_tls else server.url
     command = [sys.executable, "-m", "tests.benchmarks.child", row, client, url, str(scale)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
+    environment = {**os.environ, "SSL_CERT_FILE": server.authority}
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, env=environment)
     printed: dict[str, Any] = json.loads(done.stdout)
     return float(printed["value"]) if "value" in printed else str(printed["reason"])
 

@@ -1,20 +1,30 @@
 """``python -m tests.benchmarks.document``: put the numbers of a run where documents show them.
 
-This module alone knows how a table stands in a document: between two comments.
+This module alone knows how numbers stand in a document: as a table between two comments, and as a
+picture beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .limits import ROOT
 
-DOCUMENT = ROOT / "docs" / "performance.md"
+DOCS: Final = ROOT / "docs"
+DOCUMENT = DOCS / "performance.md"
+README: Final = ROOT / "README.md"
+PICTURE: Final = DOCS / "benchmarks.svg"
+NUMBERS: Final = DOCS / "benchmarks.json"
+
+# What a reader of the README wants to know first.
+_FIRST_ROWS: Final = ("chunks", "calls", "tls", "paced_100", "requests", "items_100", "import")
 
 _PLACE = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->\n)", re.DOTALL)
 
@@ -26,18 +36,72 @@ def table(run: dict[str, Any]) -> str:
 
 def _lines(run: dict[str, Any]) -> Iterator[str]:
     rows: list[dict[str, Any]] = list(run["rows"].values())
-    titles = [f"{row['title']}: {row['unit']}" for row in rows]
-    yield f"| {' | '.join(['', *titles])} |"
+    titles = _titles(rows)
+    yield f"| {' | '.join(['', *titles.values()])} |"
     yield f"| --- |{' ---: |' * len(titles)}"
-    for name in rows[0]["clients"]:
-        cells = [_cell(row["clients"][name]) for row in rows]
-        title = next(each["title"] for row in rows if "title" in (each := row["clients"][name]))
+    for row in rows:
+        cells = [_cell(row["clients"].get(name, {})) for name in titles]
+        title = f"{row['title']}: {row['unit']}"
         yield f"| {' | '.join([title, *cells])} |"
     about = run["about"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     yield ""
     yield f"In parentheses: the ratio to {about['reference']}. Medians of {about['rounds']} rounds;"
     yield f"{versions}; {about['machine']}; {about['date'][:10]}."
+
+
+def _titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """The clients that were measured, in order."""
+    return {
+        name: result["title"]
+        for row in rows
+        for name, result in row["clients"].items()
+        if "title" in result
+    }
+
+
+def some_rows(run: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """A run with only some of its rows."""
+    return {**run, "rows": {name: run["rows"][name] for name in names if name in run["rows"]}}
+
+
+_BAR: Final = 14
+_LEFT: Final = 190
+_WIDTH: Final = 760
+
+
+def picture(run: dict[str, Any]) -> str:
+    """A run as bars in SVG: for each row what the clients need, the one that needs most in full."""
+    parts: list[str] = []
+    y = 10
+    titles = _titles(list(run["rows"].values()))
+    for row in run["rows"].values():
+        parts.append(
+            f'<text x="8" y="{y + 12}" font-weight="bold">'
+            f"{html.escape(row['title'])} ({html.escape(row['unit'])})</text>"
+        )
+        y += 20
+        medians = {name: each.get("median") for name, each in row["clients"].items()}
+        most = max((value for value in medians.values() if value is not None), default=1.0)
+        for name, title in titles.items():
+            value = medians.get(name)
+            if value is None:
+                continue
+            width = max(round(value / most * (_WIDTH - _LEFT - 70)), 1)
+            colour = "#1f6feb" if name.startswith("lktrio") else "#9aa4af"
+            size = f'width="{width}" height="{_BAR - 2}"'
+            parts += [
+                f'<text x="{_LEFT - 6}" y="{y + 11}" text-anchor="end">{html.escape(title)}</text>',
+                f'<rect x="{_LEFT}" y="{y + 1}" {size} fill="{colour}"/>',
+                f'<text x="{_LEFT + width + 5}" y="{y + 11}">{value:.3g}</text>',
+            ]
+            y += _BAR
+        y += 12
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" '
+        f'font-family="sans-serif" font-size="11">\n'
+        f'<rect width="{_WIDTH}" height="{y}" fill="white"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
 
 
 def _cell(result: dict[str, Any]) -> str:
@@ -60,14 +124,26 @@ def put(document: str, run: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read the command line and write the document."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.document")
+    """Read the command line and write the documents."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.document",
+        description="Put the numbers of a run into docs/performance.md and README.md.",
+    )
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"))
-    parser.add_argument("--document", type=Path, default=DOCUMENT)
     arguments = parser.parse_args()
-    run = json.loads(arguments.json.read_text(encoding="utf-8"))
-    document = arguments.document.read_text(encoding="utf-8")
-    arguments.document.write_text(put(document, run), encoding="utf-8")
+    write(arguments.json)
+
+
+def write(numbers: Path) -> None:
+    """Put the numbers of a run where documents show them."""
+    run = json.loads(numbers.read_text(encoding="utf-8"))
+    first = some_rows(run, _FIRST_ROWS)
+    for document, shown in ((DOCUMENT, run), (README, first)):
+        written = put(document.read_text(encoding="utf-8"), shown)
+        document.write_text(written, encoding="utf-8")
+    PICTURE.write_text(picture(first), encoding="utf-8")
+    if numbers.resolve() != NUMBERS:
+        shutil.copyfile(numbers, NUMBERS)
 
 
 if __name__ == "__main__":

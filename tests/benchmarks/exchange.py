@@ -7,14 +7,16 @@ same `Question`, so that nothing but the name of the model has to pass between t
 from __future__ import annotations
 
 import json
-from typing import Final, Literal, TypedDict
+from typing import Final, Literal, TypeAlias, TypedDict, cast
 
 import attrs
 
 EVENT_BYTES: Final = 300
 """Length of the event of one piece of text, its blank line included; a usual length."""
 
-AUTHORIZATION: Final = "Bearer sk-benchmark"
+API_KEY: Final = "sk-benchmark"
+
+AUTHORIZATION: Final = f"Bearer {API_KEY}"
 """What every client sends as ``Authorization``."""
 
 PROMPT_TOKENS: Final = 17
@@ -46,35 +48,50 @@ class Reply:
     completion_tokens: int
     """From the usage at the end."""
 
+    arguments: str = ""
+    """The fragments of the tool call's arguments, joined."""
+
+
+Kind: TypeAlias = Literal["flowing", "held", "paced", "calling"]
+"""How an answer comes: as fast as it is read; with a stop after the first piece until the server is
+told to go on; a piece every 20 ms; or as fast as it is read, as the arguments of a tool call."""
+
 
 @attrs.frozen
 class Question:
     """One request, and the answer it wants."""
 
     events: int
-    """Pieces of text in the answer, each in an event of its own. An event with the finish reason
-    and one with the usage follow."""
+    """Pieces of the answer, each in an event of its own. An event with the finish reason and one
+    with the usage follow."""
 
-    is_held: bool = False
-    """Whether the server stops after the first piece until it is told to go on."""
+    kind: Kind = "flowing"
+    """How the answer comes."""
+
+    items: int = 2
+    """How long the conversation is, in messages."""
 
     @property
     def model(self) -> str:
         """Name of the model, which tells the server what to answer."""
-        return f"{'held' if self.is_held else 'flowing'}-{self.events}"
+        return f"{self.kind}-{self.events}"
 
     @classmethod
     def of_model(cls, model: str) -> Question:
-        """The question whose `model` this is."""
+        """The question whose `model` this is, but for the conversation."""
         kind, _, events = model.partition("-")
-        return cls(int(events), is_held=kind == "held")
+        return cls(int(events), cast("Kind", kind))
 
     @property
     def messages(self) -> list[Message]:
         """The conversation."""
+        turns: list[Message] = [
+            {"role": "user", "content": "Why do whales sing? Tell me more, in other words."},
+            {"role": "assistant", "content": "They sing because they can, and it carries far."},
+        ]
         return [
             {"role": "system", "content": "You are a helpful assistant. Answer briefly."},
-            {"role": "user", "content": "Why do whales sing?"},
+            *(turns[number % 2] for number in range(self.items - 1)),
         ]
 
     @property
@@ -86,12 +103,38 @@ class Question:
     def reply(self) -> Reply:
         """What a client must have read."""
         text = "".join(_piece(number) for number in range(self.events))
+        if self.kind == "calling":
+            arguments = f'{{"text":"{text}"}}'
+            return Reply("", "tool_calls", PROMPT_TOKENS, self.events, arguments)
         return Reply(text, "stop", PROMPT_TOKENS, self.events)
+
+    def _delta(self, number: int) -> dict[str, object]:
+        piece = _piece(number)
+        if self.kind != "calling":
+            return {"content": piece}
+        if number == 0:
+            piece = f'{{"text":"{piece}'
+        if number == self.events - 1:
+            piece += '"}'
+        call: dict[str, object] = {"index": 0, "function": {"arguments": piece}}
+        if number == 0:
+            call = {
+                "index": 0,
+                "id": "call_benchmark",
+                "type": "function",
+                "function": {"name": "write", "arguments": piece},
+            }
+        return {"tool_calls": [call]}
 
     def encode(self) -> list[bytes]:
         """The events of the answer, the end mark included."""
-        events = [_text_event(number) for number in range(self.events)]
-        events.append(_event([{"index": 0, "delta": {}, "finish_reason": "stop"}]))
+        is_call = self.kind == "calling"
+        events = [
+            _piece_event(number, self._delta(number), is_call=is_call)
+            for number in range(self.events)
+        ]
+        reason = "tool_calls" if is_call else "stop"
+        events.append(_event([{"index": 0, "delta": {}, "finish_reason": reason}]))
         usage = {
             "prompt_tokens": PROMPT_TOKENS,
             "completion_tokens": self.events,
@@ -109,12 +152,13 @@ def _piece(number: int) -> str:
     return f" {_WORDS[number % len(_WORDS)]}{number}"
 
 
-def _text_event(number: int) -> bytes:
-    delta = {"content": _piece(number)}
+def _piece_event(number: int, delta: dict[str, object], *, is_call: bool) -> bytes:
+    if is_call and number == 0:
+        delta["content"] = None
     if number == 0:
         delta["role"] = "assistant"
     choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]
-    missing = EVENT_BYTES - len(_event(choices, padding=""))
+    missing = max(EVENT_BYTES - len(_event(choices, padding="")), 0)
     return _event(choices, padding="x" * missing)
 
 

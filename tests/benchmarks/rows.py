@@ -7,6 +7,9 @@ in the client's process and never looks at the client.
 from __future__ import annotations
 
 import gc
+import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
@@ -16,7 +19,7 @@ import attrs
 
 from .clients import Ask, Client
 from .exchange import Question, Reply
-from .limits import raise_file_limit, resident_bytes
+from .limits import ROOT, raise_file_limit, resident_bytes
 from .load_server import go_on
 
 Measure: TypeAlias = Callable[[Client, str, float], Awaitable[float]]
@@ -47,16 +50,24 @@ class Row:
     enough_rounds: int | None = None
     """How many rounds tell all there is to tell; None if more are always better."""
 
+    over_tls: bool = False
+    """Whether the server is spoken to over TLS."""
+
+    is_quick: bool = True
+    """Whether it is measured when no rows are named and the run is not a full one."""
+
 
 def _check(question: Question, *replies: Reply) -> None:
     expected = question.reply
     for reply in replies:
-        if reply != expected:
+        # There is a client that does not tell why an answer has ended.
+        told = attrs.evolve(reply, finish_reason=reply.finish_reason or expected.finish_reason)
+        if told != expected:
             raise WrongReply(
                 f"{question!r}: got {len(reply.text)} characters of text, {reply.finish_reason=}, "
-                f"{reply.prompt_tokens=}, {reply.completion_tokens=}; expected "
-                f"{len(expected.text)}, {expected.finish_reason!r}, {expected.prompt_tokens}, "
-                f"{expected.completion_tokens}"
+                f"{reply.prompt_tokens=}, {reply.completion_tokens=}, {len(reply.arguments)} of "
+                f"arguments; expected {len(expected.text)}, {expected.finish_reason!r}, "
+                f"{expected.prompt_tokens}, {expected.completion_tokens}, {len(expected.arguments)}"
             )
 
 
@@ -66,7 +77,20 @@ def _ignore() -> None:
 
 async def _chunks_back_to_back(client: Client, url: str, scale: float) -> float:
     """CPU of a long answer that arrives as fast as it is read, for each of its chunks."""
-    question = Question(round(20_000 * scale))
+    return await _of_a_chunk(client, url, Question(round(20_000 * scale)))
+
+
+async def _call_fragments(client: Client, url: str, scale: float) -> float:
+    """The same, where the answer is a tool call."""
+    return await _of_a_chunk(client, url, Question(round(10_000 * scale), "calling"))
+
+
+async def _chunks_over_tls(client: Client, url: str, scale: float) -> float:
+    """The same over TLS, a record for each event."""
+    return await _of_a_chunk(client, url, Question(round(5_000 * scale)))
+
+
+async def _of_a_chunk(client: Client, url: str, question: Question) -> float:
     microseconds = 0.0
 
     async def work(ask: Ask) -> None:
@@ -79,9 +103,104 @@ async def _chunks_back_to_back(client: Client, url: str, scale: float) -> float:
     async def warm_up(ask: Ask) -> None:
         await ask(_ignore)
 
-    await client.run(url, Question(round(2_000 * scale)), warm_up)
+    await client.run(url, attrs.evolve(question, events=max(question.events // 10, 1)), warm_up)
     await client.run(url, question, work)
     return microseconds / question.chunks
+
+
+def _paced(streams: int, seconds: int) -> Measure:
+    async def measure(client: Client, url: str, scale: float) -> float:
+        """CPU of streams that are open at once and get 50 chunks a second each, for each second of
+        a stream. What the requests cost is in it."""
+        question = Question(max(round(50 * seconds * scale), 1), "paced")
+        limit = raise_file_limit()
+        if limit is not None and limit < streams + 50:
+            raise CannotMeasure(f"no more than {limit} files may be open")
+        milliseconds = 0.0
+
+        async def work(ask: Ask) -> None:
+            nonlocal milliseconds
+            replies: list[Reply] = []
+
+            async def one(number: int) -> None:
+                # Chunks of all streams at the same moment would be read together.
+                await anyio.sleep(number / streams)
+                replies.append(await ask(_ignore))
+
+            begin = time.process_time()
+            async with anyio.create_task_group() as group:
+                for number in range(streams):
+                    group.start_soon(one, number)
+            milliseconds = (time.process_time() - begin) * 1e3
+            _check(question, *replies)
+
+        await client.run(url, question, work)
+        return milliseconds / streams / (question.events / 50)
+
+    return measure
+
+
+async def _first_chunk(client: Client, url: str, scale: float) -> float:
+    """From asking to the first piece of text, over a connection that is open: time, not CPU."""
+    question = Question(1)
+    milliseconds = 0.0
+
+    async def work(ask: Ask) -> None:
+        nonlocal milliseconds
+        waits: list[float] = []
+        for _ in range(round(200 * scale) + 1):
+            begin = time.perf_counter()
+            _check(
+                question, await ask(lambda begin=begin: waits.append(time.perf_counter() - begin))
+            )
+        milliseconds = statistics.median(waits[len(waits) // 10 :]) * 1e3
+
+    await client.run(url, question, work)
+    return milliseconds
+
+
+def _conversation(items: int) -> Measure:
+    async def measure(client: Client, url: str, scale: float) -> float:
+        """CPU of a request with a conversation of that many messages, and a word as its answer."""
+        question = Question(1, items=items)
+        requests = max(round(20_000 / (items + 90) * scale), 1)
+        milliseconds = 0.0
+
+        async def work(ask: Ask) -> None:
+            nonlocal milliseconds
+            await ask(_ignore)
+            begin = time.process_time()
+            replies = [await ask(_ignore) for _ in range(requests)]
+            milliseconds = (time.process_time() - begin) * 1e3
+            _check(question, *replies)
+
+        await client.run(url, question, work)
+        return milliseconds / requests
+
+    return measure
+
+
+_IMPORT: Final = """
+import time
+begin = time.process_time()
+import {names}
+print((time.process_time() - begin) * 1e3)
+from tests.benchmarks.limits import resident_bytes
+print((resident_bytes() or 0) / 2**20)
+"""
+
+
+def _import(line: int) -> Measure:
+    async def measure(client: Client, url: str, scale: float) -> float:
+        """What it costs to import what a program needs, in a process of its own."""
+        command = [sys.executable, "-c", _IMPORT.format(names=client.IMPORTS)]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)  # noqa: ASYNC221 - nothing else runs
+        value = float(done.stdout.split()[line])
+        if not value:
+            raise CannotMeasure("memory in use can only be read on Linux")
+        return value
+
+    return measure
 
 
 async def _small_requests(client: Client, url: str, scale: float) -> float:
@@ -110,7 +229,7 @@ async def _open_streams(client: Client, url: str, scale: float) -> float:
     after one whole answer.
     """
     count = round(1_000 * scale)
-    question = Question(20, is_held=True)
+    question = Question(20, "held")
     limit = raise_file_limit()
     if limit is not None and limit < count + 50:
         raise CannotMeasure(f"no more than {limit} files may be open")
@@ -158,5 +277,32 @@ ROWS: Final = {
     "requests": Row("small requests", "ms of CPU per request", _small_requests),
     # Memory hardly varies, and httpx takes long to open and close so many connections.
     "memory": Row("1000 open streams", "KB per open stream", _open_streams, enough_rounds=3),
+    "calls": Row("tool-call fragments", "us of CPU per fragment", _call_fragments, is_quick=False),
+    "tls": Row(
+        "chunks over TLS", "us of CPU per chunk", _chunks_over_tls, over_tls=True, is_quick=False
+    ),
+    **{
+        f"paced_{streams}": Row(
+            f"{streams} at once, 50 chunks a second each",
+            "ms of CPU per stream and second",
+            _paced(streams, seconds),
+            enough_rounds=rounds,
+            is_quick=False,
+        )
+        for streams, seconds, rounds in ((1, 2, 3), (100, 2, 3), (500, 1, 2), (1000, 1, 1))
+    },
+    "first": Row("time to the first chunk", "ms", _first_chunk, enough_rounds=3, is_quick=False),
+    **{
+        f"items_{items}": Row(
+            f"request with {items} messages",
+            "ms of CPU per request",
+            _conversation(items),
+            enough_rounds=3,
+            is_quick=False,
+        )
+        for items in (10, 100, 1000)
+    },
+    "import": Row("import", "ms of CPU", _import(0), enough_rounds=3, is_quick=False),
+    "import_memory": Row("memory after import", "MB", _import(1), enough_rounds=1, is_quick=False),
 }
 """The rows by name, in the order of the table."""

@@ -4,6 +4,7 @@ A module gives:
 
 - ``BACKEND``: ``"trio"`` or ``"asyncio"``, what it runs on;
 - ``DISTRIBUTIONS``: what must be installed for it; if something is missing, the client is skipped;
+- ``IMPORTS``: what a program that uses it imports;
 - ``run(url, question, work)``: an async function that opens what the client shares between
   requests and awaits ``work(ask)`` once. Each ``await ask(started)`` sends the question once, calls
   ``started()`` when the first piece of text is there, and returns the `Reply`.
@@ -28,6 +29,7 @@ class Client(Protocol):
 
     BACKEND: Literal["trio", "asyncio"]
     DISTRIBUTIONS: tuple[str, ...]
+    IMPORTS: str
 
     async def run(self, url: str, question: Question, work: Work) -> None:
         """Open the client and do the work with it."""
@@ -41,6 +43,8 @@ CLIENTS: Final = {
     "httpx_msgspec": "httpx aiter_raw + msgspec",
     "httpx_json": "httpx aiter_lines + json",
     "lktrio_chat": "lktrio",
+    "openai_trio": "openai on Trio",
+    "livekit_agents": "livekit-agents on asyncio",
 }
 """Names of the modules, in the order of the table, and what they are called there."""
 

@@ -1,12 +1,21 @@
-"""A chunk as somebody who reads only text, finish reason and usage would describe it."""
+"""A chunk as somebody who reads only text, arguments, finish reason and usage would describe it."""
 
 from __future__ import annotations
 
 import msgspec
 
 
+class Function(msgspec.Struct):
+    arguments: str | None = None
+
+
+class Call(msgspec.Struct):
+    function: Function
+
+
 class Delta(msgspec.Struct):
     content: str | None = None
+    tool_calls: list[Call] | None = None
 
 
 class Choice(msgspec.Struct):

@@ -12,6 +12,7 @@ from . import Work
 
 BACKEND = "trio"
 DISTRIBUTIONS = ("trio", "httpx")
+IMPORTS = "trio, httpx, json"
 
 
 async def run(url: str, question: Question, work: Work) -> None:
@@ -27,6 +28,7 @@ async def run(url: str, question: Question, work: Work) -> None:
                 "stream_options": {"include_usage": True},
             }
             texts: list[str] = []
+            arguments: list[str] = []
             finish_reason = None
             usage = {"prompt_tokens": 0, "completion_tokens": 0}
             async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
@@ -40,6 +42,8 @@ async def run(url: str, question: Question, work: Work) -> None:
                             if not texts:
                                 started()
                             texts.append(content)
+                        calls = choice["delta"].get("tool_calls") or ()
+                        arguments += [call["function"]["arguments"] for call in calls]
                         finish_reason = choice["finish_reason"] or finish_reason
                     usage = chunk["usage"] or usage
             return Reply(
@@ -47,6 +51,7 @@ async def run(url: str, question: Question, work: Work) -> None:
                 finish_reason,
                 usage["prompt_tokens"],
                 usage["completion_tokens"],
+                "".join(arguments),
             )
 
         await work(ask)

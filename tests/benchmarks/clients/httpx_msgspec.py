@@ -17,6 +17,7 @@ from .chunk import Chunk, Usage
 
 BACKEND = "trio"
 DISTRIBUTIONS = ("trio", "httpx", "msgspec")
+IMPORTS = "trio, httpx, msgspec"
 
 
 async def run(url: str, question: Question, work: Work) -> None:
@@ -35,6 +36,7 @@ async def run(url: str, question: Question, work: Work) -> None:
                 }
             )
             texts: list[str] = []
+            arguments: list[str] = []
             finish_reason = None
             usage = Usage()
             rest = b""
@@ -53,12 +55,18 @@ async def run(url: str, question: Question, work: Work) -> None:
                                 if not texts:
                                     started()
                                 texts.append(choice.delta.content)
+                            calls = choice.delta.tool_calls or ()
+                            arguments += [call.function.arguments or "" for call in calls]
                             if choice.finish_reason:
                                 finish_reason = choice.finish_reason
                         if chunk.usage is not None:
                             usage = chunk.usage
             return Reply(
-                "".join(texts), finish_reason, usage.prompt_tokens, usage.completion_tokens
+                "".join(texts),
+                finish_reason,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                "".join(arguments),
             )
 
         await work(ask)

@@ -11,6 +11,7 @@ from . import Work
 
 BACKEND = "trio"
 DISTRIBUTIONS = ("trio", "httpx", "msgspec", "lktrio")
+IMPORTS = "trio, httpx, lktrio"
 
 
 async def run(url: str, question: Question, work: Work) -> None:
@@ -24,6 +25,7 @@ async def run(url: str, question: Question, work: Work) -> None:
 
         async def ask(started: Callable[[], object]) -> Reply:
             texts: list[str] = []
+            arguments: list[str] = []
             finish_reason = None
             async with llm.chat(chat_ctx=chat_ctx) as stream:
                 async for chunk in stream:
@@ -31,12 +33,18 @@ async def run(url: str, question: Question, work: Work) -> None:
                         if not texts:
                             started()
                         texts.append(chunk.delta.content)
+                    if chunk.delta is not None:
+                        arguments += [call.arguments for call in chunk.delta.tool_calls]
                     if chunk.finish_reason:
                         finish_reason = chunk.finish_reason
             usage = stream.usage
             assert usage is not None
             return Reply(
-                "".join(texts), finish_reason, usage.prompt_tokens, usage.completion_tokens
+                "".join(texts),
+                finish_reason,
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                "".join(arguments),
             )
 
         await work(ask)

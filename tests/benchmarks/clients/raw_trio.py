@@ -18,6 +18,7 @@ from .chunk import Chunk, Usage
 
 BACKEND = "trio"
 DISTRIBUTIONS = ("trio", "msgspec")
+IMPORTS = "trio, msgspec"
 
 _READ_SIZE = 64 * 1024
 
@@ -28,10 +29,16 @@ async def run(url: str, question: Question, work: Work) -> None:
     assert parts.port is not None
     host, port = parts.hostname, parts.port
     decode = msgspec.json.Decoder(Chunk).decode
-    idle: list[trio.SocketStream] = []
+    idle: list[trio.abc.Stream] = []
 
     async def ask(started: Callable[[], object]) -> Reply:
-        stream = idle.pop() if idle else await trio.open_tcp_stream(host, port)
+        stream: trio.abc.Stream
+        if idle:
+            stream = idle.pop()
+        elif parts.scheme == "https":
+            stream = await trio.open_ssl_over_tcp_stream(host, port, https_compatible=True)
+        else:
+            stream = await trio.open_tcp_stream(host, port)
         body = msgspec.json.encode(
             {
                 "model": question.model,
@@ -50,6 +57,7 @@ async def run(url: str, question: Question, work: Work) -> None:
         )
         await stream.send_all(head.encode() + body)
         texts: list[str] = []
+        arguments: list[str] = []
         finish_reason = None
         usage = Usage()
         rest = b""
@@ -68,12 +76,20 @@ async def run(url: str, question: Question, work: Work) -> None:
                         if not texts:
                             started()
                         texts.append(choice.delta.content)
+                    calls = choice.delta.tool_calls or ()
+                    arguments += [call.function.arguments or "" for call in calls]
                     if choice.finish_reason:
                         finish_reason = choice.finish_reason
                 if chunk.usage is not None:
                     usage = chunk.usage
         idle.append(stream)
-        return Reply("".join(texts), finish_reason, usage.prompt_tokens, usage.completion_tokens)
+        return Reply(
+            "".join(texts),
+            finish_reason,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            "".join(arguments),
+        )
 
     try:
         await work(ask)
