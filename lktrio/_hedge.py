@@ -243,7 +243,8 @@ class _HedgeSource:
 
     def _wins(self, runner: _Runner, outlet: Outlet) -> bool:
         """A request is first, unless another one was; return whether it is."""
-        if self._winner is None:
+        # One that was given up may still be handed a chunk in that moment.
+        if self._winner is None and not runner.scope.cancel_called:
             self._winner = runner
             self._may_grow = False
             self._relay.follow(runner.stream)

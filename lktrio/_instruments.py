@@ -316,7 +316,7 @@ class Watch:
     """
 
     def __init__(self, request: RequestInfo, instruments: tuple[Instrument, ...]) -> None:
-        self.request = request
+        self.request: RequestInfo = request
         self.progress: Progress | None = None
         """What is known so far; set by who makes the answer."""
         self.result: CollectedResponse[None] | None = None

@@ -99,11 +99,11 @@ from ._version import __version__
 try:
     from opentelemetry import context, trace
     from opentelemetry import metrics as otel_metrics
-except ImportError as exc:
+except ImportError as _missing:
     raise ImportError(
         "lktrio.opentelemetry needs the package opentelemetry-api; "
         "install it with: pip install 'lktrio[opentelemetry]'"
-    ) from exc
+    ) from _missing
 
 __all__ = ["OpenTelemetryInstrument"]
 

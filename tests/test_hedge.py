@@ -18,12 +18,17 @@ from lktrio import (
     APIError,
     APIStatusError,
     APITimeoutError,
+    ChatCall,
+    ChatChunk,
     ChatModel,
+    ChoiceDelta,
+    CollectedResponse,
     CompletionUsage,
     FallbackAdapter,
     HedgeAdapter,
     HedgeStatistics,
     LLMStream,
+    RequestInfo,
     function_tool,
     run_turn,
 )
@@ -680,6 +685,63 @@ async def test_a_turn_over_a_hedge_of_fallbacks(autojump_clock: MockClock) -> No
         assert spoken == ["Rain."]
         assert models.asked == [2, 1, 1]
         models.assert_quiet()
+
+
+class Together(ChatModel):
+    """Two of these fail and answer together: one is refused, the other speaks some steps later."""
+
+    def __init__(self, name: str, answers: trio.Event, steps: int | None) -> None:
+        self._name = name
+        self._answers = answers
+        self._steps = steps
+
+    @property
+    def model(self) -> str:
+        return self._name
+
+    @property
+    def provider(self) -> str:
+        return "test"
+
+    def stream(self, call: ChatCall) -> LLMStream[Any]:
+        request = RequestInfo(
+            label=self.label, model=self.model, provider=self.provider, chat_ctx=call.chat_ctx
+        )
+        return LLMStream(self, request=request)
+
+    def check_open(self) -> None:
+        pass
+
+    async def run(self, outlet: Any, deadline: float) -> None:
+        if self._steps is None:
+            await trio.sleep(1)
+            self._answers.set()
+            raise APIStatusError("wrong", status_code=400)
+        await self._answers.wait()
+        for _ in range(self._steps):
+            await trio.lowlevel.checkpoint()
+        outlet.put((ChatChunk(delta=ChoiceDelta(content="Hi")),), 1)
+        await trio.sleep(1)
+        outlet.put((ChatChunk(delta=ChoiceDelta(content="!")),), 1)
+        outlet.complete(CollectedResponse(text="Hi!"))
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_request_that_is_given_up_says_nothing_more(
+    steps: int, autojump_clock: MockClock
+) -> None:
+    for _ in range(20):  # Trio draws lots for the order of what is due in one step
+        answers = trio.Event()
+        models = [Together("refused", answers, None), Together("speaks", answers, steps)]
+        got = ""
+        caught: APIError | None = None
+        async with ask(HedgeAdapter(models, after=0.5, budget=1)) as stream:
+            try:
+                async for piece in stream.text:
+                    got += piece
+            except APIError as exc:
+                caught = exc
+        assert (got, caught is None) in {("Hi!", True), ("", False)}
 
 
 # --- Bad input ------------------------------------------------------------------------------------
