@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import gc
+import signal
 
 import pytest
+
+# A shell that starts a program in the background may have it ignore Ctrl-C, which is tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="module")

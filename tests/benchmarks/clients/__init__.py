@@ -43,6 +43,7 @@ CLIENTS: Final = {
     "httpx_msgspec": "httpx aiter_raw + msgspec",
     "httpx_json": "httpx aiter_lines + json",
     "lktrio_chat": "lktrio",
+    "lktrio_watched": "lktrio, one instrument",
     "openai_trio": "openai on Trio",
     "livekit_agents": "livekit-agents on asyncio",
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from lktrio import LLM, ChatContext, ChatMessage
+from lktrio import LLM, ChatContext, ChatMessage, Instrument
 
 from ..exchange import AUTHORIZATION, Question, Reply
 from . import Work
@@ -14,14 +14,18 @@ DISTRIBUTIONS = ("trio", "httpx", "msgspec", "lktrio")
 IMPORTS = "trio, httpx, lktrio"
 
 
-async def run(url: str, question: Question, work: Work) -> None:
+async def run(
+    url: str, question: Question, work: Work, *, instruments: Sequence[Instrument] = ()
+) -> None:
     chat_ctx = ChatContext(
         [
             ChatMessage(role=message["role"], content=[message["content"]])
             for message in question.messages
         ]
     )
-    async with LLM(question.model, base_url=f"{url}/v1", auth=AUTHORIZATION) as llm:
+    async with LLM(
+        question.model, base_url=f"{url}/v1", auth=AUTHORIZATION, instruments=instruments
+    ) as llm:
 
         async def ask(started: Callable[[], object]) -> Reply:
             texts: list[str] = []
