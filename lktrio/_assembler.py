@@ -300,6 +300,8 @@ class Assembler:
     @property
     def usage(self) -> CompletionUsage | None:
         """The usage so far."""
+        if self._result is not None:
+            return self._result.usage
         return None if self._usage is None else completion_usage(self._usage, self._service_tier)
 
     def snapshot(self) -> CollectedResponse[None]:

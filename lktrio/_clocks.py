@@ -20,7 +20,7 @@ from ._transport import Phase
 
 __all__ = ["AttemptRecord", "Clocks", "timeout_error"]
 
-# A deadline is moved only by at least this much: moving it costs more than reading a chunk.
+# A deadline is put off only by at least this much: moving it costs more than reading a chunk.
 _DEADLINE_SLACK: Final = 0.001
 
 
@@ -77,7 +77,8 @@ class Clocks:
     def scope(self) -> trio.CancelScope:
         """A fresh scope with the deadline that is due first."""
         self._scope = trio.CancelScope()
-        self._arm(force=True)
+        self._armed = math.inf
+        self._arm()
         return self._scope
 
     def observe(self, phase: Phase) -> None:
@@ -93,7 +94,7 @@ class Clocks:
             record.sent = now
         self._phase = phase
         self._ends = now + self._timeout
-        self._arm(force=True)
+        self._arm()
 
     def heard(self, now: float) -> None:
         """Bytes have arrived: the silence begins anew."""
@@ -111,21 +112,21 @@ class Clocks:
         self.is_settling = True
         self._ends = now + self._timeout
         self._first_output = math.inf
-        self._arm(force=True)
+        self._arm()
 
     def pause(self, now: float) -> None:
         """The consumer is waited for: no clock runs but the total."""
         self._paused_at = now
         self._ends = math.inf
         paused, self._first_output = self._first_output, math.inf
-        self._arm(force=True)
+        self._arm()
         self._first_output = paused
 
     def resume(self, now: float) -> None:
         """The consumer has come."""
         self._first_output += now - self._paused_at
         self._ends = now + self._timeout
-        self._arm(force=True)
+        self._arm()
 
     def complete(self, now: float) -> None:
         """The answer is whole."""
@@ -134,11 +135,11 @@ class Clocks:
 
     def stop(self) -> None:
         """No clock matters any more."""
-        self._scope.deadline = math.inf
+        self._armed = self._scope.deadline = math.inf
 
     def wait_until(self, deadline: float) -> None:
         """Nothing matters but this deadline."""
-        self._scope.deadline = deadline
+        self._armed = self._scope.deadline = deadline
 
     def cancel(self) -> None:
         """Nothing more is waited for."""
@@ -156,7 +157,7 @@ class Clocks:
                 self._name = cast("Clock", name)
                 raise self.timed_out()
 
-    def _arm(self, *, force: bool = False) -> None:
+    def _arm(self) -> None:
         deadline, name = self._ends, cast("Clock", self._phase)
         if self._first_output < deadline:
             deadline, name = self._first_output, "first_output"
@@ -164,7 +165,7 @@ class Clocks:
             deadline, name = self._total, "total"
         # The clock that is due may be another one although the deadline stays.
         self._name = name
-        if force or deadline - self._armed >= _DEADLINE_SLACK:
+        if not 0 <= deadline - self._armed < _DEADLINE_SLACK:
             self._armed = deadline
             self._scope.deadline = deadline
 

@@ -80,6 +80,7 @@ MAX_REDIRECTS: Final = 5
 _MAX_PULLS: Final = 50_000
 _MAX_DECODED: Final = 64 * 1024
 _MAX_GATHERED: Final = 64 * 1024
+_NO_TIMEOUTS: Final = httpx.Timeout(None).as_dict()
 
 
 @attrs.frozen
@@ -598,6 +599,9 @@ class Transport:
             if request.content:
                 headers.append(("Content-Length", str(len(request.content))))
             body = _body_class(self._library)(request.content)
+            # Without timeouts, httpx would send a copy of the extensions, and the trace could not
+            # be taken out of it.
+            extensions["timeout"] = _NO_TIMEOUTS
             return httpx.Request(
                 request.method, url, headers=headers, stream=body, extensions=extensions
             )
