@@ -202,10 +202,11 @@ class TaskStream(abc.ABC, Generic[T]):
         finally:
             self._manager = self._nursery = None
             self._state = "closed"
-            # Without the shield, a cancellation from outside would replace the exception that
-            # is on its way out of the block.
-            nursery.cancel_scope.shield = True
-            nursery.cancel_scope.cancel()
+            if nursery.child_tasks:
+                # Without the shield, a cancellation from outside would replace the exception that
+                # is on its way out of the block.
+                nursery.cancel_scope.shield = True
+                nursery.cancel_scope.cancel()
             try:
                 await manager.__aexit__(None, None, None)
             except BaseExceptionGroup as group:

@@ -413,6 +413,8 @@ def merge_options(
     """
     merged = RequestOptions()
     timeout: float | None = None
+    if explicit is not None and not any(map(is_given, explicit.values())):
+        explicit = None
     for options, parameter in (
         (instance, "extra_kwargs"),
         (call, "extra_kwargs"),
@@ -425,10 +427,11 @@ def merge_options(
         else:
             layer = structure_options(options, parameter=parameter)
         merged.body.update(layer.body)
-        replaced = {name.lower() for name in layer.headers}
-        for name in [name for name in merged.headers if name.lower() in replaced]:
-            del merged.headers[name]
-        merged.headers.update(layer.headers)
+        if layer.headers:
+            replaced = {name.lower() for name in layer.headers}
+            for name in [name for name in merged.headers if name.lower() in replaced]:
+                del merged.headers[name]
+            merged.headers.update(layer.headers)
         merged.query.update(layer.query)
         merged.extra_body.update(layer.extra_body)
         if layer.timeout is not None:

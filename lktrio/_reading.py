@@ -58,25 +58,38 @@ class Reading:
         self._waits_for_output = True
         self._is_draining = False
         self._is_over = False
+        self._has_finished = False
         self._failure: Exception | None = None
 
-    async def run(self) -> None:
+    async def begin(self) -> None:
+        """Read in the scope in which the request was sent, until that is spent."""
+        if not self._clocks.is_spent:
+            self._has_finished = await self._read_until_spent()
+
+    async def finish(self, begun_in: trio.CancelScope) -> None:
         """Read until the answer is complete, and for a moment longer until the body ends.
+
+        Args:
+            begun_in: The scope in which the reading was begun; it has been left.
 
         Raises:
             APIError: The answer is not complete.
         """
-        finished = False
-        while not finished:
+        scope = begun_in
+        while not self._is_finished(scope):
             # One turn for each scope that is spent: if the program blocks its own loop for
             # longer than a clock, the deadline passes although the bytes are there.
             with self._clocks.scope() as scope:
-                finished = await self._read_until_spent()
-            if self._failure is not None:
-                raise self._failure
-            if scope.cancelled_caught:
-                self._give_up()
-                finished = True
+                self._has_finished = await self._read_until_spent()
+
+    def _is_finished(self, scope: trio.CancelScope) -> bool:
+        """What a scope has come to that has been left."""
+        if self._failure is not None:
+            raise self._failure
+        if scope.cancelled_caught:
+            self._give_up()
+            return True
+        return self._has_finished
 
     async def _read_until_spent(self) -> bool:
         """Read until nothing more is to be read (True) or the scope's deadline has passed."""

@@ -30,7 +30,7 @@ from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._stream import Outlet
 from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
-from ._wire import HeaderFacts, read_headers, redact, redact_error, status_error
+from ._wire import HeaderFacts, read_headers, redact, redact_error, redact_headers, status_error
 
 __all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
 
@@ -214,6 +214,7 @@ class RequestSource:
         clocks = Clocks(self._options, total, record)
         secrets = list(request.secrets)
         reply: HTTPReply | None = None
+        reading: Reading | None = None
         try:
             with clocks.scope() as scope:
                 token = await authorization(request.auth)
@@ -228,26 +229,24 @@ class RequestSource:
                 if reply.reused:
                     record.connected = None
                 record.status_code = reply.status_code
-                self._headers = {
-                    name: str(redact(value, secrets)) for name, value in reply.headers.items()
-                }
+                self._headers = redact_headers(reply.headers, secrets)
                 self._facts = read_headers(self._headers, time.time())
                 record.request_id = self._facts.request_id
                 if not 200 <= reply.status_code < 300:
                     clocks.stop()
                     raise await self._status_error(reply, total)
-            if scope.cancelled_caught:
+                reading = Reading(
+                    reply,
+                    assembler,
+                    outlet,
+                    clocks=clocks,
+                    body_ends=self._gateway.body_ends,
+                    has_output=lambda: self._is_output(assembler),
+                )
+                await reading.begin()
+            if reading is None:
                 raise clocks.timed_out()
-            assert reply is not None
-            reading = Reading(
-                reply,
-                assembler,
-                outlet,
-                clocks=clocks,
-                body_ends=self._gateway.body_ends,
-                has_output=lambda: self._is_output(assembler),
-            )
-            await reading.run()
+            await reading.finish(scope)
         except APIError as error:
             self._complete_error(error, assembler, secrets)
             raise

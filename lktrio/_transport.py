@@ -234,8 +234,15 @@ class _Trace:
         """The request's extensions, once it is built."""
         self.status_code = 0
         """Status of the response; 0 as long as its head is not there."""
-        self.headers: dict[str, str] = {}
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
+
+    @property
+    def headers(self) -> dict[str, str]:
         """Its headers, names in lower case."""
+        return {
+            name.decode("ascii", "replace").lower(): value.decode("ascii", "replace")
+            for name, value in self._headers
+        }
 
     @property
     def reused(self) -> bool:
@@ -260,11 +267,7 @@ class _Trace:
         elif step == "send_request_body.complete":
             self._observe("idle")
         elif step == "receive_response_headers.complete":
-            _, self.status_code, _, headers = info["return_value"]
-            self.headers = {
-                name.decode("ascii", "replace").lower(): value.decode("ascii", "replace")
-                for name, value in headers
-            }
+            _, self.status_code, _, self._headers = info["return_value"]
             # What follows is nothing to listen to, and to be told of it costs.
             self.extensions.pop("trace", None)
 

@@ -62,6 +62,7 @@ __all__ = [
     "reasoning_text",
     "redact",
     "redact_error",
+    "redact_headers",
     "repair_surrogates",
     "status_error",
 ]
@@ -830,6 +831,14 @@ def _redacted_text(text: str, secrets: Iterable[str]) -> str:
     return text
 
 
+def redact_headers(headers: Mapping[str, str], secrets: Collection[str]) -> dict[str, str]:
+    """A response's headers, in whose values every occurrence of a secret is replaced."""
+    text = "\n".join(headers.values())
+    if not any(secret[:_TELLING_LENGTH] in text for secret in secrets):
+        return dict(headers)
+    return {name: _redacted_text(value, secrets) for name, value in headers.items()}
+
+
 def redact_error(error: APIError, secrets: Collection[str]) -> None:
     """Take secrets out of an error.
 
@@ -944,11 +953,17 @@ def _http_date(text: str) -> float | None:
         return None
 
 
+_QUOTA_HEADERS: Final = tuple(
+    (name, f"x-livekit-inference-{name}-limit", f"x-livekit-inference-{name}-used")
+    for name in ("rpm", "tpm", "credits")
+)
+
+
 def _read_quota(headers: Mapping[str, str]) -> Quota | None:
     pairs: dict[str, QuotaUsage] = {}
-    for name in ("rpm", "tpm", "credits"):
-        limit = _non_negative(headers.get(f"x-livekit-inference-{name}-limit"))
-        used = _non_negative(headers.get(f"x-livekit-inference-{name}-used"))
+    for name, limit_header, used_header in _QUOTA_HEADERS:
+        limit = _non_negative(headers.get(limit_header))
+        used = _non_negative(headers.get(used_header))
         if limit is not None and used is not None:
             pairs[name] = QuotaUsage(limit, used)
     return Quota(**pairs) if pairs else None
