@@ -416,19 +416,24 @@ class LLM(ChatModel):
         self, options: RequestOptions, urgency: InferenceClass | None
     ) -> tuple[dict[str, str], Auth | Credentials, tuple[str, ...]]:
         """The headers of a request, what authorises it, and what must not be shown."""
-        self._check_plain_header(options)
         headers = self._headers(urgency)
         headers["Content-Type"] = "application/json"
-        replaced = {name.lower() for name in options.headers}
-        headers = {name: value for name, value in headers.items() if name.lower() not in replaced}
-        headers.update(options.headers)
-        auth = None if "authorization" in replaced else self._auth
-        secrets = [
-            word
-            for name, value in options.headers.items()
-            if name.lower() in _CREDENTIAL_HEADERS
-            for word in secret_words(value)
-        ]
+        auth = self._auth
+        secrets: list[str] = []
+        if options.headers:
+            self._check_plain_header(options)
+            replaced = {name.lower() for name in options.headers}
+            for name in [name for name in headers if name.lower() in replaced]:
+                del headers[name]
+            headers.update(options.headers)
+            if "authorization" in replaced:
+                auth = None
+            secrets += [
+                word
+                for name, value in options.headers.items()
+                if name.lower() in _CREDENTIAL_HEADERS
+                for word in secret_words(value)
+            ]
         if isinstance(self._auth, Credentials):
             secrets.append(self._auth.api_secret)
         return headers, auth, tuple(secrets)

@@ -260,8 +260,9 @@ class _Trace:
             self._guard.shield = False
             self._observe("connect")
         elif step == "send_request_headers.started":
-            self._guard.shield = False
-            self._pending = None
+            if self._pending is not None:
+                self._guard.shield = False
+                self._pending = None
             self._sending = True
             self._observe("write")
         elif step == "send_request_body.complete":
