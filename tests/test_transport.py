@@ -29,7 +29,7 @@ from lktrio import (
     APITimeoutError,
     LLMStream,
 )
-from lktrio._transport import translate
+from lktrio._transport import make_client, translate
 from tests.engine import BASE_URL, TLS_BASE_URL, ask, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.loopback import LoopbackServer, certificates
@@ -1192,6 +1192,20 @@ async def test_hooks_of_a_brought_client_are_called() -> None:
         async with LLM("m", base_url=BASE_URL, auth=None, http_client=client) as llm:
             assert await read(ask(llm)) == "Hi"
     assert seen == ["POST /v1/chat/completions", "200"]
+
+
+async def test_the_own_client_s_requests_are_not_traced_beyond_the_response_s_head() -> None:
+    extensions: list[str] = []
+
+    async def on_response(response: httpx.Response) -> None:
+        extensions.extend(response.request.extensions)
+
+    async with MemoryNetwork(text("Hi")) as network:
+        client = network.adopt(make_client())
+        client.event_hooks = {"response": [on_response]}
+        async with client, LLM("m", base_url=BASE_URL, auth=None, http_client=client) as llm:
+            assert await read(ask(llm)) == "Hi"
+    assert extensions == ["timeout"]
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])

@@ -37,6 +37,7 @@ from lktrio._wire import (
     reasoning_text,
     redact,
     redact_error,
+    redact_headers,
     repair_surrogates,
     status_error,
 )
@@ -1012,6 +1013,9 @@ def test_secrets_are_replaced_wherever_they_stand() -> None:
         "plain": "tok",
     }
     assert redact("s3cret", []) == "s3cret"
+    headers = {"a": "s3cret", "b": "no secret"}
+    assert redact_headers(headers, ["other", "s3cret"]) == {"a": "[redacted]", "b": "no secret"}
+    assert redact_headers(headers, ["other"]) == headers
     assert redact(None, ["x"]) is None
 
 
