@@ -13,6 +13,9 @@ From the outside in:
 
 from __future__ import annotations
 
+import importlib
+import typing
+
 from ._chat_context import (
     AgentConfigUpdate,
     AgentHandoff,
@@ -50,11 +53,8 @@ from ._errors import (
     APITimeoutError,
     Clock,
 )
-from ._execution import execute_function_call, execute_function_calls
-from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
 from ._function_results import FunctionCallResult
 from ._gateway import Auth
-from ._hedge import HedgeAdapter, HedgeStatistics
 from ._instruments import Instrument, LLMMetrics, RequestInfo
 from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
@@ -83,19 +83,25 @@ from ._tools import (
     function_tool,
     to_fnc_ctx,
 )
-from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
-from ._turn_events import (
-    AnswerRestarted,
-    CallReady,
-    ReasoningDelta,
-    RefusalDelta,
-    RoundFinished,
-    TextDelta,
-    ToolFinished,
-    ToolStarted,
-    TurnEvent,
-)
 from ._version import __version__
+
+# What not every program needs is imported when it is first asked for.
+if typing.TYPE_CHECKING:
+    from ._execution import execute_function_call, execute_function_calls
+    from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
+    from ._hedge import HedgeAdapter, HedgeStatistics
+    from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
+    from ._turn_events import (
+        AnswerRestarted,
+        CallReady,
+        ReasoningDelta,
+        RefusalDelta,
+        RoundFinished,
+        TextDelta,
+        ToolFinished,
+        ToolStarted,
+        TurnEvent,
+    )
 
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",
@@ -191,3 +197,39 @@ __all__ = [
     "run_turn",
     "to_fnc_ctx",
 ]
+
+_ROOM_OF: typing.Final = {
+    "execute_function_call": "_execution",
+    "execute_function_calls": "_execution",
+    "AvailabilityChangedEvent": "_fallback",
+    "FallbackAdapter": "_fallback",
+    "ModelAvailability": "_fallback",
+    "HedgeAdapter": "_hedge",
+    "HedgeStatistics": "_hedge",
+    "DEFAULT_MAX_ROUNDS": "_turn",
+    "Turn": "_turn",
+    "run_turn": "_turn",
+    "AnswerRestarted": "_turn_events",
+    "CallReady": "_turn_events",
+    "ReasoningDelta": "_turn_events",
+    "RefusalDelta": "_turn_events",
+    "RoundFinished": "_turn_events",
+    "TextDelta": "_turn_events",
+    "ToolFinished": "_turn_events",
+    "ToolStarted": "_turn_events",
+    "TurnEvent": "_turn_events",
+}
+
+# A type checker that saw this would take every name for one that there is.
+if not typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _ROOM_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
+        # The next time it is found without this function.
+        globals()[name] = value
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

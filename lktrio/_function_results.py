@@ -18,7 +18,6 @@ from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
 from ._tools import StopResponse, ToolContext, ToolError, ToolResult
-from ._unstructure import unstructure
 
 __all__ = [
     "FunctionCallResult",
@@ -234,6 +233,9 @@ def _to_text(value: object) -> str:
         return ""
     if isinstance(value, str):
         return str.__str__(value)
+    # Most tools return text, and most programs begin without one.
+    from ._unstructure import unstructure
+
     written: object = unstructure(value)
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
 

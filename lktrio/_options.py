@@ -7,7 +7,7 @@ a model supports nor how a request is put together.
 
 from __future__ import annotations
 
-import difflib
+import functools
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -332,8 +332,10 @@ def check_inference_class(
         TypeError: If it is neither a string nor None.
         ValueError: If it is another string.
     """
+    if value is None:
+        return None
     try:
-        return cast("InferenceClass | None", structure(value, InferenceClass | None))
+        return cast("InferenceClass", structure(value, InferenceClass | None))
     except Refused as refused:
         raise _refusal(refused, parameter) from None
 
@@ -475,7 +477,11 @@ _BELONGS_ELSEWHERE: Final = {
     },
 }
 
-_OPTION_TYPES: Final[dict[str, object]] = get_type_hints(ChatCompletionOptions)
+
+@functools.cache
+def _option_types() -> dict[str, object]:
+    return get_type_hints(ChatCompletionOptions)
+
 
 _MAY_BE_SECRET: Final = frozenset({"extra_headers", "extra_query", "extra_body"})
 
@@ -483,11 +489,14 @@ _MAY_BE_SECRET: Final = frozenset({"extra_headers", "extra_query", "extra_body"}
 def _check_option_name(name: object, parameter: str) -> None:
     if not isinstance(name, str):
         raise TypeError(f"{parameter}: the name of an option is a string, not {shown(name)}")
-    if name in _OPTION_TYPES:
+    if name in _option_types():
         return
     if name in _BELONGS_ELSEWHERE:
         raise ValueError(f"{parameter}: {name!r} cannot be set here: {_BELONGS_ELSEWHERE[name]}")
-    nearest = difflib.get_close_matches(name.lower(), _OPTION_TYPES, n=1)
+    # Imported here because nothing but this message needs it.
+    import difflib
+
+    nearest = difflib.get_close_matches(name.lower(), _option_types(), n=1)
     suggestion = f"did you mean {nearest[0]!r}? If not, " if nearest else ""
     raise ValueError(
         f"{parameter}: there is no option {name!r}; {suggestion}"
@@ -558,7 +567,7 @@ def _check_headers(headers: dict[str, str], parameter: str) -> dict[str, str]:
 
 def _structure_option(name: str, value: object, parameter: str) -> object:
     try:
-        return structure(value, _OPTION_TYPES[name])
+        return structure(value, _option_types()[name])
     except Refused as refused:
         hint = ""
         if name == "response_format":

@@ -11,16 +11,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ._arguments import MalformedArguments, parse_arguments
 from ._chunks import CollectedResponse
-from ._convert import Misfit, StrictConverter
 from ._errors import APIRefusalError, APIResponseFormatError
 from ._partial_json import MISSING, PartialJSON
-from ._schema import object_schema, root_schema
-from ._shapes import Field, Types, UnsupportedType
-from ._strict_schema import NotStrict, strict_schema
+
+# What reads types is a quarter of the package, and only programs that ask for one need it: it is
+# imported where a type is read.
+if TYPE_CHECKING:
+    from ._convert import StrictConverter
 
 __all__ = ["AnswerShape", "PartialValue", "answer_shape"]
 
@@ -47,6 +48,9 @@ class AnswerShape:
     """
 
     def __init__(self, type_: Any) -> None:
+        from ._schema import object_schema, root_schema
+        from ._shapes import Field, Types, UnsupportedType
+
         self._type_name = getattr(type_, "__name__", None) or str(type_)
         try:
             shape = Types().shape(type_)
@@ -66,6 +70,8 @@ class AnswerShape:
         """The strict schema."""
 
     def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:
+        from ._strict_schema import NotStrict, strict_schema
+
         try:
             return strict_schema(plain)
         except NotStrict as exc:
@@ -89,6 +95,8 @@ class AnswerShape:
             APIRefusalError: The model declined.
             APIResponseFormatError: The answer does not fit.
         """
+        from ._convert import Misfit
+
         if answer.refusal and not answer.text:
             raise APIRefusalError(answer.refusal)
         reasons: list[str]
@@ -108,6 +116,8 @@ class AnswerShape:
 
     def _structure(self, value: dict[str, Any]) -> Any:
         if self._converter is None:
+            from ._convert import StrictConverter
+
             self._converter = StrictConverter()
         if self.is_wrapped:
             return self._converter.structure_fields(value, self._fields)[_WRAPPED]

@@ -6,9 +6,11 @@ This module alone knows how cattrs is kept from converting (by default it makes 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Final,
     Literal,
@@ -21,10 +23,10 @@ from typing import (
     is_typeddict,
 )
 
-from cattrs import Converter
-from cattrs.errors import ForbiddenExtraKeysError
-
 from ._json_values import check_json, shown
+
+if TYPE_CHECKING:
+    from cattrs import Converter
 
 __all__ = ["Refused", "accepts", "structure"]
 
@@ -95,7 +97,7 @@ def structure(value: object, wanted: object) -> Any:
     Raises:
         Refused: If it does not fit.
     """
-    return _converter.structure(value, cast("Any", wanted))
+    return _converter().structure(value, cast("Any", wanted))
 
 
 def accepts(wanted: object) -> str:
@@ -184,7 +186,7 @@ def _structure_union(value: object, union: object) -> object:
     wrong_type = True
     for member in get_args(union):
         try:
-            return cast("object", _converter.structure(value, member))
+            return cast("object", _converter().structure(value, member))
         except Refused as refused:
             if refused.path or refused.problem:
                 # This was the right member, so what it says is the more helpful.
@@ -198,7 +200,7 @@ def _structure_list(value: object, list_type: object) -> list[object]:
         raise Refused(value, list_type, wrong_type=True)
     (item_type,) = get_args(list_type)
     items = cast("Sequence[object]", value)
-    return [_inside(i, _converter.structure, item, item_type) for i, item in enumerate(items)]
+    return [_inside(i, _converter().structure, item, item_type) for i, item in enumerate(items)]
 
 
 def _structure_mapping(value: object, mapping_type: object) -> dict[str, object]:
@@ -207,7 +209,7 @@ def _structure_mapping(value: object, mapping_type: object) -> dict[str, object]
     _, member_type = get_args(mapping_type)
     members = cast("Mapping[object, object]", value).items()
     return {
-        _inside(key, _structure_str, key): _inside(key, _converter.structure, member, member_type)
+        _inside(key, _structure_str, key): _inside(key, _converter().structure, member, member_type)
         for key, member in members
     }
 
@@ -242,10 +244,12 @@ def _inside(key: object, function: Callable[..., _T], *args: object) -> _T:
 
 
 def _typed_dict_hook(typed_dict: Any) -> Callable[[object, object], object]:
+    from cattrs.errors import ForbiddenExtraKeysError
+
     structure_members = cast(
         "Callable[[dict[str, object], object], object]",
         # cattrs leaves the parameters of its dicts out.
-        _converter.gen_structure_typeddict(typed_dict),  # pyright: ignore[reportUnknownMemberType]
+        _converter().gen_structure_typeddict(typed_dict),  # pyright: ignore[reportUnknownMemberType]
     )
 
     def structure_typed_dict(value: object, _: object) -> object:
@@ -271,16 +275,23 @@ def _is(type_: object) -> Callable[[Any], bool]:
     return lambda wanted: wanted is type_
 
 
-# Never the global converter: hooks on that would change other people's programs.
-_converter: Final = Converter(forbid_extra_keys=True, detailed_validation=False)
-_converter.register_structure_hook(str, _structure_str)
-_converter.register_structure_hook(bool, _structure_bool)
-_converter.register_structure_hook(int, _structure_int)
-_converter.register_structure_hook(float, _structure_float)
-_converter.register_structure_hook_func(_is(NoneType), _structure_none)
-_converter.register_structure_hook_func(_is(object), _structure_json)
-_converter.register_structure_hook_func(_origin_in(Literal), _structure_literal)
-_converter.register_structure_hook_func(_origin_in(Union, UnionType), _structure_union)
-_converter.register_structure_hook_func(_origin_in(list, Sequence), _structure_list)
-_converter.register_structure_hook_func(_origin_in(dict, Mapping), _structure_mapping)
-_converter.register_structure_hook_factory(is_typeddict, _typed_dict_hook)
+@functools.cache
+def _converter() -> Converter:
+    # Imported here because it is the largest thing that is imported for options, and programs that
+    # set none do without.
+    from cattrs import Converter
+
+    # Never the global converter: hooks on that would change other people's programs.
+    converter = Converter(forbid_extra_keys=True, detailed_validation=False)
+    converter.register_structure_hook(str, _structure_str)
+    converter.register_structure_hook(bool, _structure_bool)
+    converter.register_structure_hook(int, _structure_int)
+    converter.register_structure_hook(float, _structure_float)
+    converter.register_structure_hook_func(_is(NoneType), _structure_none)
+    converter.register_structure_hook_func(_is(object), _structure_json)
+    converter.register_structure_hook_func(_origin_in(Literal), _structure_literal)
+    converter.register_structure_hook_func(_origin_in(Union, UnionType), _structure_union)
+    converter.register_structure_hook_func(_origin_in(list, Sequence), _structure_list)
+    converter.register_structure_hook_func(_origin_in(dict, Mapping), _structure_mapping)
+    converter.register_structure_hook_factory(is_typeddict, _typed_dict_hook)
+    return converter

@@ -31,24 +31,17 @@ from typing import (
 import attrs
 
 from ._arguments import MalformedArguments, parse_arguments
-from ._convert import Misfit, StrictConverter
-from ._docstrings import read_docstring
 from ._json_values import check_json
-from ._schema import JSONSchema, object_schema
-from ._shapes import (
-    NO_DEFAULT,
-    Field,
-    Types,
-    UnresolvedAnnotation,
-    UnsupportedType,
-    type_parameters,
-)
-from ._strict_schema import NotStrict, strict_schema
 
+# What reads signatures and converts arguments is a quarter of the package, and only programs that
+# have tools need it: it is imported where a tool is made or called.
 if TYPE_CHECKING:
     from types import FrameType
 
     from ._chat_context import ChatContext, FunctionCall
+    from ._convert import StrictConverter
+    from ._schema import JSONSchema
+    from ._shapes import Field, Types
 
 __all__ = [
     "DecodedArguments",
@@ -228,6 +221,9 @@ class _TypedDefinition:
         receives: Literal["instance", "class"] | None,
         scope: Mapping[str, Any],
     ) -> None:
+        from ._docstrings import read_docstring
+        from ._shapes import UnresolvedAnnotation, type_parameters
+
         self.function = function
         self.name = _check_name(function, name)
         self.options = options
@@ -243,6 +239,8 @@ class _TypedDefinition:
             _ = self._parameters
 
     def learn(self, owner: type[Any]) -> None:
+        from ._shapes import type_parameters
+
         self._scope = {owner.__name__: owner, **type_parameters(owner), **self._scope}
 
     def schema(self, *, strict: bool) -> JSONSchema:
@@ -257,6 +255,8 @@ class _TypedDefinition:
         return described
 
     def decode(self, raw: str) -> DecodedArguments:
+        from ._convert import Misfit, StrictConverter
+
         arguments = _parse(raw, self.name)
         if self._converter is None:
             self._converter = StrictConverter()
@@ -287,10 +287,15 @@ class _TypedDefinition:
 
     @functools.cached_property
     def _plain_parameters(self) -> JSONSchema:
+        from ._schema import object_schema
+
         return object_schema(self._fields)
 
     @functools.cached_property
     def _strict_parameters(self) -> JSONSchema | None:
+        from ._schema import object_schema
+        from ._strict_schema import NotStrict, strict_schema
+
         try:
             return strict_schema(object_schema(self._fields, tuples_as_objects=True))
         except NotStrict as reason:
@@ -303,6 +308,8 @@ class _TypedDefinition:
         Raises:
             UnsupportedType: If a parameter cannot be filled from JSON.
         """
+        from ._shapes import Types, UnresolvedAnnotation
+
         types_ = Types(self._scope)
         module = _globals_of(self.function)
         try:
@@ -322,6 +329,8 @@ class _TypedDefinition:
     def _read_parameter(
         self, parameter: inspect.Parameter, types_: Types, module: Mapping[str, Any]
     ) -> _Parameter:
+        from ._shapes import NO_DEFAULT, Field, UnresolvedAnnotation, UnsupportedType
+
         where = f"parameter {parameter.name!r} of tool {self.name!r}"
         if parameter.annotation is parameter.empty:
             raise UnsupportedType(
@@ -397,6 +406,8 @@ class _RawDefinition:
         return DecodedArguments(values, arguments.canonical, self._parameters)
 
     def _read(self) -> list[_Parameter]:
+        from ._shapes import Types, UnsupportedType
+
         parameters = list(inspect.signature(self.function).parameters.values())
         if self.receives is not None:
             del parameters[0]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import datetime
 import email.utils
 import enum
-import html
 import http
 import itertools
 import json
@@ -726,18 +725,18 @@ def _most_specific_text(value: object, depth: int = 0) -> str:
 
 # Each alternative takes what is not closed up to the next tag or the end, so that the work is
 # linear whatever the text.
-_HTML_NOISE: Final = re.compile(
-    r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>?",
-    re.DOTALL | re.IGNORECASE,
-)
-_HTML_TITLE: Final = re.compile(r"<title[^<>]*>([^<]*)", re.IGNORECASE)
+_HTML_NOISE: Final = r"(?is)<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>?"
+_HTML_TITLE: Final = r"(?i)<title[^<>]*>([^<]*)"
 _MAX_MESSAGE: Final = 500
 
 
 def _html_text(text: str) -> str:
-    body = " ".join(html.unescape(_HTML_NOISE.sub(" ", text)).split())
+    # Imported and compiled here because few programs ever meet a page in place of an answer.
+    import html
+
+    body = " ".join(html.unescape(re.sub(_HTML_NOISE, " ", text)).split())
     if not body:
-        title = _HTML_TITLE.search(text)
+        title = re.search(_HTML_TITLE, text)
         body = " ".join(html.unescape(title.group(1)).split()) if title else ""
     return body
 

@@ -188,6 +188,87 @@ def test_the_package_loads_no_public_room_by_itself() -> None:
     assert "'lktrio._llm'" in loaded
 
 
+# What a program pays for when it asks for it: rooms, and what they or third parties are built on.
+LATER = {
+    "lktrio._convert",
+    "lktrio._docstrings",
+    "lktrio._execution",
+    "lktrio._fallback",
+    "lktrio._genai",
+    "lktrio._hedge",
+    "lktrio._relay",
+    "lktrio._rounds",
+    "lktrio._schema",
+    "lktrio._shapes",
+    "lktrio._strict_schema",
+    "lktrio._turn",
+    "lktrio._turn_events",
+    "cattrs",
+    "cryptography",
+    "docstring_parser",
+    "json_repair",
+    "jwt",
+    "opentelemetry",
+    "pydantic",
+}
+
+
+def test_the_package_imports_only_what_every_program_needs() -> None:
+    program = "import sys, lktrio; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert LATER & set(loaded.split()) == set()
+    assert "lktrio._llm" in loaded.split()
+
+
+def test_a_request_without_tools_and_options_imports_nothing_more() -> None:
+    program = """
+import sys, httpx, trio, lktrio
+
+async def main():
+    def answer(request):
+        return httpx.Response(200, json={"choices": [{"message": {"content": "Hello."}}]})
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    chat_ctx = lktrio.ChatContext()
+    chat_ctx.add_message(role="user", content="Hello?")
+    base_url = "http://localhost/v1"
+    async with client, lktrio.LLM("m", base_url=base_url, auth=None, http_client=client) as llm:
+        assert (await llm.chat(chat_ctx=chat_ctx).collect()).text == "Hello."
+
+before = set(sys.modules)
+trio.run(main)
+print(*(name for name in set(sys.modules) - before if name.split(".")[0] == "lktrio"), "cattrs" in sys.modules)
+"""
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert loaded.split() == ["False"]
+
+
+def test_what_is_imported_later_is_listed_and_imported_by_its_name() -> None:
+    program = """
+import lktrio
+assert set(lktrio.__all__) <= set(dir(lktrio)), dir(lktrio)
+assert "FallbackAdapter" not in vars(lktrio)
+assert lktrio.FallbackAdapter is vars(lktrio)["FallbackAdapter"]
+from lktrio import *
+assert run_turn.__module__ == "lktrio._turn"
+try:
+    lktrio.fallback_adapter
+except AttributeError as error:
+    print(error)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert printed == "module 'lktrio' has no attribute 'fallback_adapter'\n"
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_uses_only_what_is_public(path: Path) -> None:
     imported = imported_modules(path.read_text(encoding="utf-8"), package="examples")

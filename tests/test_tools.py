@@ -383,7 +383,7 @@ def test_static_and_class_methods_are_tools() -> None:
 
 def test_the_schema_is_read_once_for_all_instances(monkeypatch: pytest.MonkeyPatch) -> None:
     Agent("Ann").greet.definition()
-    monkeypatch.setattr("lktrio._tools.object_schema", None)
+    monkeypatch.setattr("lktrio._schema.object_schema", None)
 
     Agent("Bob").greet.definition()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -991,7 +992,7 @@ def test_what_the_headers_say_is_in_the_error() -> None:
 @given(st.text("<>!-/ abchdeiprstyl", max_size=60))
 @example("<script<style<head<!--<")
 def test_no_tag_stays_in_the_text_of_a_page_so_that_none_is_looked_at_twice(text: str) -> None:
-    assert "<" not in _wire._HTML_NOISE.sub("", text)
+    assert "<" not in re.sub(_wire._HTML_NOISE, "", text)
 
 
 @pytest.mark.parametrize(
