@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final, cast
-
-import attrs
+from typing import Any, Final, NamedTuple, cast
 
 from ._json_text import is_cut_off
 
@@ -43,8 +41,7 @@ class MalformedArguments(ValueError):
     """Arguments are not one JSON object. The message is meant for the model."""
 
 
-@attrs.frozen
-class Arguments:
+class Arguments(NamedTuple):
     """Decoded arguments."""
 
     values: dict[str, Any]

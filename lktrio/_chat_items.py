@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, cast, ge
 import attrs
 
 from ._json_values import shown
+from ._value import Value
 
 __all__ = [
     "DYNAMIC_INSTRUCTIONS_ID",
@@ -199,8 +200,8 @@ def _show_image(image: str | bytes) -> str:
     return f"<{len(image)} bytes>" if isinstance(image, bytes) else shown(image)
 
 
-@attrs.frozen(kw_only=True)
-class _Saved:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class _Saved(Value):
     """Something that a conversation is saved with."""
 
     unknown_members: dict[str, Any] = attrs.field(
@@ -213,7 +214,7 @@ class _Saved:
 # Parts of a message.
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class ImageContent(_Saved):
     """An image in a message.
 
@@ -249,7 +250,7 @@ class ImageContent(_Saved):
     """Identifies the image: ``img_`` and 12 random digits."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class AudioContent(_Saved):
     """Speech in a message: carried and saved, never sent. Add the transcript as text, too, if
     the model is to read it."""
@@ -264,7 +265,7 @@ class AudioContent(_Saved):
     """What was said, as far as it is known."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class CacheBreakpoint(_Saved):
     """Marks the end of a prefix that is worth keeping in the provider's prompt cache.
 
@@ -276,7 +277,7 @@ class CacheBreakpoint(_Saved):
     """What a saved conversation calls it."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class UnknownContent(_Saved):
     """A part that a newer version saved and this one does not know: saved again as it was, not
     sent (which is logged)."""
@@ -355,7 +356,7 @@ class MetricsReport(TypedDict, total=False):
     """The speech recognition."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class ChatMessage(_Saved):
     """Something said, or instructions.
 
@@ -404,7 +405,7 @@ class ChatMessage(_Saved):
         return "\n".join(texts) if texts else None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class FunctionCall(_Saved):
     """The model's wish that a function be called. It is sent together with its output; one
     without an output is left out, because servers refuse it.
@@ -441,7 +442,7 @@ class FunctionCall(_Saved):
     """Calls with the same one were made in one reply; it goes before the text in ``id``."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class FunctionCallOutput(_Saved):
     """What a called function gave. It is sent right behind its call; one without a call is left
     out, because servers refuse it.
@@ -477,7 +478,7 @@ class FunctionCallOutput(_Saved):
     """Whether the model should answer to it. Not sent."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class AgentHandoff(_Saved):
     """Another agent of LiveKit Agents took over. Carried and saved, never sent."""
 
@@ -497,7 +498,7 @@ class AgentHandoff(_Saved):
     """Seconds since the epoch."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class AgentConfigUpdate(_Saved):
     """Instructions or tools of an agent of LiveKit Agents changed. Carried and saved, never
     sent."""
@@ -525,7 +526,7 @@ class AgentConfigUpdate(_Saved):
     """Seconds since the epoch."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class UnknownItem(_Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved
     again as it was, not sent (which is logged)."""

@@ -10,6 +10,8 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import attrs
 
+from ._value import Value
+
 __all__ = [
     "EMPTY_RESPONSE",
     "ChatChunk",
@@ -23,8 +25,8 @@ __all__ = [
 T_co = TypeVar("T_co", covariant=True)
 
 
-@attrs.frozen
-class FunctionToolCall:
+@attrs.frozen(eq=False, repr=False)
+class FunctionToolCall(Value):
     """One complete call of a function that the model asks for.
 
     It is handed out only when its arguments are whole; a call that was cut off is found in
@@ -51,8 +53,8 @@ class FunctionToolCall:
     example ``{"google": {"thought_signature": "..."}}``; it must be sent back with the call."""
 
 
-@attrs.frozen
-class ChoiceDelta:
+@attrs.frozen(eq=False, repr=False)
+class ChoiceDelta(Value):
     """What one chunk adds to the answer. Absent members are None or empty."""
 
     role: Literal["assistant"] | None = "assistant"
@@ -74,8 +76,8 @@ class ChoiceDelta:
     """Text with which the model declines, sent in place of content."""
 
 
-@attrs.frozen
-class CompletionUsage:
+@attrs.frozen(eq=False, repr=False)
+class CompletionUsage(Value):
     """Tokens of one answer. Every count is 0 where the server did not tell.
 
     Source: https://platform.openai.com/docs/api-reference/chat/object (``usage``), and the
@@ -107,8 +109,8 @@ class CompletionUsage:
     """The tier that processed the request, if the server named one."""
 
 
-@attrs.frozen
-class ChatChunk:
+@attrs.frozen(eq=False, repr=False)
+class ChatChunk(Value):
     """One step of a streamed answer.
 
     A complete stream yields text (and reasoning) as it comes, then one chunk with all tool
@@ -173,8 +175,8 @@ def text_chunk(id: str, content: str) -> ChatChunk:
     return chunk
 
 
-@attrs.frozen
-class CollectedResponse(Generic[T_co]):
+@attrs.frozen(eq=False, repr=False)
+class CollectedResponse(Value, Generic[T_co]):
     """A whole answer, or as much of it as arrived (see `APIError.partial`)."""
 
     text: str = ""

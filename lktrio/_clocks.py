@@ -24,7 +24,7 @@ __all__ = ["AttemptRecord", "Clocks", "timeout_error"]
 _DEADLINE_SLACK: Final = 0.001
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class AttemptRecord:
     """An attempt in the making."""
 

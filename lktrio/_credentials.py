@@ -16,6 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from ._value import Value
+
 __all__ = [
     "DEFAULT_BASE_URL",
     "STAGING_BASE_URL",
@@ -42,8 +44,8 @@ TOKEN_LIFETIME: Final = 600
 """Seconds for which an access token is valid."""
 
 
-@attrs.frozen
-class Credentials:
+@attrs.frozen(eq=False, repr=False)
+class Credentials(Value):
     """A LiveKit API key and its secret."""
 
     api_key: str

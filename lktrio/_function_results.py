@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import time
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
@@ -18,6 +18,7 @@ from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
 from ._tools import StopResponse, ToolContext, ToolError, ToolResult
+from ._value import Value
 
 __all__ = [
     "FunctionCallResult",
@@ -34,8 +35,8 @@ __all__ = [
 logger = logging.getLogger("lktrio")
 
 
-@attrs.frozen
-class FunctionCallResult:
+@attrs.frozen(eq=False, repr=False)
+class FunctionCallResult(Value):
     """What became of one call: the two items that belong into the conversation, and what they
     were made from.
 
@@ -73,8 +74,7 @@ class FunctionCallResult:
 # --- Calls ---------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class ReadCall:
+class ReadCall(NamedTuple):
     """A call as it can be written into the conversation, and as it can be carried out."""
 
     item: FunctionCall

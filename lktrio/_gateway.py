@@ -11,7 +11,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias, cast
 
-import attrs
 import trio
 
 from ._credentials import Credentials, access_token, is_local_host, origin
@@ -55,7 +54,6 @@ def check_authorization(value: str | None) -> None:
         )
 
 
-@attrs.define
 class BodyEnds:
     """Remembers whether a server ends its bodies after ``[DONE]`` or holds them open.
 
@@ -63,8 +61,9 @@ class BodyEnds:
     but for one now and then that looks whether this is still so.
     """
 
-    _skip: int = 0
-    _held_in_a_row: int = 0
+    def __init__(self) -> None:
+        self._skip = 0
+        self._held_in_a_row = 0
 
     def is_worth_waiting_for(self) -> bool:
         """Whether to wait for the end of this body."""

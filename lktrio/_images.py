@@ -21,15 +21,16 @@ _KINDS: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _UNKNOWN_KIND: Final = "application/octet-stream"
 _WANTED: Final = "JPEG, PNG, GIF or WebP"
 
+# Compiled when the first image is sent.
 _MAGIC_NUMBERS: Final = (
-    (re.compile(rb"\xff\xd8\xff"), "image/jpeg"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "image/png"),
-    (re.compile(rb"GIF8[79]a"), "image/gif"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "image/webp"),
+    (rb"\xff\xd8\xff", "image/jpeg"),
+    (rb"\x89PNG\r\n\x1a\n", "image/png"),
+    (rb"GIF8[79]a", "image/gif"),
+    (rb"(?s)RIFF....WEBP", "image/webp"),
 )
 
 # An absolute URL with an authority: what the model's provider can fetch.
-_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.")
+_URL: Final = r"[A-Za-z][A-Za-z0-9+.-]*://."
 
 
 def data_url(image: bytes, mime_type: str | None) -> str:
@@ -67,7 +68,7 @@ def image_url(image: str | bytes, mime_type: str | None) -> str:
         return data_url(image, _checked_kind(mime_type or _kind_of(image)))
     if image[:5].lower() == "data:":
         return _checked_data_url(image, mime_type)
-    if not _URL.match(image):
+    if not re.match(_URL, image):
         raise ValueError(
             f"is {shown(image)}, which is no URL; it takes a URL, a data URL or bytes (of a file: "
             f"pathlib.Path(...).read_bytes())"
@@ -99,7 +100,7 @@ def _checked_data_url(url: str, mime_type: str | None) -> str:
 
 def _kind_of(image: bytes) -> str | None:
     for magic_number, kind in _MAGIC_NUMBERS:
-        if magic_number.match(image):
+        if re.match(magic_number, image):
             return kind
     return None
 

@@ -19,6 +19,7 @@ from ._errors import APIError
 from ._function_results import FunctionCallResult
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool, Toolset
+from ._value import Value
 
 __all__ = [
     "Instrument",
@@ -64,8 +65,8 @@ class RequestInfo:
     """The request of the adapter on whose behalf this one is made, if there is one."""
 
 
-@attrs.frozen(kw_only=True)
-class LLMMetrics:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class LLMMetrics(Value):
     """What a request has measured: at its end, or so far. Times are in seconds."""
 
     label: str

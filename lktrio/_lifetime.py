@@ -12,9 +12,8 @@ import types
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
 
-import attrs
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
 
@@ -102,8 +101,7 @@ class Channel(Generic[T]):
         self._send.close()
 
 
-@attrs.frozen
-class Words:
+class Words(NamedTuple):
     """What a kind of stream is called in messages."""
 
     noun: str

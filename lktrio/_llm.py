@@ -48,6 +48,7 @@ from ._response_format import answer_shape
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import to_fnc_ctx
 from ._transport import HTTPClient, HTTPRequest, ReusedConnectionLost, Transport
+from ._value import Value
 from ._version import __version__
 from ._wire import read_headers, redact_error, status_error
 
@@ -68,8 +69,8 @@ _FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
 
 
-@attrs.frozen
-class LLMStatistics:
+@attrs.frozen(eq=False, repr=False)
+class LLMStatistics(Value):
     """A snapshot of what an `LLM` is doing."""
 
     streams_open: int

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import attrs
 
+from ._value import Value
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -98,8 +100,8 @@ def _tag_pairs(value: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((opening, closing) for opening, closing in pairs)
 
 
-@attrs.frozen(kw_only=True)
-class ModelFacts:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class ModelFacts(Value):
     """What is known of one model. The defaults describe a model of which nothing is known.
 
     To correct one fact, start from what the table says::
@@ -143,8 +145,8 @@ class ModelFacts:
     """Whether text parts may carry ``prompt_cache_breakpoint``."""
 
 
-@attrs.frozen
-class ModelTable:
+@attrs.frozen(eq=False, repr=False)
+class ModelTable(Value):
     """Rules from model names to facts. The first rule that matches decides alone."""
 
     rules: tuple[tuple[str, ModelFacts], ...] = ()

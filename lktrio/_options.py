@@ -19,6 +19,7 @@ from ._json_values import shown
 from ._models import ReasoningEffort
 from ._not_given import NotGiven, is_given
 from ._strict import Refused, accepts, structure
+from ._value import Value
 
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",
@@ -224,8 +225,8 @@ def check_retries(name: str, value: object) -> None:
         raise ValueError(f"{name}={shown(value)} is not accepted; {wants}")
 
 
-@attrs.frozen
-class APIConnectOptions:
+@attrs.frozen(eq=False, repr=False)
+class APIConnectOptions(Value):
     """How long to wait and how often to try again. All times are seconds.
 
     The clocks bound what a cancel scope around the call cannot see; for a deadline of the whole
@@ -292,8 +293,8 @@ def _names(value: Mapping[str, object]) -> str:
     return "{" + ", ".join(f"{name!r}: ..." for name in value) + "}"
 
 
-@attrs.frozen
-class RequestOptions:
+@attrs.frozen(eq=False, repr=False)
+class RequestOptions(Value):
     """Checked options of a request, sorted by where they are sent.
 
     Every container belongs to this value alone. Values of headers, query and extra body may be

@@ -30,6 +30,7 @@ from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._stream import Outlet
 from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
+from ._value import Value
 from ._wire import HeaderFacts, read_headers, redact, redact_error, redact_headers, status_error
 
 __all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
@@ -40,8 +41,8 @@ MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 """How much of an error response's body is read, in bytes."""
 
 
-@attrs.frozen
-class ChatRequest:
+@attrs.frozen(eq=False, repr=False)
+class ChatRequest(Value):
     """All that is fixed about a request when `chat` is called."""
 
     http: HTTPRequest

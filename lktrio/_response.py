@@ -9,11 +9,13 @@ from collections.abc import Mapping
 
 import attrs
 
+from ._value import Value
+
 __all__ = ["Attempt", "Quota", "QuotaUsage", "ResponseInfo"]
 
 
-@attrs.frozen
-class QuotaUsage:
+@attrs.frozen(eq=False, repr=False)
+class QuotaUsage(Value):
     """One quota of the gateway: how much there is and how much of it is used."""
 
     limit: float
@@ -23,8 +25,8 @@ class QuotaUsage:
     """What has been used."""
 
 
-@attrs.frozen
-class Quota:
+@attrs.frozen(eq=False, repr=False)
+class Quota(Value):
     """The gateway's quotas as told by a response's headers; None means unknown, not zero.
 
     Source: the headers ``X-LiveKit-Inference-{RPM,TPM,Credits}-{Limit,Used}``.
@@ -40,8 +42,8 @@ class Quota:
     """Credits of the account."""
 
 
-@attrs.frozen
-class Attempt:
+@attrs.frozen(eq=False, repr=False)
+class Attempt(Value):
     """One request to the server on behalf of a stream. Times are seconds since the stream was
     entered; None means that it did not come to that."""
 
@@ -83,8 +85,8 @@ class Attempt:
     """Which model was asked, in a stream of an adapter over several; None in any other."""
 
 
-@attrs.frozen
-class ResponseInfo:
+@attrs.frozen(eq=False, repr=False)
+class ResponseInfo(Value):
     """What is known of a stream's request so far: the last response's head, and all attempts."""
 
     status_code: int | None = None

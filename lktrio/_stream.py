@@ -41,6 +41,7 @@ from ._partial_json import MISSING
 from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._tools import Tool, Toolset
+from ._value import Value
 
 __all__ = [
     "MAX_UNDELIVERED_BYTES",
@@ -313,8 +314,8 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         return f"<LLMStream {model} {self._state}, {self._outlet.count} chunks>"
 
 
-@attrs.frozen(kw_only=True)
-class ChatCall:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class ChatCall(Value):
     """The arguments of one `ChatModel.chat`, as a value."""
 
     chat_ctx: ChatContext

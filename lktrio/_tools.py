@@ -21,6 +21,7 @@ from typing import (
     Final,
     Generic,
     Literal,
+    NamedTuple,
     ParamSpec,
     Protocol,
     TypeVar,
@@ -32,6 +33,7 @@ import attrs
 
 from ._arguments import MalformedArguments, parse_arguments
 from ._json_values import check_json
+from ._value import Value
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
 # have tools need it: it is imported where a tool is made or called.
@@ -92,8 +94,8 @@ class StopResponse(Exception):
     """Raise it in a tool whose call needs neither an output nor a reply."""
 
 
-@attrs.frozen
-class ToolResult:
+@attrs.frozen(eq=False, repr=False)
+class ToolResult(Value):
     """Return it from a tool to say more than the output."""
 
     output: Any
@@ -103,8 +105,8 @@ class ToolResult:
     """Whether the model is to go on and say something."""
 
 
-@attrs.frozen
-class RunContext(Generic[T_co]):
+@attrs.frozen(eq=False, repr=False)
+class RunContext(Value, Generic[T_co]):
     """What a call happens in.
 
     A parameter of a tool that is annotated with it receives it, and is no part of the schema.
@@ -123,7 +125,7 @@ class RunContext(Generic[T_co]):
 # --- Definitions: what is the same for a tool and for every instance it is bound to --------------
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class _Parameter:
     name: str
     default: Any
@@ -179,8 +181,7 @@ class DecodedArguments:
         return tuple(args), kwargs
 
 
-@attrs.frozen
-class _Options:
+class _Options(NamedTuple):
     timeout: float | None
     abandon_on_cancel: bool
 

@@ -35,6 +35,7 @@ import trio
 
 from ._credentials import same_origin
 from ._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
+from ._value import Value
 from ._wire import read_headers, status_error
 
 __all__ = [
@@ -83,8 +84,8 @@ _MAX_GATHERED: Final = 64 * 1024
 _NO_TIMEOUTS: Final = httpx.Timeout(None).as_dict()
 
 
-@attrs.frozen
-class HTTPRequest:
+@attrs.frozen(eq=False, repr=False)
+class HTTPRequest(Value):
     """One request, ready to be sent."""
 
     method: str

@@ -20,9 +20,8 @@ import json
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, TypeAlias, TypeGuard
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeGuard
 
-import attrs
 import msgspec
 
 from ._chunks import CompletionUsage
@@ -878,8 +877,7 @@ _REQUEST_ID_HEADERS: Final = (
 )
 
 
-@attrs.frozen
-class HeaderFacts:
+class HeaderFacts(NamedTuple):
     """What a response's headers say about the request."""
 
     request_id: str | None = None
