@@ -32,6 +32,7 @@ from lktrio._wire import (
     completion_usage,
     decode_body,
     decode_event,
+    decode_plain,
     payload_error,
     quote,
     read_headers,
@@ -120,6 +121,28 @@ def test_a_chunk_is_decoded_into_what_somebody_reads() -> None:
         ],
         usage=UsagePayload(prompt_tokens=1),
     )
+
+
+def test_a_piece_of_an_answer_is_plain() -> None:
+    data = dump({"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]})
+
+    assert decode_plain(data) == decode_event(data)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *({}, {"choices": []}, {"choices": [], "usage": {"prompt_tokens": 1}}, {"choices": "x"}),
+        {"choices": [{"delta": {}}], "error": {"message": "x"}},
+        {"choices": [{"delta": {}, "error": {"message": "x"}}]},
+        {"choices": [{"delta": {}, "finish_reason": "error"}]},
+        {"choices": [{"delta": {}}, {"index": 1, "finish_reason": "error"}]},
+        {"choices": [{"delta": {}}], "x_groq": {"error": "x"}},
+    ],
+    ids=str,
+)
+def test_what_needs_judging_is_not_plain(value: object) -> None:
+    assert decode_plain(dump(value)) is None
 
 
 @pytest.mark.parametrize("data", [b"[DONE]", b" [DONE] ", b"[DONE]\n", b"[DONE] bye", b"\t[DONE]"])
