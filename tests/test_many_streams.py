@@ -36,7 +36,7 @@ def server() -> Iterator[LoadServer]:
 
 @pytest.mark.slow
 async def test_a_thousand_streams_open_at_once_are_all_answered_right(server: LoadServer) -> None:
-    question = Question(20, is_held=True)
+    question = Question(20, "held")
     answers: list[CollectedResponse[None]] = []
     opened = 0
     all_open = trio.Event()
