@@ -14,6 +14,7 @@ in memory that has a scripted server at every address.
 from __future__ import annotations
 
 import ast
+import builtins
 import contextlib
 import io
 import logging
@@ -224,6 +225,8 @@ async def reader(script: Script = answer_to) -> AsyncIterator[Reader]:
                 chat_ctx.add_message(role="user", content="Why do whales sing?")
                 public = {name: getattr(lktrio, name) for name in lktrio.__all__}
                 names = {**public, "trio": trio, "llm": llm, "chat_ctx": chat_ctx}
+                # What exec() would add; Python 3.13 looks for it there.
+                names["__builtins__"] = builtins
                 names["get_weather"] = get_weather
                 yield Reader(network, switch, names)
             network.assert_quiet()
