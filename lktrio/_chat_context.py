@@ -56,6 +56,7 @@ __all__ = [
     "ToolGroup",
     "UnknownContent",
     "UnknownItem",
+    "check_chat_ctx",
 ]
 
 
@@ -596,6 +597,16 @@ class _ReadOnlyItems(list[ChatItem]):
     def __reduce__(self) -> tuple[type[list[ChatItem]], tuple[list[ChatItem]]]:
         # Copied and pickled as a list that may be changed: it is filled item by item.
         return list, (list(self),)
+
+
+def check_chat_ctx(value: object) -> ChatContext:
+    """Refuse a ``chat_ctx`` that is none, and return it otherwise."""
+    if not isinstance(value, ChatContext):
+        raise TypeError(
+            f"chat_ctx must be a ChatContext, not a {type(value).__name__}; "
+            "make one with ChatContext(items) or ChatContext.from_dict(...)"
+        )
+    return value
 
 
 def _refuse_change(*_: object, **__: object) -> NoReturn:

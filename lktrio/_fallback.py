@@ -19,12 +19,17 @@ from ._chunks import ChatChunk, CollectedResponse
 from ._errors import APIConnectionError, APIError, APIStatusError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
-from ._options import APIConnectOptions, check_retries, check_seconds
+from ._options import (
+    APIConnectOptions,
+    check_callable,
+    check_conn_options,
+    check_retries,
+    check_seconds,
+)
 from ._relay import (
     Relay,
     another_model_may_help,
     call_on_output,
-    check_call_options,
     check_models,
     combine_errors,
     is_output,
@@ -377,11 +382,11 @@ class FallbackAdapter(ChatModel):
         check_retries("max_retry_per_llm", max_retry_per_llm)
         check_seconds("retry_interval", retry_interval, zero=True, infinite=False)
         check_seconds("cooldown", cooldown, zero=True)
-        _check_callable("should_fall_back", should_fall_back)
+        check_callable("should_fall_back", should_fall_back)
         if accept is not None:
-            _check_callable("accept", accept)
+            check_callable("accept", accept)
         if on_availability_changed is not None:
-            _check_callable("on_availability_changed", on_availability_changed)
+            check_callable("on_availability_changed", on_availability_changed)
         self._attempt_timeout = attempt_timeout
         self._max_retry = max_retry_per_llm
         self._retry_interval = retry_interval
@@ -436,7 +441,7 @@ class FallbackAdapter(ChatModel):
             ValueError: An argument has a value that cannot be sent.
             TypeError: An argument has the wrong type.
         """
-        call_options = check_call_options(call.conn_options)
+        call_options = check_conn_options(call.conn_options)
         models = self._pool.models
         instruments = join_instruments(self._instruments, call.instruments)
         call = attrs.evolve(call, instruments=instruments)
@@ -463,11 +468,6 @@ class FallbackAdapter(ChatModel):
             first_output_timeout=first_output,
             total_timeout=min(totals, default=None),
         )
-
-
-def _check_callable(parameter: str, value: object) -> None:
-    if not callable(value):
-        raise TypeError(f"{parameter} must be callable, not a {type(value).__name__}")
 
 
 def _options_by_index(

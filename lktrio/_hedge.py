@@ -19,12 +19,11 @@ from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import MAX_UNDELIVERED_BYTES, bare
-from ._options import APIConnectOptions, check_seconds
+from ._options import APIConnectOptions, check_callable, check_conn_options, check_seconds
 from ._relay import (
     Relay,
     another_model_may_help,
     call_on_output,
-    check_call_options,
     check_models,
     combine_errors,
     is_output,
@@ -161,7 +160,6 @@ class _HedgeSource:
         self._may_help = may_help
         self._runners: list[_Runner] = []
         self._winner: _Runner | None = None
-        self._has_output = False
         self._failures: list[tuple[ChatModel, APIError]] = []
         self._may_grow = True
         """Whether another request may still be started."""
@@ -237,8 +235,7 @@ class _HedgeSource:
 
     def _begins(self, runner: _Runner, outlet: Outlet) -> None:
         """A request has output; of a tool call, there is no chunk before it is whole."""
-        if not self._has_output and self._wins(runner, outlet):
-            self._has_output = True
+        if self._wins(runner, outlet):
             outlet.watch.got_output(trio.current_time())
 
     def _wins(self, runner: _Runner, outlet: Outlet) -> bool:
@@ -285,7 +282,7 @@ class _HedgeSource:
         if self._may_grow or self._winner is not None:
             return
         left = [each for each in self._runners if not each.has_failed]
-        if len(left) == 1 and not left[0].scope.cancel_called:
+        if len(left) == 1:
             self._wins(left[0], outlet)
 
 
@@ -347,8 +344,7 @@ class HedgeAdapter(ChatModel):
                 f"budget={shown(budget)} is not accepted; it takes a share from 0 to 1, for "
                 "example 0.1 for one request in ten"
             )
-        if not callable(should_hedge):
-            raise TypeError(f"should_hedge must be callable, not a {type(should_hedge).__name__}")
+        check_callable("should_hedge", should_hedge)
         self._after = after
         self._may_help = should_hedge
         self._ledger = _Ledger(budget)
@@ -385,7 +381,7 @@ class HedgeAdapter(ChatModel):
             ValueError: An argument has a value that cannot be sent.
             TypeError: An argument has the wrong type.
         """
-        options = attrs.evolve(check_call_options(call.conn_options), max_retry=0)
+        options = attrs.evolve(check_conn_options(call.conn_options), max_retry=0)
         instruments = join_instruments(self._instruments, call.instruments)
         call = attrs.evolve(call, instruments=instruments)
         relay = Relay(self._models, call, [options] * len(self._models))

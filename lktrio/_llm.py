@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from ._chat_context import ChatContext
+from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
     check_plain_http,
@@ -33,11 +33,11 @@ from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
     ChatCompletionOptions,
     InferenceClass,
     NamedToolChoice,
     RequestOptions,
+    check_conn_options,
     check_inference_class,
     merge_options,
     structure_options,
@@ -303,16 +303,8 @@ class LLM(ChatModel):
             ValueError: An argument has a value that cannot be sent.
             TypeError: An argument has the wrong type.
         """
-        chat_ctx, conn_options = call.chat_ctx, call.conn_options
-        if not isinstance(chat_ctx, ChatContext):
-            raise TypeError(
-                f"chat_ctx must be a ChatContext, not a {type(chat_ctx).__name__}; "
-                "make one with ChatContext(items) or ChatContext.from_dict(...)"
-            )
-        if not isinstance(conn_options, APIConnectOptions):
-            raise TypeError(
-                f"conn_options must be an APIConnectOptions, not a {type(conn_options).__name__}"
-            )
+        chat_ctx = check_chat_ctx(call.chat_ctx)
+        conn_options = check_conn_options(call.conn_options)
         response_format = call.response_format
         shape = answer_shape(response_format) if is_given(response_format) else None
         if shape is not None:

@@ -34,6 +34,8 @@ __all__ = [
     "ResponseFormat",
     "TextPart",
     "ToolChoice",
+    "check_callable",
+    "check_conn_options",
     "check_inference_class",
     "check_retries",
     "check_seconds",
@@ -223,6 +225,19 @@ def check_retries(name: str, value: object) -> None:
         raise TypeError(f"{name}={shown(value)} is not accepted; {wants}")
     if value < 0:
         raise ValueError(f"{name}={shown(value)} is not accepted; {wants}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not a {type(value).__name__}")
+
+
+def check_conn_options(value: object) -> APIConnectOptions:
+    """Refuse ``conn_options`` that are none, and return them otherwise."""
+    if not isinstance(value, APIConnectOptions):
+        raise TypeError(f"conn_options must be an APIConnectOptions, not a {type(value).__name__}")
+    return value
 
 
 @attrs.frozen(eq=False, repr=False)

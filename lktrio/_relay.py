@@ -29,7 +29,6 @@ __all__ = [
     "Relay",
     "another_model_may_help",
     "call_on_output",
-    "check_call_options",
     "check_models",
     "combine_errors",
     "is_output",
@@ -88,19 +87,6 @@ def check_models(llm: object) -> tuple[ChatModel, ...]:
     if not models:
         raise ValueError("llm=[] holds no model; give at least one")
     return tuple(models)
-
-
-def check_call_options(conn_options: object) -> APIConnectOptions:
-    """The ``conn_options`` of a call.
-
-    Raises:
-        TypeError: They are none.
-    """
-    if not isinstance(conn_options, APIConnectOptions):
-        raise TypeError(
-            f"conn_options must be an APIConnectOptions, not a {type(conn_options).__name__}"
-        )
-    return conn_options
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._chat_context import ChatContext
+from ._chat_context import ChatContext, check_chat_ctx
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
@@ -498,11 +498,7 @@ def run_turn(
             f"model must be a ChatModel such as an LLM, not a {type(model).__name__}; "
             "make one with LLM(name)"
         )
-    if not isinstance(chat_ctx, ChatContext):
-        raise TypeError(
-            f"chat_ctx must be a ChatContext, not a {type(chat_ctx).__name__}; "
-            "make one with ChatContext(items) or ChatContext.from_dict(...)"
-        )
+    check_chat_ctx(chat_ctx)
     if chat_ctx.readonly:
         raise ValueError(
             "chat_ctx is read-only, and a turn is appended to it; give a copy: chat_ctx.copy()"

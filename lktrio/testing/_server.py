@@ -12,10 +12,12 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, Literal, Self, assert_never, cast
+from typing import Any, Final, Literal, Self, assert_never
 
 import attrs
 import trio
+
+from lktrio._lifetime import bare
 
 from ._http import RequestReader
 from ._steps import (
@@ -291,7 +293,7 @@ class ScriptedServer:
         try:
             await self._nursery_manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            raise _leaf(group) from None
+            raise bare(group) from None
 
     def _start_soon(self, function: Callable[..., Any], *args: object) -> None:
         if self._nursery is None:
@@ -323,13 +325,6 @@ class ScriptedServer:
             with trio.CancelScope(shield=True):
                 await line.aclose()
             record.saw_closed(record.closed_by)
-
-
-def _leaf(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = group.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        return _leaf(cast("BaseExceptionGroup[BaseException]", first))
-    return first
 
 
 def _holds(steps: tuple[Step, ...]) -> bool:
