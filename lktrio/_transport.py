@@ -26,8 +26,9 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
-from typing import Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies
 
 import attrs
 import httpx
@@ -37,6 +38,9 @@ from ._credentials import same_origin
 from ._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
 from ._value import Value
 from ._wire import read_headers, status_error
+
+if TYPE_CHECKING:
+    from ._network import DirectTransport
 
 __all__ = [
     "HTTPClient",
@@ -114,7 +118,12 @@ class _NoCookies(httpx.Cookies):
 
 
 class _OwnClient(httpx.AsyncClient):
-    """A client with nothing of its own that would have to be merged into a request."""
+    """A client with nothing of its own that would have to be merged into a request.
+
+    Args:
+        direct: What sends its requests, or None if some may need a proxy.
+        options: As for any client.
+    """
 
     _no_cookies: Final = _NoCookies()
 
@@ -127,6 +136,21 @@ class _OwnClient(httpx.AsyncClient):
     @cookies.setter
     def cookies(self, cookies: object) -> None:
         raise AttributeError(f"this client keeps no cookies: {cookies!r}")
+
+    def __init__(self, direct: DirectTransport | None, **options: Any) -> None:
+        super().__init__(transport=direct, **options)
+        self._direct = direct
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request.
+
+        What a client does for each, besides sending it, is for those that have authentication,
+        redirects, cookies or hooks. It costs 40 us of CPU, and one more generator that every piece
+        of the body passes through.
+        """
+        if self._direct is None or any(self.event_hooks.values()):
+            return await super().send(request, **options)
+        return await self._direct.handle_async_request(request)
 
 
 @functools.lru_cache(maxsize=64)
@@ -147,9 +171,16 @@ def make_client(*, proxies: bool = True) -> httpx.AsyncClient:
         proxies: Whether proxies are taken from the environment. No proxy reaches this machine's
             own loopback addresses.
     """
+    direct = None
+    if not (proxies and getproxies()):
+        from ._network import DirectTransport
+
+        direct = DirectTransport(
+            _ssl_context(), max_keepalive=MAX_KEEPALIVE, keepalive_seconds=KEEPALIVE_SECONDS
+        )
     return _OwnClient(
+        direct,
         verify=_ssl_context(),
-        trust_env=proxies,
         timeout=None,
         follow_redirects=False,
         limits=httpx.Limits(

@@ -29,8 +29,9 @@ SHELL: list[str] = PYPROJECT["tool"]["lktrio"]["shell"]
 PUBLIC_ROOMS: list[str] = PYPROJECT["tool"]["lktrio"]["public"]
 ORDER = CORE + SHELL + PUBLIC_ROOMS
 
-# The engine's one room with names of httpx, and the kit that puts a network underneath it.
-KNOW_HTTPX = {"_transport", "testing"}
+# The engine's room with names of httpx, what is underneath it, and the kit that puts another network
+# there.
+KNOW_HTTPX = {"_transport", "_network", "testing"}
 
 INPUT_AND_OUTPUT = {
     "anyio",
