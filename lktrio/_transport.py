@@ -159,7 +159,7 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def make_client(*, proxies: bool = True) -> httpx.AsyncClient:
+def make_client(*, proxies: bool = True, verify: ssl.SSLContext | None = None) -> httpx.AsyncClient:
     """Make the client an `LLM` uses when the program brings none.
 
     It has no limit on connections (under Trio, httpx leaks a pool slot when a *queued* request
@@ -170,17 +170,20 @@ def make_client(*, proxies: bool = True) -> httpx.AsyncClient:
     Args:
         proxies: Whether proxies are taken from the environment. No proxy reaches this machine's
             own loopback addresses.
+        verify: Decides which certificates are accepted; None for what the environment says.
     """
+    if verify is None:
+        verify = _ssl_context()
     direct = None
     if not (proxies and getproxies()):
         from ._network import DirectTransport
 
         direct = DirectTransport(
-            _ssl_context(), max_keepalive=MAX_KEEPALIVE, keepalive_seconds=KEEPALIVE_SECONDS
+            verify, max_keepalive=MAX_KEEPALIVE, keepalive_seconds=KEEPALIVE_SECONDS
         )
     return _OwnClient(
         direct,
-        verify=_ssl_context(),
+        verify=verify,
         timeout=None,
         follow_redirects=False,
         limits=httpx.Limits(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import trio
 
 from lktrio import LLM, APIConnectOptions, ChatContext, LLMStream
+from lktrio._transport import make_client
+from tests.support.loopback import LoopbackServer
 from tests.support.memory_network import MemoryNetwork
 
 BASE_URL = "http://gateway.test/v1"
@@ -23,6 +26,22 @@ def conversation(text: str = "Why do whales sing?") -> ChatContext:
     return chat_ctx
 
 
+brings_clients = False
+"""Whether `client_on` makes clients of the kind that a program brings. A session of its own sets it."""
+
+
+def client_on(where: MemoryNetwork | LoopbackServer, verify: ssl.SSLContext | None = None) -> Any:
+    """A client for tests that do not care which one it is: such as an `LLM` makes for itself.
+
+    Args:
+        where: The network it runs on, or the server that it asks.
+        verify: Decides which certificates are accepted.
+    """
+    if brings_clients:
+        return where.client() if verify is None else where.client(verify=verify)
+    return where.adopt(make_client(proxies=False, verify=verify))
+
+
 @asynccontextmanager
 async def open_llm(
     network: MemoryNetwork, *, base_url: str = BASE_URL, **options: Any
@@ -31,8 +50,9 @@ async def open_llm(
 
     (No nursery and no cancel scope is open across the ``yield``.)
     """
-    llm = LLM("test-model", base_url=base_url, auth=None, http_client=network.client(), **options)
-    async with llm:
+    client = client_on(network)
+    llm = LLM("test-model", base_url=base_url, auth=None, http_client=client, **options)
+    async with client, llm:
         yield llm
 
 

@@ -12,6 +12,7 @@ import httpcore2
 import httpx2
 
 from lktrio.testing import _http, _memory_network
+from tests import engine
 
 for module, name, successor in (
     (_http, "httpx", httpx2),
@@ -20,6 +21,7 @@ for module, name, successor in (
     names: dict[str, Any] = module.__dict__
     assert name in names, f"{module.__name__} has no {name} that could be replaced"
     names[name] = successor
+engine.brings_clients = True
 
 
 def pytest_report_header() -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from lktrio import LLM
-from tests.engine import BASE_URL
+from tests.engine import BASE_URL, client_on
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import Script, text
 
@@ -44,7 +44,9 @@ async def open_models(*scripts: Script, **options: Any) -> AsyncIterator[Models]
         models = Models([], [])
         for index, script in enumerate(scripts):
             network = await stack.enter_async_context(MemoryNetwork(script, **options))
-            llm = LLM(f"model-{index}", base_url=BASE_URL, auth=None, http_client=network.client())
+            llm = LLM(
+                f"model-{index}", base_url=BASE_URL, auth=None, http_client=client_on(network)
+            )
             models.networks.append(network)
             models.llms.append(await stack.enter_async_context(llm))
         yield models

@@ -29,7 +29,7 @@ from lktrio import (
     LLMStream,
     RequestInfo,
 )
-from tests.engine import BASE_URL, TLS_BASE_URL, conversation
+from tests.engine import BASE_URL, TLS_BASE_URL, client_on, conversation
 from tests.fault_observer import BAD_WORDS, Observation, attempts_of, observe, word_for
 from tests.fault_table import CELLS, DELIVERED, NOTHING, REUSED, REUSED_CELLS, WORDS, Cell
 from tests.faults import (
@@ -117,7 +117,7 @@ async def laboratory(
         llms: list[LLM] = []
         for index, script in enumerate(scripts):
             network = await stack.enter_async_context(MemoryNetwork(script, window=WINDOW))
-            client = await stack.enter_async_context(network.client())
+            client = await stack.enter_async_context(client_on(network))
             llm = LLM(f"model-{index}", base_url=base_url, auth=None, http_client=client)
             llms.append(await stack.enter_async_context(llm))
             networks.append(network)

@@ -27,7 +27,7 @@ from lktrio import (
     FallbackAdapter,
     HedgeAdapter,
 )
-from tests.engine import BASE_URL, conversation
+from tests.engine import BASE_URL, client_on, conversation
 from tests.fault_observer import BAD_WORDS, Observation, observe
 from tests.faults import AT_ONCE, BACKUP, PRIMARY, STEADY, WARM_UP, Answer, places, play, well
 from tests.support.leaks import no_leaks
@@ -125,7 +125,7 @@ def test_whatever_fails_the_answer_is_whole_or_one_error(
             for answer, its_faults in zip(ANSWERS, faults, strict=True):
                 server = Server(answer, its_faults, is_steady=is_steady)
                 network = await stack.enter_async_context(MemoryNetwork(server))
-                client = await stack.enter_async_context(network.client())
+                client = await stack.enter_async_context(client_on(network))
                 llm = LLM("m", base_url=BASE_URL, auth=None, http_client=client)
                 llms.append(await stack.enter_async_context(llm))
                 networks.append(network)

@@ -21,7 +21,7 @@ import trustme
 from trio.testing import MockClock
 
 from lktrio import LLM, APIConnectOptions, APIError, ChatModel, FallbackAdapter, HedgeAdapter
-from tests.engine import conversation
+from tests.engine import client_on, conversation
 from tests.fault_observer import Observation, attempts_of, observe, word_for
 from tests.fault_table import CELLS, DELIVERED, NOTHING, REUSED_CELLS, Cell
 from tests.faults import (
@@ -162,7 +162,7 @@ async def loopback(
                 servers.append(await stack.enter_async_context(server))
                 address = server.url if index else url(server.url)
                 trusted = good_certificates().client
-                client = await stack.enter_async_context(server.client(verify=trusted))
+                client = await stack.enter_async_context(client_on(server, trusted))
                 llm = LLM(f"model-{index}", base_url=f"{address}/v1", auth=None, http_client=client)
                 llms.append(await stack.enter_async_context(llm))
             model: ChatModel = llms[0]

@@ -16,7 +16,7 @@ import trio
 from trio.testing import MockClock
 
 from lktrio import LLM, APIConnectOptions, APITimeoutError
-from tests.engine import BASE_URL, TLS_BASE_URL, ask, open_llm
+from tests.engine import BASE_URL, TLS_BASE_URL, ask, client_on, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.loopback import LoopbackServer, certificates
 from tests.support.matrix import (
@@ -239,16 +239,20 @@ def test_ctrl_c_leaves_nothing_and_is_bare(name: str, series: Series) -> None:
 
 
 @pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("brought", [False, True], ids=["own client", "brought client"])
 @pytest.mark.parametrize("tls", [False, True], ids=["TCP", "TLS"])
 @pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=["cancel", "Ctrl-C"])
 @pytest.mark.parametrize("body", [read_all, break_early], ids=["read all", "break early"])
 def test_cut_over_loopback_nothing_is_left(
-    body: Body, action: Action, tls: bool, series: Series
+    body: Body, action: Action, tls: bool, brought: bool, series: Series
 ) -> None:
+    secured = certificates() if tls else None
+
     async def run(cut: Cut) -> str:
         with no_leaks():
-            async with LoopbackServer(PROMPT, tls=certificates() if tls else None) as server:
-                async with server.client() as client:
+            async with LoopbackServer(PROMPT, tls=secured) as server:
+                verify = secured.client if secured else None
+                async with server.client() if brought else client_on(server, verify) as client:
                     llm = LLM("m", base_url=f"{server.url}/v1", auth=None, http_client=client)
                     async with llm:
                         with cut.watched(), cut.scope:

@@ -85,6 +85,10 @@ class LoopbackServer(ScriptedServer):
             keepalive_expiry=_KEEPALIVE_SECONDS,
             options=options,
         )
+        return self.adopt(client)
+
+    def adopt(self, client: HTTPClient) -> HTTPClient:
+        """Have `assert_quiet` look at a client that somebody else made, too."""
         self._clients.append(client)
         return client
 
