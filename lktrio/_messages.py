@@ -165,7 +165,7 @@ def _dynamic_instructions(items: Sequence[ChatItem]) -> int | None:
     """The place of the instructions that change from call to call, if they stand right behind
     the instructions at the head of the conversation."""
     for index, (item, following) in enumerate(itertools.pairwise(items), start=1):
-        if isinstance(item, AgentHandoff | AgentConfigUpdate):
+        if isinstance(item, (AgentHandoff, AgentConfigUpdate)):
             continue
         if (
             isinstance(item, ChatMessage)

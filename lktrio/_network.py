@@ -160,7 +160,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
             response.status,
             headers=response.headers,
             stream=_Body(response.stream),
-            extensions=response.extensions,
+            extensions=cast("Any", response).extensions,
         )
 
     async def aclose(self) -> None:

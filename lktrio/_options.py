@@ -429,7 +429,10 @@ def merge_options(
         TypeError: As `structure_options`.
         ValueError: As `structure_options`.
     """
-    merged = RequestOptions()
+    body: dict[str, object] = {}
+    headers: dict[str, str] = {}
+    query: dict[str, QueryValue] = {}
+    extra_body: dict[str, object] = {}
     timeout: float | None = None
     if explicit is not None and not any(map(is_given, explicit.values())):
         explicit = None
@@ -444,21 +447,21 @@ def merge_options(
             layer = options
         else:
             layer = structure_options(options, parameter=parameter)
-        merged.body.update(layer.body)
+        body.update(layer.body)
         if layer.headers:
             replaced = {name.lower() for name in layer.headers}
-            for name in [name for name in merged.headers if name.lower() in replaced]:
-                del merged.headers[name]
-            merged.headers.update(layer.headers)
-        merged.query.update(layer.query)
-        merged.extra_body.update(layer.extra_body)
+            for name in [name for name in headers if name.lower() in replaced]:
+                del headers[name]
+            headers.update(layer.headers)
+        query.update(layer.query)
+        extra_body.update(layer.extra_body)
         if layer.timeout is not None:
             timeout = layer.timeout
     return RequestOptions(
-        body=_copy(merged.body),
-        headers=merged.headers,
-        query=_copy(merged.query),
-        extra_body=_copy(merged.extra_body),
+        body=_copy(body),
+        headers=headers,
+        query=_copy(query),
+        extra_body=_copy(extra_body),
         timeout=timeout,
     )
 
