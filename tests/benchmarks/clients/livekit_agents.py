@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
+import httpx2
 from livekit.agents import APIConnectOptions, inference, llm
 
 from ..exchange import API_KEY, Question, Reply
 from . import Work
 
 BACKEND = "asyncio"
-DISTRIBUTIONS = ("livekit-agents", "openai")
+DISTRIBUTIONS = ("livekit-agents", "httpx2", "openai")
 IMPORTS = "livekit.agents.inference"
 
 
@@ -23,9 +23,9 @@ async def run(url: str, question: Question, work: Work) -> None:
         question.model, base_url=f"{url}/v1", api_key=API_KEY, api_secret=API_KEY * 4
     )
     # Its own pool has 50 connections, and an answer may be held for longer than its 10 seconds.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
     own_client = model._client
-    model._client = own_client.with_options(http_client=httpx.AsyncClient(limits=limits))
+    model._client = own_client.with_options(http_client=httpx2.AsyncClient(limits=limits))
     conn_options = APIConnectOptions(max_retry=0, timeout=120)
 
     async def ask(started: Callable[[], object]) -> Reply:

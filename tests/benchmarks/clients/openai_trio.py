@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
+import httpx2
 import openai
 
 from ..exchange import API_KEY, Question, Reply
 from . import Work
 
 BACKEND = "trio"
-DISTRIBUTIONS = ("trio", "httpx", "openai")
+DISTRIBUTIONS = ("trio", "httpx2", "openai")
 IMPORTS = "trio, openai"
 
 
 async def run(url: str, question: Question, work: Work) -> None:
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
     http_client = openai.DefaultAsyncHttpxClient(limits=limits, timeout=60)
     async with openai.AsyncOpenAI(
         api_key=API_KEY, base_url=f"{url}/v1", http_client=http_client
