@@ -186,7 +186,8 @@ def bench(session: nox.Session) -> None:
     """Measure what a chunk, a request and an open stream cost, beside other clients.
 
     ``nox -s bench -- --peers --full --rounds 3 --write`` measures all there is to measure, beside
-    other libraries too, and puts the numbers into README.md and docs/: about ten minutes.
+    other libraries too, and puts the numbers into README.md and docs/: about ten minutes. Clients
+    take turns in short runs, and ratios are what is worth looking at.
     """
     session.install(".", *_group("bench"))
     arguments = list(session.posargs)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from typing import Literal
+from types import SimpleNamespace
+from typing import Literal, Self
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.benchmarks import scaling
-from tests.benchmarks.clients import CLIENTS, REFERENCE, Ask, Work, load
+from tests.benchmarks import comparison, scaling
+from tests.benchmarks.child import Child
+from tests.benchmarks.clients import CLIENTS, PEERS, REFERENCE, Ask, Work, load
 from tests.benchmarks.comparison import Result, compare
 from tests.benchmarks.document import picture
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
@@ -50,7 +54,7 @@ def test_the_name_of_the_model_tells_the_question(question: Question) -> None:
 
 
 # The others are not installed where the tests run.
-OWN = [name for name in CLIENTS if name not in {"openai_trio", "livekit_agents"}]
+OWN = [name for name in CLIENTS if name not in PEERS]
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -103,18 +107,86 @@ QUICK = [name for name, row in ROWS.items() if row.is_quick]
 
 
 @pytest.mark.slow
-def test_a_comparison_puts_the_clients_beside_each_other() -> None:
+def test_a_comparison_puts_the_clients_beside_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "_SECONDS", 0.0)  # the rounds that are asked for, and no more
     lines: list[str] = []
     clients = ["lktrio_chat", REFERENCE]
-    comparison = compare(QUICK, clients, rounds=1, scale=0.02, report=lines.append)
-    assert lines[0] == "chunks back to back: round 1 of 1"
+    compared = compare(QUICK, clients, rounds=1, scale=0.02, report=lines.append)
+    assert lines[0] == f"chunks back to back: round 1 of {ROWS['chunks'].least_rounds}"
     for row in QUICK:
         for name in clients:
-            result = comparison.results[row][name]
+            result = compared.results[row][name]
             assert result.reason is not None or result.median > 0
-    assert comparison.results["chunks"][REFERENCE].ratio == 1.0
-    assert "lktrio" in comparison.table()
-    assert '"ratios"' in comparison.json()
+    assert compared.results["chunks"][REFERENCE].ratio == 1.0
+    assert "lktrio" in compared.table()
+    assert '"ratios"' in compared.json()
+
+
+def test_a_slow_client_leaves_further_rounds_to_the_quick_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    needs = {REFERENCE: 0.125, "lktrio_chat": 0.25, "lktrio_watched": 0.25, "httpx_json": 3.5}
+
+    class FakeChild:
+        def __init__(self, row: str, client: str, server: LoadServer, scale: float) -> None:
+            self._needs = needs[client]
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *exc_info: object) -> None:
+            pass
+
+        def wait_until_ready(self) -> None:
+            pass
+
+        def measure(self) -> float:
+            nonlocal now
+            now += self._needs
+            return self._needs
+
+    monkeypatch.setattr(comparison, "Child", FakeChild)
+    monkeypatch.setattr(comparison, "time", SimpleNamespace(perf_counter=lambda: now))
+
+    compared = compare(
+        ["chunks", "first", "memory"], list(needs), rounds=3, scale=1, report=lambda _line: None
+    )
+
+    runs = {
+        row: {name: len(result.values) for name, result in results.items()}
+        for row, results in compared.results.items()
+    }
+    most = ROWS["chunks"].least_rounds
+    assert runs == {
+        "chunks": {REFERENCE: most, "lktrio_chat": 24, "lktrio_watched": 24, "httpx_json": 3},
+        "first": {REFERENCE: 3, "lktrio_chat": 3, "httpx_json": 3},
+        "memory": dict.fromkeys(needs, 1),
+    }
+    assert compared.results["chunks"]["httpx_json"].ratio == 28.0
+
+
+def test_a_client_that_is_not_installed_is_skipped_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in PEERS:
+        monkeypatch.delitem(sys.modules, f"tests.benchmarks.clients.{name}", raising=False)
+    for name in ("openai", "livekit"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    compared = compare([], list(CLIENTS), rounds=1, scale=1, report=lambda _line: None)
+
+    assert compared.skipped.keys() == PEERS
+    for name in PEERS:
+        assert f"skipped: {CLIENTS[name]} (" in compared.table()
+
+
+def test_a_client_that_fails_ends_the_comparison(server: LoadServer) -> None:
+    with (
+        pytest.raises(subprocess.CalledProcessError),
+        Child("chunks", "unheard_of", server, 1.0) as child,
+    ):
+        child.wait_until_ready()
 
 
 def test_the_pictures_show_every_number(server: LoadServer) -> None:

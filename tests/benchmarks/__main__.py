@@ -32,7 +32,12 @@ def main() -> None:
     parser.add_argument(
         "--full", action="store_true", help="measure all rows, not only the quick ones"
     )
-    parser.add_argument("--rounds", type=int, default=7, help="runs of each client in each row")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="runs of each client in each row; some rows need fewer, and more of quick clients",
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="amount of work in each run")
     parser.add_argument(
         "--json", type=Path, default=Path("build/benchmarks.json"), help="where the JSON goes"

@@ -2,28 +2,38 @@
 
 This module alone knows how noise is dealt with. Each round runs every client once, close together
 in time, beginning with another one each time. A client's ratio is the median of its ratios within
-the rounds: what slows a whole round down drops out.
+the rounds: what slows a whole round down drops out. Many short rounds do that better than few long
+ones, since a core may change its speed from one second to the next.
+
+Every client has the same work in every round. One that needs ten times as long for it as others
+needs fewer rounds, for a difference of a few percent says nothing about it: it takes part in those
+that were asked for, and leaves the further rounds of a row to the others.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
-import subprocess
-import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import attrs
 
-from .clients import CLIENTS, REFERENCE, load
-from .limits import ROOT
+from .child import Child
+from .clients import CLIENTS, QUICK_ROWS_ONLY, REFERENCE, load
 from .load_server import LoadServer
 from .rows import ROWS
+
+_SECONDS: Final = 6.0
+"""How long a client may take for a row's rounds before it leaves further ones to the others."""
+
+_Round: TypeAlias = dict[str, float | str]
+"""By client: the number, or why there is none."""
 
 
 @attrs.frozen
@@ -124,7 +134,8 @@ def compare(
     Args:
         rows: Names of rows.
         clients: Names of clients; those that are not installed are skipped.
-        rounds: How often each client runs in each row.
+        rounds: How often each client runs in each row, unless fewer are enough; quick ones run more
+            often in rows that want that.
         scale: The amount of work in each run; 1.0 is the usual one.
         report: Told what is going on, a line at a time.
 
@@ -141,36 +152,56 @@ def compare(
     results: dict[str, dict[str, Result]] = {}
     with LoadServer() as server:
         for row in rows:
-            rounds_done: list[dict[str, float | str]] = []
-            wanted = min(rounds, ROWS[row].enough_rounds or rounds)
-            for number in range(wanted):
-                report(f"{ROWS[row].title}: round {number + 1} of {wanted}")
-                first = number % len(present)
-                order = present[first:] + present[:first]
-                rounds_done.append({name: _measure(row, name, server, scale) for name in order})
-            results[row] = {name: _result(name, rounds_done) for name in present}
+            asked = present if ROWS[row].is_quick else _without_variants(present)
+            with contextlib.ExitStack() as stack:
+                children = {
+                    name: stack.enter_context(Child(row, name, server, scale)) for name in asked
+                }
+                rounds_done = _run(row, children, rounds, report)
+            results[row] = {name: _result(name, rounds_done) for name in asked}
     return Comparison(results, skipped, _about(present, rounds, scale))
 
 
-def _measure(row: str, client: str, server: LoadServer, scale: float) -> float | str:
-    """The number, or why there is none."""
-    url = server.tls_url if ROWS[row].over_tls else server.url
-    command = [sys.executable, "-m", "tests.benchmarks.child", row, client, url, str(scale)]
-    environment = {**os.environ, "SSL_CERT_FILE": server.authority}
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, env=environment)
-    printed: dict[str, Any] = json.loads(done.stdout)
-    return float(printed["value"]) if "value" in printed else str(printed["reason"])
+def _without_variants(clients: Sequence[str]) -> list[str]:
+    return [name for name in clients if name not in QUICK_ROWS_ONLY]
 
 
-def _result(name: str, rounds_done: Sequence[dict[str, float | str]]) -> Result:
+def _run(
+    row: str, children: dict[str, Child], rounds: int, report: Callable[[str], object]
+) -> list[_Round]:
+    """The rounds of a row."""
+    # They are started by now, and import all at once; nobody is measured meanwhile.
+    for child in children.values():
+        child.wait_until_ready()
+    for_all = min(rounds, ROWS[row].enough_rounds or rounds)
+    wanted = max(for_all, ROWS[row].least_rounds)
+    seconds = dict.fromkeys(children, 0.0)
+    rounds_done: list[_Round] = []
+    for number in range(wanted):
+        names = [name for name in children if number < for_all or seconds[name] < _SECONDS]
+        if not names:
+            break
+        report(f"{ROWS[row].title}: round {number + 1} of {wanted}")
+        first = number % len(names)
+        measured: _Round = {}
+        for name in names[first:] + names[:first]:
+            begin = time.perf_counter()
+            measured[name] = children[name].measure()
+            seconds[name] += time.perf_counter() - begin
+        rounds_done.append(measured)
+    return rounds_done
+
+
+def _result(name: str, rounds_done: Sequence[_Round]) -> Result:
     values: list[float] = []
     ratios: list[float] = []
     for measured in rounds_done:
-        value, reference = measured[name], measured.get(REFERENCE)
+        value, reference = measured.get(name), measured.get(REFERENCE)
         if isinstance(value, str):
             return Result(reason=value)
-        values.append(value)
-        if isinstance(reference, float):
+        if value is not None:
+            values.append(value)
+        if value is not None and isinstance(reference, float):
             ratios.append(value / reference)
     return Result(tuple(values), tuple(ratios))
 

@@ -49,6 +49,12 @@ CLIENTS: Final = {
 }
 """Names of the modules, in the order of the table, and what they are called there."""
 
+PEERS: Final = frozenset({"openai_trio", "livekit_agents"})
+"""Clients that need other libraries than lktrio does."""
+
+QUICK_ROWS_ONLY: Final = frozenset({"lktrio_watched"})
+"""Clients that are measured in the quick rows only: what they add to another is seen there."""
+
 
 def load(name: str) -> Client:
     """Import a client.
