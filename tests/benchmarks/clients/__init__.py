@@ -45,11 +45,12 @@ CLIENTS: Final = {
     "lktrio_chat": "lktrio",
     "lktrio_watched": "lktrio, one instrument",
     "openai_trio": "openai on Trio",
+    "pydantic_ai_trio": "pydantic-ai on Trio",
     "livekit_agents": "livekit-agents on asyncio",
 }
 """Names of the modules, in the order of the table, and what they are called there."""
 
-PEERS: Final = frozenset({"openai_trio", "livekit_agents"})
+PEERS: Final = frozenset({"openai_trio", "pydantic_ai_trio", "livekit_agents"})
 """Clients that need other libraries than lktrio does."""
 
 QUICK_ROWS_ONLY: Final = frozenset({"lktrio_watched"})
