@@ -16,7 +16,7 @@ from tests.benchmarks import comparison, scaling
 from tests.benchmarks.child import Child
 from tests.benchmarks.clients import CLIENTS, PEERS, REFERENCE, Ask, Work, load
 from tests.benchmarks.comparison import Result, compare
-from tests.benchmarks.document import picture
+from tests.benchmarks.document import first_of, picture
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
 from tests.benchmarks.load_server import LoadServer, go_on
 from tests.benchmarks.rows import ROWS, WrongReply
@@ -187,6 +187,16 @@ def test_a_client_that_fails_ends_the_comparison(server: LoadServer) -> None:
         Child("chunks", "unheard_of", server, 1.0) as child,
     ):
         child.wait_until_ready()
+
+
+def test_the_readme_shows_the_clients_that_all_rows_have() -> None:
+    row = {"clients": {"lktrio_chat": {}, "lktrio_watched": {}}}
+    run = {"about": {}, "rows": {"memory": row, "requests": row, "chunks": row}}
+
+    first = first_of(run)
+
+    assert list(first["rows"]) == ["chunks", "requests"]
+    assert list(first["rows"]["chunks"]["clients"]) == ["lktrio_chat"]
 
 
 def test_the_pictures_show_every_number(server: LoadServer) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from .clients import QUICK_ROWS_ONLY
 from .limits import ROOT
 
 DOCS: Final = ROOT / "docs"
@@ -25,6 +26,7 @@ NUMBERS: Final = DOCS / "benchmarks.json"
 
 # What a reader of the README wants to know first.
 _FIRST_ROWS: Final = ("chunks", "calls", "tls", "paced_100", "requests", "items_100", "import")
+_OWN: Final = "lktrio_chat"
 
 _PLACE = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->\n)", re.DOTALL)
 
@@ -37,16 +39,17 @@ def table(run: dict[str, Any]) -> str:
 def _lines(run: dict[str, Any]) -> Iterator[str]:
     rows: list[dict[str, Any]] = list(run["rows"].values())
     titles = _titles(rows)
-    yield f"| {' | '.join(['', *titles.values()])} |"
+    head = [_standing_out(name, title) for name, title in titles.items()]
+    yield f"| {' | '.join(['', *head])} |"
     yield f"| --- |{' ---: |' * len(titles)}"
     for row in rows:
-        cells = [_cell(row["clients"].get(name, {})) for name in titles]
+        cells = [_standing_out(name, _cell(row["clients"].get(name, {}))) for name in titles]
         title = f"{row['title']}: {row['unit']}"
         yield f"| {' | '.join([title, *cells])} |"
     about = run["about"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     yield ""
-    yield f"In parentheses: the ratio to {about['reference']}. Medians of {about['rounds']} rounds;"
+    yield f"In parentheses: the ratio to {about['reference']}. Medians of {_rounds(rows)};"
     yield f"{versions}; {about['machine']}; {about['date'][:10]}."
 
 
@@ -60,9 +63,33 @@ def _titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def some_rows(run: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """A run with only some of its rows."""
-    return {**run, "rows": {name: run["rows"][name] for name in names if name in run["rows"]}}
+def _standing_out(client: str, text: str) -> str:
+    return f"**{text}**" if client == _OWN else text
+
+
+def _rounds(rows: Sequence[dict[str, Any]]) -> str:
+    counts = {
+        len(result["values"])
+        for row in rows
+        for result in row["clients"].values()
+        if "values" in result
+    }
+    fewest, most = min(counts, default=0), max(counts, default=0)
+    return f"{most} rounds" if fewest == most else f"{fewest} to {most} rounds"
+
+
+def first_of(run: dict[str, Any]) -> dict[str, Any]:
+    """A run with only what a reader wants to know first."""
+    rows = {
+        name: {**row, "clients": _without_variants(row["clients"])}
+        for name, row in run["rows"].items()
+        if name in _FIRST_ROWS
+    }
+    return {**run, "rows": {name: rows[name] for name in _FIRST_ROWS if name in rows}}
+
+
+def _without_variants(clients: dict[str, Any]) -> dict[str, Any]:
+    return {name: result for name, result in clients.items() if name not in QUICK_ROWS_ONLY}
 
 
 _BAR: Final = 14
@@ -93,7 +120,7 @@ def picture(run: dict[str, Any]) -> str:
             parts += [
                 f'<text x="{_LEFT - 6}" y="{y + 11}" text-anchor="end">{html.escape(title)}</text>',
                 f'<rect x="{_LEFT}" y="{y + 1}" {size} fill="{colour}"/>',
-                f'<text x="{_LEFT + width + 5}" y="{y + 11}">{value:.3g}</text>',
+                f'<text x="{_LEFT + width + 5}" y="{y + 11}">{_number(value)}</text>',
             ]
             y += _BAR
         y += 12
@@ -107,8 +134,14 @@ def picture(run: dict[str, Any]) -> str:
 def _cell(result: dict[str, Any]) -> str:
     if "median" not in result:
         return "-"
-    ratio = result["ratio"]
-    return f"{result['median']:.3g}" + ("" if ratio is None else f" ({ratio:.2f})")
+    number, ratio = _number(result["median"]), result["ratio"]
+    if ratio is None:
+        return number
+    return f"{number} ({ratio:.2f})" if ratio < 10 else f"{number} ({ratio:.0f})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
 def put(document: str, run: dict[str, Any]) -> str:
@@ -137,7 +170,7 @@ def main() -> None:
 def write(numbers: Path) -> None:
     """Put the numbers of a run where documents show them."""
     run = json.loads(numbers.read_text(encoding="utf-8"))
-    first = some_rows(run, _FIRST_ROWS)
+    first = first_of(run)
     for document, shown in ((DOCUMENT, run), (README, first)):
         written = put(document.read_text(encoding="utf-8"), shown)
         document.write_text(written, encoding="utf-8")
