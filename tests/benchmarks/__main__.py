@@ -36,7 +36,7 @@ def main() -> None:
         "--rounds",
         type=int,
         default=3,
-        help="runs of each client in each row; some rows need fewer, and more of quick clients",
+        help="runs of each client in each row; some rows need fewer, or more of some clients",
     )
     parser.add_argument("--scale", type=float, default=1.0, help="amount of work in each run")
     parser.add_argument(

@@ -5,9 +5,9 @@ in time, beginning with another one each time. A client's ratio is the median of
 the rounds: what slows a whole round down drops out. Many short rounds do that better than few long
 ones, since a core may change its speed from one second to the next.
 
-Every client has the same work in every round. One that needs ten times as long for it as others
-needs fewer rounds, for a difference of a few percent says nothing about it: it takes part in those
-that were asked for, and leaves the further rounds of a row to the others.
+Every client has the same work in every round. One that needs ten times as much for it as the
+reference needs fewer rounds, for a difference of a few percent says nothing about it: it takes part
+in those that were asked for, and leaves the further rounds of a row to those nearer the reference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import importlib.metadata
 import json
 import platform
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeAlias
@@ -29,8 +28,8 @@ from .clients import CLIENTS, QUICK_ROWS_ONLY, REFERENCE, load
 from .load_server import LoadServer
 from .rows import ROWS
 
-_SECONDS: Final = 6.0
-"""How long a client may take for a row's rounds before it leaves further ones to the others."""
+_FAR: Final = 2.5
+"""The ratio above which a client leaves a row's further rounds to the others."""
 
 _Round: TypeAlias = dict[str, float | str]
 """By client: the number, or why there is none."""
@@ -134,8 +133,8 @@ def compare(
     Args:
         rows: Names of rows.
         clients: Names of clients; those that are not installed are skipped.
-        rounds: How often each client runs in each row, unless fewer are enough; quick ones run more
-            often in rows that want that.
+        rounds: How often each client runs in each row, unless fewer are enough; those not far from
+            the reference run more often in rows that want that.
         scale: The amount of work in each run; 1.0 is the usual one.
         report: Told what is going on, a line at a time.
 
@@ -175,21 +174,21 @@ def _run(
         child.wait_until_ready()
     for_all = min(rounds, ROWS[row].enough_rounds or rounds)
     wanted = max(for_all, ROWS[row].least_rounds)
-    seconds = dict.fromkeys(children, 0.0)
     rounds_done: list[_Round] = []
     for number in range(wanted):
-        names = [name for name in children if number < for_all or seconds[name] < _SECONDS]
+        names = [name for name in children if number < for_all or not _is_far(name, rounds_done)]
         if not names:
             break
         report(f"{ROWS[row].title}: round {number + 1} of {wanted}")
         first = number % len(names)
-        measured: _Round = {}
-        for name in names[first:] + names[:first]:
-            begin = time.perf_counter()
-            measured[name] = children[name].measure()
-            seconds[name] += time.perf_counter() - begin
-        rounds_done.append(measured)
+        order = names[first:] + names[:first]
+        rounds_done.append({name: children[name].measure() for name in order})
     return rounds_done
+
+
+def _is_far(name: str, rounds_done: Sequence[_Round]) -> bool:
+    ratio = _result(name, rounds_done).ratio
+    return ratio is not None and ratio > _FAR
 
 
 def _result(name: str, rounds_done: Sequence[_Round]) -> Result:
