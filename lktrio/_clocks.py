@@ -76,9 +76,8 @@ class Clocks:
 
     def scope(self) -> trio.CancelScope:
         """A fresh scope with the deadline that is due first."""
-        self._scope = trio.CancelScope()
-        self._armed = math.inf
-        self._arm()
+        self._armed = self._due()
+        self._scope = trio.CancelScope(deadline=self._armed)
         return self._scope
 
     def observe(self, phase: Phase) -> None:
@@ -157,7 +156,8 @@ class Clocks:
                 self._name = cast("Clock", name)
                 raise self.timed_out()
 
-    def _arm(self) -> None:
+    def _due(self) -> float:
+        """The deadline that is due first; notes whose it is."""
         deadline, name = self._ends, cast("Clock", self._phase)
         if self._first_output < deadline:
             deadline, name = self._first_output, "first_output"
@@ -165,6 +165,10 @@ class Clocks:
             deadline, name = self._total, "total"
         # The clock that is due may be another one although the deadline stays.
         self._name = name
+        return deadline
+
+    def _arm(self) -> None:
+        deadline = self._due()
         if not 0 <= deadline - self._armed < _DEADLINE_SLACK:
             self._armed = deadline
             self._scope.deadline = deadline

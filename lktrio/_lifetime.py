@@ -192,28 +192,27 @@ class TaskStream(abc.ABC, Generic[T]):
                 f"a {words.noun} must be left by the task that entered it; "
                 f"its {words.work} has been cancelled"
             )
-        try:
-            if exc is None and self._channel.is_complete:
-                # All is there. The rest of the body is worth a moment: if it ends, the
-                # connection can be used again.
-                await self._ended.wait()
-        finally:
-            self._manager = self._nursery = None
+        if exc is not None or not self._channel.is_complete:
             self._state = "closed"
             if nursery.child_tasks:
                 # Without the shield, a cancellation from outside would replace the exception that
                 # is on its way out of the block.
                 nursery.cancel_scope.shield = True
                 nursery.cancel_scope.cancel()
-            try:
-                await manager.__aexit__(None, None, None)
-            except BaseExceptionGroup as group:
-                # A Ctrl-C that came while we waited; what fails in the task is kept there.
-                raise bare(group) from None
-            finally:
-                self._channel.receive.close()
-                self._batch = deque()
-                self._stopped()
+        # Else all is there, and the rest of the body is worth a moment: if it ends, the connection
+        # can be used again.
+        try:
+            await manager.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:
+            # A Ctrl-C or a cancellation that came while we waited; what fails in the task is kept
+            # there.
+            raise bare(group) from None
+        finally:
+            self._manager = self._nursery = None
+            self._state = "closed"
+            self._channel.receive.close()
+            self._batch = deque()
+            self._stopped()
         if self._failure is not None and not self._failure_seen:
             logger.warning("%r was left without looking at its failure: %r", self, self._failure)
 

@@ -11,15 +11,22 @@ Source: https://www.encode.io/httpcore/network-backends/
 
 from __future__ import annotations
 
+import functools
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, cast
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Iterable,
+    MutableMapping,
+    Sequence,
+)
+from typing import Any, Protocol, cast
 
 import httpcore
 import httpx
 import trio
 
-__all__ = ["DirectTransport"]
+__all__ = ["Body", "DirectTransport"]
 
 
 class _Connection(httpcore.AsyncNetworkStream):
@@ -108,16 +115,28 @@ class _Network(httpcore.AsyncNetworkBackend):
 
 
 class _Body(httpx.AsyncByteStream):
-    """A response's body. httpx's own is one more generator that every piece passes through."""
+    """A response's body, for httpx."""
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Body) -> None:
         self._body = body
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return cast("AsyncIterator[bytes]", self._body.__aiter__())
+        return self._body.__aiter__()
 
     async def aclose(self) -> None:
         await self._body.aclose()
+
+
+class Body(Protocol):
+    """A response's body."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """The pieces, as they come."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back, or close it. Nothing in it can be cancelled."""
+        ...
 
 
 class DirectTransport(httpx.AsyncBaseTransport):
@@ -142,27 +161,53 @@ class DirectTransport(httpx.AsyncBaseTransport):
             network_backend=_Network(),
         )
 
+    async def exchange(
+        self,
+        method: str,
+        url: httpx.URL,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: AsyncIterable[bytes],
+        extensions: MutableMapping[str, Any],
+    ) -> tuple[httpcore.Response, Body]:
+        """Send a request and wait for the head of the response.
+
+        Args:
+            method: Its method.
+            url: Its address.
+            headers: Its headers, all of them.
+            body: Its body.
+            extensions: What httpcore is told besides.
+
+        Returns:
+            The response, and its body.
+        """
+        request = httpcore.Request(
+            method, _parsed(url), headers=headers, content=body, extensions=extensions
+        )
+        response = await self._pool.handle_async_request(request)
+        return response, cast("Body", response.stream)
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and wait for the head of the response."""
-        url = request.url
-        response = await self._pool.handle_async_request(
-            httpcore.Request(
-                request.method,
-                httpcore.URL(
-                    scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-                ),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
+        """The same in the words of httpx, for a client that has hooks."""
+        stream = cast("AsyncIterable[bytes]", request.stream)
+        response, body = await self.exchange(
+            request.method, request.url, request.headers.raw, stream, request.extensions
         )
         return httpx.Response(
             response.status,
             headers=response.headers,
-            stream=_Body(response.stream),
+            stream=_Body(body),
             extensions=cast("Any", response).extensions,
         )
 
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(url: httpx.URL) -> httpcore.URL:
+    # A program has few addresses and asks each of them often.
+    return httpcore.URL(
+        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+    )

@@ -6,6 +6,7 @@ What the bytes mean, which error may be retried and how HTTP is spoken is known 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import random
@@ -73,6 +74,31 @@ class ChatRequest(Value):
     """What must not appear in an error, should the server echo it."""
 
 
+class _Head:
+    """What a response's head says. It is read when somebody wants to know, which for an answer that
+    comes whole is nobody, most of the time.
+
+    Args:
+        headers: Its headers.
+        secrets: What must not be seen in them.
+    """
+
+    def __init__(self, headers: Mapping[str, str], secrets: Collection[str]) -> None:
+        self._headers = headers
+        self._secrets = secrets
+        self._arrived = time.time()
+
+    @functools.cached_property
+    def headers(self) -> Mapping[str, str]:
+        """The headers, without what is secret."""
+        return redact_headers(self._headers, self._secrets)
+
+    @functools.cached_property
+    def facts(self) -> HeaderFacts:
+        """What they mean."""
+        return read_headers(self.headers, self._arrived)
+
+
 class RequestSource:
     """Makes a stream's chunks by requests to a gateway.
 
@@ -87,8 +113,7 @@ class RequestSource:
         self._gateway = gateway
         self._epoch = 0.0
         self._attempts: list[AttemptRecord] = []
-        self._facts = HeaderFacts()
-        self._headers: Mapping[str, str] = {}
+        self._head = _Head({}, ())
         self._assembler: Assembler | None = None
 
     def check_open(self) -> None:
@@ -107,16 +132,21 @@ class RequestSource:
         answer = self._assembler
         return ResponseInfo(
             status_code=None if last is None else last.status_code,
-            request_id=self._facts.request_id,
+            request_id=self._head.facts.request_id,
             response_id=None if answer is None else answer.id or None,
             model=(answer.model or self._request.model) if answer and answer.has_begun else None,
-            quota=self._facts.quota,
-            headers=types.MappingProxyType(self._headers),
+            quota=self._head.facts.quota,
+            headers=types.MappingProxyType(self._head.headers),
             attempts=self._frozen_attempts(),
         )
 
     def _frozen_attempts(self) -> tuple[Attempt, ...]:
-        return tuple(record.freeze(self._epoch) for record in self._attempts)
+        return tuple(self._freeze(record) for record in self._attempts)
+
+    def _freeze(self, record: AttemptRecord) -> Attempt:
+        if record is self._attempts[-1]:
+            record.request_id = self._head.facts.request_id
+        return record.freeze(self._epoch)
 
     async def run(self, outlet: Outlet, deadline: float) -> None:
         """Put the answer's chunks; retry what may be retried.
@@ -174,13 +204,13 @@ class RequestSource:
                 error,
                 retries=len(self._attempts) - 1,
                 options=self._options,
-                hint=self._facts.reset_hint,
+                hint=self._head.facts.reset_hint,
                 time_left=min(deadline, total) - trio.current_time(),
                 random=random.random,
             )
             if delay is None:
                 self._deliver_rest(error, outlet)
-            outlet.watch.attempt_failed(record.freeze(self._epoch), error, delay)
+            outlet.watch.attempt_failed(self._freeze(record), error, delay)
             if delay is None:
                 raise error
             # What the server said may quote the conversation: it is in the attempts.
@@ -210,8 +240,7 @@ class RequestSource:
             declared_tools=request.declared_tools,
             early_calls=request.early_tool_calls,
         )
-        self._facts = HeaderFacts()
-        self._headers = {}
+        self._head = _Head({}, ())
         clocks = Clocks(self._options, total, record)
         secrets = list(request.secrets)
         reply: HTTPReply | None = None
@@ -230,9 +259,7 @@ class RequestSource:
                 if reply.reused:
                     record.connected = None
                 record.status_code = reply.status_code
-                self._headers = redact_headers(reply.headers, secrets)
-                self._facts = read_headers(self._headers, time.time())
-                record.request_id = self._facts.request_id
+                self._head = _Head(reply.headers, secrets)
                 if not 200 <= reply.status_code < 300:
                     clocks.stop()
                     raise await self._status_error(reply, total)
@@ -280,7 +307,7 @@ class RequestSource:
                     body += piece
             except APIConnectionError:
                 pass  # the status says enough
-        return status_error(reply.status_code, bytes(body[:MAX_ERROR_BODY_BYTES]), self._facts)
+        return status_error(reply.status_code, bytes(body[:MAX_ERROR_BODY_BYTES]), self._head.facts)
 
     def _is_output(self, assembler: Assembler) -> bool:
         return assembler.has_output or (
@@ -291,7 +318,7 @@ class RequestSource:
         self, error: APIError, assembler: Assembler, secrets: Collection[str]
     ) -> None:
         """Put what is known into an error, and keep secrets out of it."""
-        facts = self._facts
+        facts = self._head.facts
         if error.request_id is None:
             error.request_id = facts.request_id
         if isinstance(error, APIStatusError):

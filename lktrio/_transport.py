@@ -85,7 +85,6 @@ MAX_REDIRECTS: Final = 5
 _MAX_PULLS: Final = 50_000
 _MAX_DECODED: Final = 64 * 1024
 _MAX_GATHERED: Final = 64 * 1024
-_NO_TIMEOUTS: Final = httpx.Timeout(None).as_dict()
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -141,16 +140,14 @@ class _OwnClient(httpx.AsyncClient):
         super().__init__(transport=direct, **options)
         self._direct = direct
 
-    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        """Send a request.
+    @property
+    def direct(self) -> DirectTransport | None:
+        """What a request can be given to as it is; None if something is to be done with each.
 
-        What a client does for each, besides sending it, is for those that have authentication,
-        redirects, cookies or hooks. It costs 40 us of CPU, and one more generator that every piece
-        of the body passes through.
+        What httpx does for each request, besides sending it, is for those who have authentication,
+        redirects, cookies or hooks.
         """
-        if self._direct is None or any(self.event_hooks.values()):
-            return await super().send(request, **options)
-        return await self._direct.handle_async_request(request)
+        return None if any(self.event_hooks.values()) else self._direct
 
 
 @functools.lru_cache(maxsize=64)
@@ -317,9 +314,18 @@ class _Trace:
                 await pending.aclose()
 
 
-def _read_headers(raw: Iterable[tuple[bytes, bytes]], encoding: str) -> dict[str, str]:
+def _read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Headers with their names in lower case; what is sent more than once is joined (RFC 9110,
     section 5.3)."""
+    for encoding in ("ascii", "utf-8"):
+        try:
+            return _decoded_headers(raw, encoding)
+        except UnicodeDecodeError:
+            pass
+    return _decoded_headers(raw, "latin-1")
+
+
+def _decoded_headers(raw: Iterable[tuple[bytes, bytes]], encoding: str) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
         name, value = raw_name.decode(encoding).lower(), raw_value.decode(encoding)
@@ -329,27 +335,39 @@ def _read_headers(raw: Iterable[tuple[bytes, bytes]], encoding: str) -> dict[str
 
 
 class HTTPReply:
-    """The response to one request: its head, and its body piece by piece."""
+    """The response to one request: its head, and its body piece by piece.
 
-    def __init__(self, response: httpx.Response, *, reused: bool) -> None:
-        self.status_code = response.status_code
+    Args:
+        status_code: HTTP status.
+        headers: Headers, names in lower case.
+        body: The body.
+        close: Gives the connection back, or closes it. Nothing in it can be cancelled.
+        reused: Whether the connection had been used before.
+    """
+
+    def __init__(
+        self,
+        status_code: int,
+        headers: dict[str, str],
+        body: AsyncIterator[bytes],
+        close: Callable[[], Awaitable[None]],
+        *,
+        reused: bool,
+    ) -> None:
+        self.status_code = status_code
         """HTTP status."""
-        self.headers = _read_headers(response.headers.raw, response.headers.encoding)
+        self.headers = headers
         """Headers, names in lower case."""
         self.reused = reused
         """Whether the connection had been used before."""
         self.at_end = False
         """Whether the body has been read to its end."""
-        self._response = response
-        self._decoder: _Decoder | None = None
-        self._body: AsyncIterator[bytes]
-        if response.is_stream_consumed:
-            # A hook of the program has read the body, and the library has decoded it.
-            self._body = _Content(response.content)
-        else:
-            self._body = cast("AsyncIterator[bytes]", response.stream).__aiter__()
-            self._decoder = _make_decoder(self.headers.get("content-encoding", ""))
-        self._next: Callable[[], Awaitable[bytes]] = self._body.__anext__
+        self._body = body
+        self._close = close
+        # A body that is there already has been decoded, too.
+        encoding = "" if isinstance(body, _Content) else headers.get("content-encoding", "")
+        self._decoder = _make_decoder(encoding) if encoding else None
+        self._next: Callable[[], Awaitable[bytes]] = body.__anext__
         self._room = 0
 
     async def read(self) -> bytes | None:
@@ -451,8 +469,7 @@ class HTTPReply:
         """
         if not self.at_end:
             await self._unwind()
-        with trio.CancelScope(shield=True):
-            await self._response.aclose()
+        await self._close()
 
     async def _unwind(self) -> None:
         with trio.CancelScope(shield=True) as scope:
@@ -626,24 +643,9 @@ class Transport:
             redirects += 1
             request = attrs.evolve(request, url=target, query={})
 
-    def _build(self, request: HTTPRequest, extensions: dict[str, Any]) -> Any:
+    async def _exchange(self, request: HTTPRequest, trace: _Trace) -> HTTPReply:
+        """Send a request by the client's ways."""
         # What a client builds is of its own library, which may be httpx2.
-        if isinstance(self._client, _OwnClient):
-            # Merging what the client has with what the request has is most of what building
-            # costs, and our own client has nothing.
-            url = _parsed(request.url)
-            if request.query:
-                url = url.copy_merge_params(dict(request.query))
-            headers = [("Host", url.netloc.decode("ascii")), *request.headers.items()]
-            if request.content:
-                headers.append(("Content-Length", str(len(request.content))))
-            body = _body_class(self._library)(request.content)
-            # Without timeouts, httpx would send a copy of the extensions, and the trace could not
-            # be taken out of it.
-            extensions["timeout"] = _NO_TIMEOUTS
-            return httpx.Request(
-                request.method, url, headers=headers, stream=body, extensions=extensions
-            )
         outgoing: httpx.Request = self._client.build_request(
             request.method,
             request.url,
@@ -651,29 +653,45 @@ class Transport:
             content=request.content or None,
             params=dict(request.query) or None,
             timeout=None,
-            extensions=extensions,
+            extensions={"trace": trace},
         )
         if request.content:
             outgoing.stream = _body_class(self._library)(request.content)
-        return outgoing
+        trace.extensions = outgoing.extensions
+        options: dict[str, Any] = {}
+        if not self._own_auth or any(name.lower() == "authorization" for name in request.headers):
+            options["auth"] = None
+        response: httpx.Response = await self._client.send(
+            outgoing, stream=True, follow_redirects=False, **options
+        )
+
+        async def close() -> None:
+            with trio.CancelScope(shield=True):
+                await response.aclose()
+
+        headers = _read_headers(response.headers.raw)
+        body = (
+            # A hook of the program has read the body, and the library has decoded it.
+            _Content(response.content)
+            if response.is_stream_consumed
+            else cast("AsyncIterator[bytes]", response.stream).__aiter__()
+        )
+        return HTTPReply(response.status_code, headers, body, close, reused=trace.reused)
 
     async def _send_once(self, request: HTTPRequest, observe: Callable[[Phase], None]) -> HTTPReply:
         guard = trio.CancelScope()
         trace = _Trace(guard, observe)
-        response: httpx.Response | None = None
-        options: dict[str, Any] = {}
-        if not self._own_auth or any(name.lower() == "authorization" for name in request.headers):
-            options["auth"] = None
+        reply: HTTPReply | None = None
+        direct = self._client.direct if isinstance(self._client, _OwnClient) else None
         try:
-            outgoing = self._build(request, {"trace": trace})
-            trace.extensions = outgoing.extensions
             with guard:
-                response = await self._client.send(
-                    outgoing, stream=True, follow_redirects=False, **options
-                )
-            assert response is not None  # nobody cancels the guard itself
+                if direct is None:
+                    reply = await self._exchange(request, trace)
+                else:
+                    reply = await _exchange_directly(direct, request, trace)
+            assert reply is not None  # nobody cancels the guard itself
             observe("idle")
-            return HTTPReply(response, reused=trace.reused)
+            return reply
         except Exception as exc:
             error = translate(exc, f"the request to {_host(request.url)}")
             if error is exc:
@@ -688,6 +706,32 @@ class Transport:
             raise error from exc
         finally:
             await trace.close()
+
+
+async def _exchange_directly(
+    direct: DirectTransport, request: HTTPRequest, trace: _Trace
+) -> HTTPReply:
+    """Send a request by httpcore, without the ways of httpx."""
+    url = _parsed(request.url)
+    if request.query:
+        url = url.copy_merge_params(dict(request.query))
+    headers = [(b"Host", url.netloc)]
+    for name, value in request.headers.items():
+        headers.append((name.encode("ascii"), value.encode("ascii")))
+    content = request.content
+    if content:
+        headers.append((b"Content-Length", b"%d" % len(content)))
+    trace.extensions = {"trace": trace}
+    response, body = await direct.exchange(
+        request.method, url, headers, _Content(content), trace.extensions
+    )
+    return HTTPReply(
+        response.status,
+        _read_headers(response.headers),
+        body.__aiter__(),
+        body.aclose,
+        reused=trace.reused,
+    )
 
 
 def _host(url: str) -> str:

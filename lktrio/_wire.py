@@ -121,6 +121,10 @@ class CompletionDetails(msgspec.Struct, gc=False):
     reasoning_tokens: _Count | None = None
 
 
+_NO_PROMPT_DETAILS: Final = PromptDetails()
+_NO_COMPLETION_DETAILS: Final = CompletionDetails()
+
+
 class UsagePayload(msgspec.Struct, gc=False):
     """Token counts, in the spellings of several servers."""
 
@@ -295,10 +299,13 @@ def completion_usage(usage: UsagePayload, service_tier: str | None) -> Completio
     """Make the public usage value; every count that is missing is 0."""
     prompt = usage.prompt_tokens or 0
     completion = usage.completion_tokens or 0
-    prompt_details = usage.prompt_tokens_details or PromptDetails()
-    completion_details = usage.completion_tokens_details or CompletionDetails()
-    counts = (prompt_details.cached_tokens, usage.cached_tokens, usage.prompt_cache_hit_tokens)
-    cached = next((count for count in counts if count is not None), 0)
+    prompt_details = usage.prompt_tokens_details or _NO_PROMPT_DETAILS
+    completion_details = usage.completion_tokens_details or _NO_COMPLETION_DETAILS
+    cached = prompt_details.cached_tokens
+    if cached is None:
+        cached = usage.cached_tokens
+    if cached is None:
+        cached = usage.prompt_cache_hit_tokens or 0
     return CompletionUsage(
         completion_tokens=completion,
         prompt_tokens=prompt,
