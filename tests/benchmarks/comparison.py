@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
+import os
 import platform
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -215,7 +216,9 @@ def _about(clients: Sequence[str], rounds: int, scale: float) -> dict[str, Any]:
             versions[name] = "from the source tree"
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "machine": (
+            f"{platform.system()} {platform.release()} {platform.machine()}, {os.cpu_count()} cores"
+        ),
         "versions": versions,
         "rounds": rounds,
         "scale": scale,
