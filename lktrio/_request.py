@@ -190,6 +190,7 @@ class RequestSource:
         while True:
             record = AttemptRecord(len(self._attempts) + 1, trio.current_time())
             self._attempts.append(record)
+            self._head = _Head({}, ())
             outlet.watch.attempt_started(record.number)
             try:
                 await self._attempt(outlet, record, total)
@@ -240,7 +241,6 @@ class RequestSource:
             declared_tools=request.declared_tools,
             early_calls=request.early_tool_calls,
         )
-        self._head = _Head({}, ())
         clocks = Clocks(self._options, total, record)
         secrets = list(request.secrets)
         reply: HTTPReply | None = None

@@ -156,7 +156,9 @@ def _parsed(url: str) -> httpx.URL:
     return httpx.URL(url)
 
 
-def make_client(*, proxies: bool = True, verify: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+def make_client(
+    *, proxies: bool = True, verify: ssl.SSLContext | None = None, ours_alone: bool = True
+) -> httpx.AsyncClient:
     """Make the client an `LLM` uses when the program brings none.
 
     It has no limit on connections (under Trio, httpx leaks a pool slot when a *queued* request
@@ -168,11 +170,13 @@ def make_client(*, proxies: bool = True, verify: ssl.SSLContext | None = None) -
         proxies: Whether proxies are taken from the environment. No proxy reaches this machine's
             own loopback addresses.
         verify: Decides which certificates are accepted; None for what the environment says.
+        ours_alone: Whether nobody else sends requests with it, who would expect the timeouts and
+            the exceptions of httpx.
     """
     if verify is None:
         verify = _ssl_context()
     direct = None
-    if not (proxies and getproxies()):
+    if ours_alone and not (proxies and _has_proxies()):
         from ._network import DirectTransport
 
         direct = DirectTransport(
@@ -189,6 +193,12 @@ def make_client(*, proxies: bool = True, verify: ssl.SSLContext | None = None) -
             keepalive_expiry=KEEPALIVE_SECONDS,
         ),
     )
+
+
+def _has_proxies() -> bool:
+    """Whether httpx would find a proxy; `NO_PROXY` alone names none."""
+    found = getproxies()
+    return any(found.get(scheme) for scheme in ("http", "https", "all"))
 
 
 class _Content:

@@ -1184,6 +1184,25 @@ async def test_what_an_attempt_sets_is_seen_by_what_it_calls(autojump_clock: Moc
     assert current.get() == "nothing"
 
 
+async def test_an_attempt_begins_without_the_head_of_the_one_before(
+    autojump_clock: MockClock,
+) -> None:
+    seen: list[list[tuple[int | None, str | None]]] = []
+
+    class Looks(Instrument):
+        def attempt_started(self, request: RequestInfo, number: int) -> None:
+            attempts = stream.response.attempts
+            seen.append([(attempt.status_code, attempt.request_id) for attempt in attempts])
+            assert stream.response.request_id is None
+
+    script = [error(503, headers={"X-Request-Id": "req-1"}), HI]
+    async with MemoryNetwork(script) as network, open_llm(network, instruments=[Looks()]) as llm:
+        stream = ask(llm, RETRY)
+        await stream.collect()
+
+    assert seen == [[(None, None)], [(503, "req-1"), (None, None)]]
+
+
 async def test_what_a_tool_s_start_sets_is_seen_by_the_tool() -> None:
     @function_tool
     async def coroutine() -> str:

@@ -133,3 +133,11 @@ async def test_nobody_else_is_trusted_then(monkeypatch: pytest.MonkeyPatch, tmp_
     (only,) = _transport._ssl_context().get_ca_certs()
 
     assert dict(pair[0] for pair in only["subject"])["organizationName"].startswith("trustme")
+
+
+async def test_a_list_of_hosts_without_a_proxy_is_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+    monkeypatch.setenv("TRAVIS_APT_PROXY", "http://proxy.invalid:3128")
+    async with _transport.make_client() as client:
+        assert isinstance(client, _transport._OwnClient)
+        assert client.direct is not None

@@ -233,6 +233,25 @@ async def test_a_client_of_the_recorder_is_the_real_thing() -> None:
     assert "Hello!" in recorder.recording.exchanges[0].text
 
 
+async def test_a_client_that_is_handed_out_is_one_of_httpx() -> None:
+    async def silent(stream: trio.SocketStream) -> None:
+        async with stream:
+            async for _ in stream:
+                pass
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    url = f"http://127.0.0.1:{listener.socket.getsockname()[1]}/"
+    async with Recorder() as recorder, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, silent, [listener])
+        client = recorder.http_client()
+        with pytest.raises(httpx.ReadTimeout):
+            await client.get(url, timeout=httpx.Timeout(60, read=0.01))
+        nursery.cancel_scope.cancel()
+        await listener.aclose()
+        with pytest.raises(httpx.ConnectError):
+            await client.get(url)
+
+
 # --- Files ----------------------------------------------------------------------------------------
 
 

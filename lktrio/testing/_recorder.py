@@ -355,7 +355,7 @@ class Recorder:
 
         It is closed where the block of the recorder is left.
         """
-        client = self.attach(make_client())
+        client = self.attach(make_client(ours_alone=False))
         self._clients.append(client)
         return client
 
