@@ -107,7 +107,8 @@ class Gateway:
     ) -> None:
         self._is_local = is_local_host(origin(base_url).host)
         self.running: set[trio.CancelScope] = set()
-        """The scopes of the requests that are running."""
+        """The scopes of the streams that are running."""
+        self._visits: set[trio.CancelScope] = set()
         self.started = 0
         """How many streams have been started."""
         self.state: Literal["new", "open", "closed"] = "new"
@@ -148,9 +149,9 @@ class Gateway:
             return
         self.state = "closed"
         with trio.CancelScope(shield=True):
-            for scope in self.running:
+            for scope in self.running | self._visits:
                 scope.cancel()
-            if self.running:
+            if self.running or self._visits:
                 await self._idle.wait()
             if self._brought is None and self._client is not None:
                 await self._client.aclose()
@@ -174,16 +175,23 @@ class Gateway:
         return self._transport
 
     def enter(self) -> trio.CancelScope:
-        """A request begins; returns the scope it must run in."""
+        """A stream's request begins; returns the scope it must run in."""
         scope = trio.CancelScope()
         self.running.add(scope)
         self.started += 1
         return scope
 
+    def visit(self) -> trio.CancelScope:
+        """A request that is no stream's begins; returns the scope it must run in."""
+        scope = trio.CancelScope()
+        self._visits.add(scope)
+        return scope
+
     def leave(self, scope: trio.CancelScope) -> None:
         """A request has ended."""
         self.running.discard(scope)
-        if not self.running and self.state == "closed":
+        self._visits.discard(scope)
+        if not self.running and not self._visits and self.state == "closed":
             self._idle.set()
 
     @property

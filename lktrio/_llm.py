@@ -248,8 +248,19 @@ class LLM(ChatModel):
             APIStatusError: The credentials were refused (401 or 403). Any other status is fine:
                 a server need not have a list of models.
             RuntimeError: The `LLM` was not entered.
+            trio.ClosedResourceError: The `LLM` was left in the meantime.
         """
         transport = self._gateway.transport()
+        visit = self._gateway.visit()
+        try:
+            with visit:
+                await self._prewarm(transport)
+        finally:
+            self._gateway.leave(visit)
+        if visit.cancelled_caught:
+            raise trio.ClosedResourceError("the LLM was left while it was prewarmed")
+
+    async def _prewarm(self, transport: Transport) -> None:
         headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)
         headers = {name: text for name, text in headers.items() if name.lower() != "content-type"}
         with trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as scope:

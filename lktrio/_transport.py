@@ -145,9 +145,9 @@ class _OwnClient(httpx.AsyncClient):
         """What a request can be given to as it is; None if something is to be done with each.
 
         What httpx does for each request, besides sending it, is for those who have authentication,
-        redirects, cookies or hooks.
+        redirects, cookies or hooks. It also refuses to send with a client that was closed.
         """
-        return None if any(self.event_hooks.values()) else self._direct
+        return None if self.is_closed or any(self.event_hooks.values()) else self._direct
 
 
 @functools.lru_cache(maxsize=64)
@@ -185,6 +185,7 @@ def make_client(
     return _OwnClient(
         direct,
         verify=verify,
+        trust_env=proxies,
         timeout=None,
         follow_redirects=False,
         limits=httpx.Limits(

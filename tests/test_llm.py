@@ -1059,6 +1059,26 @@ async def test_prewarming_may_be_cancelled(autojump_clock: MockClock) -> None:
             network.assert_quiet()
 
 
+async def test_prewarming_ends_where_the_llm_is_left(autojump_clock: MockClock) -> None:
+    ended: list[float] = []
+
+    async def prewarm() -> None:
+        with pytest.raises(trio.ClosedResourceError, match="left while it was prewarmed"):
+            await llm.prewarm()
+        ended.append(trio.current_time())
+
+    with no_leaks():
+        async with MemoryNetwork(Exchange([Hold()])) as network, trio.open_nursery() as nursery:
+            async with open_llm(network) as llm:
+                nursery.start_soon(prewarm)
+                await trio.sleep(1)
+                assert llm.statistics().streams_open == 0
+                start = trio.current_time()
+            await trio.testing.wait_all_tasks_blocked()
+            assert ended == [start]
+            network.assert_quiet()
+
+
 async def test_prewarming_over_a_connection_that_was_lost_makes_another() -> None:
     script = [text("Hi").then(AwaitRequest(), Close()), response(200, b"{}"), text("Hi")]
     async with MemoryNetwork(script) as network, open_llm(network) as llm:

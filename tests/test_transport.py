@@ -29,7 +29,7 @@ from lktrio import (
     APITimeoutError,
     LLMStream,
 )
-from lktrio._transport import make_client, translate
+from lktrio._transport import HTTPRequest, Transport, make_client, translate
 from tests.engine import BASE_URL, TLS_BASE_URL, ask, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.loopback import LoopbackServer, certificates
@@ -1313,3 +1313,11 @@ async def test_a_subclass_of_a_client_is_a_client() -> None:
     client = Mine(transport=httpx.MockTransport(lambda _: httpx.Response(200, content=HI)))
     async with LLM("m", base_url=BASE_URL, auth=None, http_client=client) as llm:
         assert await read(ask(llm)) == "Hi"
+
+
+async def test_a_client_that_was_closed_sends_nothing() -> None:
+    client = make_client(proxies=False)
+    await client.aclose()
+    request = HTTPRequest("GET", "http://127.0.0.1:9/", {})
+    with pytest.raises(RuntimeError, match="client has been closed"):
+        await Transport(client).send(request)
