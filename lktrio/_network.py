@@ -114,19 +114,6 @@ class _Network(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectError(exc) from exc
 
 
-class _Body(httpx.AsyncByteStream):
-    """A response's body, for httpx."""
-
-    def __init__(self, body: Body) -> None:
-        self._body = body
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._body.__aiter__()
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
-
-
 class Body(Protocol):
     """A response's body."""
 
@@ -139,10 +126,11 @@ class Body(Protocol):
         ...
 
 
-class DirectTransport(httpx.AsyncBaseTransport):
-    """Sends requests without a proxy and without timeouts.
+class DirectTransport(httpx.AsyncHTTPTransport):
+    """Sends requests without a proxy.
 
-    Raises what httpcore raises.
+    For who comes by `exchange`, there are no timeouts, and the exceptions are httpcore's. For a
+    client of httpx this is a transport like any other.
 
     Args:
         ssl_context: Decides which certificates are accepted.
@@ -153,6 +141,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
     def __init__(
         self, ssl_context: ssl.SSLContext, *, max_keepalive: int, keepalive_seconds: float
     ) -> None:
+        super().__init__(verify=ssl_context)
+        # httpx has no way to be told of a network.
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=ssl_context,
             max_connections=None,
@@ -186,23 +176,6 @@ class DirectTransport(httpx.AsyncBaseTransport):
         )
         response = await self._pool.handle_async_request(request)
         return response, cast("Body", response.stream)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """The same in the words of httpx, for a client that has hooks."""
-        stream = cast("AsyncIterable[bytes]", request.stream)
-        response, body = await self.exchange(
-            request.method, request.url, request.headers.raw, stream, request.extensions
-        )
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Body(body),
-            extensions=cast("Any", response).extensions,
-        )
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._pool.aclose()
 
 
 @functools.lru_cache(maxsize=64)

@@ -145,9 +145,21 @@ class _OwnClient(httpx.AsyncClient):
         """What a request can be given to as it is; None if something is to be done with each.
 
         What httpx does for each request, besides sending it, is for those who have authentication,
-        redirects, cookies or hooks. It also refuses to send with a client that was closed.
+        redirects, cookies or hooks. It also refuses to send with a client that was closed. And
+        somebody may have put an instrument or a mock in its way.
         """
-        return None if self.is_closed or any(self.event_hooks.values()) else self._direct
+        if self.is_closed or any(self.event_hooks.values()):
+            return None
+        ways = (httpx.AsyncClient.send, httpx.AsyncHTTPTransport.handle_async_request)
+        return self._direct if all(map(_is_of_httpx, ways)) else None
+
+
+def _is_of_httpx(function: object) -> bool:
+    """Whether a method of httpx is what it was. A wrapper may well have its name."""
+    if type(function) is not types.FunctionType:
+        return False
+    module: str = function.__globals__["__name__"]
+    return module.startswith("httpx.")
 
 
 @functools.lru_cache(maxsize=64)

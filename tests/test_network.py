@@ -106,8 +106,16 @@ async def exchange(server: LoopbackServer, context: ssl.SSLContext) -> tuple[byt
         stream: Any = response.stream
         body = b"".join([piece async for piece in stream])
         network_stream = response.extensions["network_stream"]
-        assert await response.aclose() is None
+        await response.aclose()
         return body, network_stream.get_extra_info("socket").getpeername()
+
+
+async def get(transport: DirectTransport, url: str, **extensions: Any) -> None:
+    """Send a request without a body in httpcore's words."""
+    address = httpx.URL(url)
+    headers = [(b"Host", address.netloc)]
+    body = httpx.ByteStream(b"")
+    await transport.exchange("GET", address, headers, body, extensions)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["TCP", "TLS"])
@@ -140,9 +148,7 @@ async def test_who_cannot_be_reached_is_an_error_of_httpcore() -> None:
             ssl.create_default_context(), max_keepalive=1, keepalive_seconds=30
         ) as transport:
             with pytest.raises(httpcore.ConnectError, match="all attempts to connect"):
-                await transport.handle_async_request(
-                    httpx.Request("GET", f"http://127.0.0.1:{port}/")
-                )
+                await get(transport, f"http://127.0.0.1:{port}/")
 
 
 async def test_who_is_not_trusted_is_an_error_of_httpcore() -> None:
@@ -154,9 +160,8 @@ async def test_who_is_not_trusted_is_an_error_of_httpcore() -> None:
             ) as transport,
         ):
             trace = Closer()
-            request = httpx.Request("GET", server.url, extensions={"trace": trace})
             with pytest.raises(httpcore.ConnectError):
-                await transport.handle_async_request(request)
+                await get(transport, server.url, trace=trace)
             await trace.close()
 
 

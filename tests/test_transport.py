@@ -6,6 +6,7 @@ place, an httpx transport of our own raises it. Our own client is looked at over
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 import random
@@ -1102,6 +1103,46 @@ async def test_our_client_has_no_limit_of_connections() -> None:
                     for _ in range(count):
                         nursery.start_soon(read, ask(llm))
             assert len(server.requests) == count
+
+
+@pytest.mark.parametrize("kind", ["mock", "wrapper", "object"])
+@pytest.mark.parametrize("way", ["client", "transport"])
+async def test_what_stands_in_the_way_of_httpx_stands_in_ours(
+    way: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tracing, and tests that mock httpx, replace its methods."""
+    owner: Any = httpx.AsyncClient if way == "client" else httpx.AsyncHTTPTransport
+    name = "send" if way == "client" else "handle_async_request"
+    original = getattr(owner, name)
+    seen: list[str] = []
+
+    async def instead(self: Any, request: httpx.Request, **options: Any) -> httpx.Response:
+        seen.append(request.headers["host"])
+        if kind == "mock":
+            return httpx.Response(200, content=HI, request=request)
+        answer: httpx.Response = await original(self, request, **options)
+        return answer
+
+    class Method:
+        def __get__(self, instance: object, owner: type) -> Any:
+            return functools.partial(instead, instance)
+
+    replacements: dict[str, Any] = {
+        "mock": instead,
+        "wrapper": functools.wraps(original)(instead),
+        "object": Method(),
+    }
+    monkeypatch.setattr(owner, name, replacements[kind])
+    with trio.fail_after(60):
+        async with LoopbackServer(text("Hi")) as server:
+            url = server.url
+            async with LLM("m", base_url=f"{url}/v1", auth=None) as llm:
+                assert await read(ask(llm)) == "Hi"
+                assert seen == [url.removeprefix("http://")]
+                assert len(server.requests) == (kind != "mock")
+                monkeypatch.undo()
+                assert await read(ask(llm)) == "Hi"
+                assert len(seen) == 1
 
 
 # --- A client that the program brings ------------------------------------------------------------
