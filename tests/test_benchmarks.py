@@ -15,7 +15,7 @@ from tests.benchmarks import comparison, scaling
 from tests.benchmarks.child import Child
 from tests.benchmarks.clients import CLIENTS, PEERS, REFERENCE, Ask, Work, load
 from tests.benchmarks.comparison import Result, compare
-from tests.benchmarks.document import first_of, picture, without_variants
+from tests.benchmarks.document import first_of, picture, table, without_variants
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
 from tests.benchmarks.load_server import LoadServer, go_on
 from tests.benchmarks.rows import ROWS, WrongReply
@@ -191,6 +191,29 @@ def test_the_readme_shows_the_clients_that_all_rows_have() -> None:
 
     assert list(shown["rows"]) == ["memory", "chunks"]
     assert shown["rows"]["chunks"] == {"title": "chunks", "clients": {"lktrio_chat": {}}}
+
+
+def test_the_numbers_of_a_row_can_be_compared() -> None:
+    """Not all take part in all rounds, and the machine is slower in some."""
+    row = {
+        "title": "chunks",
+        "unit": "us",
+        "clients": {
+            REFERENCE: {
+                "title": "httpx",
+                "median": 10.0,
+                "ratio": 1.0,
+                "values": [8.0, 10.0, 12.0],
+            },
+            "openai_trio": {"title": "openai", "median": 88.0, "ratio": 11.0, "values": [88.0]},
+        },
+    }
+    about = {"reference": "httpx", "versions": {}, "machine": "", "date": "2026-11-23"}
+
+    shown = table({"about": about, "rows": {"chunks": row}})
+
+    assert "| chunks: us | 10 (1.00) | 110 (11) |" in shown
+    assert "the median of 1 to 3 rounds;" in shown
 
 
 def test_the_picture_shows_some_rows() -> None:

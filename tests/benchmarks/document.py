@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .clients import QUICK_ROWS_ONLY
+from .clients import QUICK_ROWS_ONLY, REFERENCE
 from .limits import ROOT
 
 DOCS: Final = ROOT / "docs"
@@ -37,7 +37,7 @@ def table(run: dict[str, Any]) -> str:
 
 
 def _lines(run: dict[str, Any]) -> Iterator[str]:
-    rows: list[dict[str, Any]] = list(run["rows"].values())
+    rows = [_comparable(row) for row in run["rows"].values()]
     titles = _titles(rows)
     head = [_standing_out(name, title) for name, title in titles.items()]
     yield f"| {' | '.join(['', *head])} |"
@@ -49,8 +49,26 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
     about = run["about"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     yield ""
-    yield f"In parentheses: the ratio to {about['reference']}. Medians of {_rounds(rows)};"
+    yield f"In parentheses: the ratio to {about['reference']}, the median of {_rounds(rows)};"
+    yield "before it, the ratio times the median of that client."
     yield f"{versions}; {about['machine']}; {about['date'][:10]}."
+
+
+def _comparable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose numbers can be compared.
+
+    Not all clients take part in all rounds, and the machine is not equally fast in all of them. What
+    is known best are the ratios within rounds: a number is the ratio of its client to the reference,
+    times the median of the reference.
+    """
+    reference = row["clients"].get(REFERENCE, {}).get("median")
+    clients = {
+        name: {**result, "median": result["ratio"] * reference}
+        if reference and result.get("ratio") is not None
+        else result
+        for name, result in row["clients"].items()
+    }
+    return {**row, "clients": clients}
 
 
 def _titles(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -108,8 +126,9 @@ def picture(run: dict[str, Any]) -> str:
     """A run as bars in SVG: for each row what the clients need, the one that needs most in full."""
     parts: list[str] = []
     y = 10
-    titles = _titles(list(run["rows"].values()))
-    for row in run["rows"].values():
+    rows = [_comparable(row) for row in run["rows"].values()]
+    titles = _titles(rows)
+    for row in rows:
         parts.append(
             f'<text x="8" y="{y + 12}" font-weight="bold">'
             f"{html.escape(row['title'])} ({html.escape(row['unit'])})</text>"
