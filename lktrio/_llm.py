@@ -258,7 +258,9 @@ class LLM(ChatModel):
         finally:
             self._gateway.leave(visit)
         if visit.cancelled_caught:
-            raise trio.ClosedResourceError("the LLM was left while it was prewarmed")
+            raise trio.ClosedResourceError(
+                "the LLM was left while it was prewarmed; leave it after prewarm() has returned"
+            )
 
     async def _prewarm(self, transport: Transport) -> None:
         headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)

@@ -162,12 +162,6 @@ def _is_of_httpx(function: object) -> bool:
     return module.startswith("httpx.")
 
 
-@functools.lru_cache(maxsize=64)
-def _parsed(url: str) -> httpx.URL:
-    # A program has few addresses and asks each of them often.
-    return httpx.URL(url)
-
-
 def make_client(
     *, proxies: bool = True, verify: ssl.SSLContext | None = None, ours_alone: bool = True
 ) -> httpx.AsyncClient:
@@ -182,8 +176,8 @@ def make_client(
         proxies: Whether proxies are taken from the environment. No proxy reaches this machine's
             own loopback addresses.
         verify: Decides which certificates are accepted; None for what the environment says.
-        ours_alone: Whether nobody else sends requests with it, who would expect the timeouts and
-            the exceptions of httpx.
+        ours_alone: Whether nobody else sends requests with it, who would expect the timeouts of
+            httpx.
     """
     if verify is None:
         verify = _ssl_context()
@@ -735,18 +729,20 @@ async def _exchange_directly(
     direct: DirectTransport, request: HTTPRequest, trace: _Trace
 ) -> HTTPReply:
     """Send a request by httpcore, without the ways of httpx."""
-    url = _parsed(request.url)
-    if request.query:
-        url = url.copy_merge_params(dict(request.query))
-    headers = [(b"Host", url.netloc)]
-    for name, value in request.headers.items():
-        headers.append((name.encode("ascii"), value.encode("ascii")))
+    headers = [
+        (name.encode("ascii"), value.encode("ascii")) for name, value in request.headers.items()
+    ]
     content = request.content
     if content:
         headers.append((b"Content-Length", b"%d" % len(content)))
     trace.extensions = {"trace": trace}
     response, body = await direct.exchange(
-        request.method, url, headers, _Content(content), trace.extensions
+        request.method,
+        request.url,
+        query=request.query,
+        headers=headers,
+        body=_Content(content),
+        extensions=trace.extensions,
     )
     return HTTPReply(
         response.status,

@@ -112,10 +112,8 @@ async def exchange(server: LoopbackServer, context: ssl.SSLContext) -> tuple[byt
 
 async def get(transport: DirectTransport, url: str, **extensions: Any) -> None:
     """Send a request without a body in httpcore's words."""
-    address = httpx.URL(url)
-    headers = [(b"Host", address.netloc)]
     body = httpx.ByteStream(b"")
-    await transport.exchange("GET", address, headers, body, extensions)
+    await transport.exchange("GET", url, query={}, headers=[], body=body, extensions=extensions)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["TCP", "TLS"])
