@@ -55,6 +55,7 @@ from ._errors import (
 )
 from ._function_results import FunctionCallResult
 from ._gateway import Auth
+from ._http import Network, TrioTransport, default_network, set_default_network
 from ._instruments import Instrument, LLMMetrics, RequestInfo
 from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
@@ -161,6 +162,7 @@ __all__ = [
     "ModelTable",
     "NamedTool",
     "NamedToolChoice",
+    "Network",
     "NotGiven",
     "NotGivenOr",
     "Quota",
@@ -185,16 +187,19 @@ __all__ = [
     "ToolResult",
     "ToolStarted",
     "Toolset",
+    "TrioTransport",
     "Turn",
     "TurnEvent",
     "UnknownContent",
     "UnknownItem",
     "__version__",
+    "default_network",
     "execute_function_call",
     "execute_function_calls",
     "function_tool",
     "is_given",
     "run_turn",
+    "set_default_network",
     "to_fnc_ctx",
 ]
 

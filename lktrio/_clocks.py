@@ -14,9 +14,9 @@ import attrs
 import trio
 
 from ._errors import APITimeoutError, Clock
+from ._http import Phase
 from ._options import APIConnectOptions
 from ._response import Attempt
-from ._transport import Phase
 
 __all__ = ["AttemptRecord", "Clocks", "timeout_error"]
 
@@ -132,6 +132,11 @@ class Clocks:
         self._record.ended = now
         self.stop()
 
+    def limit(self, seconds: float) -> None:
+        """Nothing is waited for that takes longer than this, whatever else is due before."""
+        self._ends = trio.current_time() + min(seconds, self._timeout)
+        self._arm()
+
     def stop(self) -> None:
         """No clock matters any more."""
         self._armed = self._scope.deadline = math.inf
@@ -139,10 +144,6 @@ class Clocks:
     def wait_until(self, deadline: float) -> None:
         """Nothing matters but this deadline."""
         self._armed = self._scope.deadline = deadline
-
-    def cancel(self) -> None:
-        """Nothing more is waited for."""
-        self._scope.cancel()
 
     @property
     def is_spent(self) -> bool:

@@ -7,23 +7,31 @@ This module knows who owns the client and which Trio run it belongs to. It makes
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal, TypeAlias, cast
+from typing import Final, Literal, TypeAlias, cast
+from urllib.request import getproxies
 
+import httpx
 import trio
 
 from ._credentials import Credentials, access_token, is_local_host, origin
-from ._transport import HTTPClient, Transport, check_client, make_client
+from ._http import BroughtSender, HTTPClient, OwnSender, Sender, TrioTransport, is_client
+from ._secret import Secret
 
-__all__ = ["Auth", "BodyEnds", "Gateway", "authorization", "check_authorization"]
+__all__ = ["Auth", "Authority", "BodyEnds", "Gateway", "authorization", "check_authorization"]
 
 Auth: TypeAlias = str | Callable[[], "str | Awaitable[str | None] | None"] | None
 """What authorises a request: the value of the ``Authorization`` header, None for none, or a
 (sync or async) callable that returns one of these and is asked before every attempt."""
 
 
-async def authorization(auth: Auth | Credentials) -> str | None:
+Authority: TypeAlias = Secret | Callable[[], object] | Credentials | None
+"""The same, checked, and in a form that does not show itself."""
+
+
+async def authorization(auth: Authority) -> Secret | None:
     """Find out the value of the ``Authorization`` header for one attempt.
 
     Raises:
@@ -31,13 +39,16 @@ async def authorization(auth: Auth | Credentials) -> str | None:
         ValueError: It returned a string that is no header value.
     """
     if isinstance(auth, Credentials):
-        return f"Bearer {access_token(auth, now=time.time())}"
-    value: object = auth
-    if callable(auth):
-        value = auth()
-        if inspect.isawaitable(value):
-            value = await cast("Awaitable[object]", value)
-    if value is None or isinstance(value, str):
+        return Secret(f"Bearer {access_token(auth, now=time.time())}")
+    if auth is None or isinstance(auth, Secret):
+        return auth
+    value = auth()
+    if inspect.isawaitable(value):
+        value = await cast("Awaitable[object]", value)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = Secret(value)
         check_authorization(value)
         return value
     raise TypeError(
@@ -45,20 +56,23 @@ async def authorization(auth: Auth | Credentials) -> str | None:
     )
 
 
-def check_authorization(value: str | None) -> None:
+def check_authorization(value: Secret) -> None:
     """Refuse what cannot stand in an ``Authorization`` header, without quoting it."""
-    if value is not None and (not value.strip() or not value.isascii() or not value.isprintable()):
+    if not re.fullmatch(rb"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*", value.view):
         raise ValueError(
             "auth= must be the value of an Authorization header, for example "
             "'Bearer sk-...': printable ASCII and not empty. Pass auth=None to send none"
         )
 
 
+_HELD_BY_HABIT: Final = 3
+
+
 class BodyEnds:
     """Remembers whether a server ends its bodies after ``[DONE]`` or holds them open.
 
-    The first body that is held open costs a moment. After that the streams do not wait,
-    but for one now and then that looks whether this is still so.
+    One that ends late is an accident: the next is waited for again. After several in a row the
+    streams do not wait, but for one now and then that looks whether this is still so.
     """
 
     def __init__(self) -> None:
@@ -79,7 +93,9 @@ class BodyEnds:
     def was_held(self) -> None:
         """A body did not end in time."""
         self._held_in_a_row = min(self._held_in_a_row + 1, 10)
-        self._skip = 100 * 2**self._held_in_a_row
+        if self._held_in_a_row >= _HELD_BY_HABIT:
+            # 8, 16, ... 1024
+            self._skip = 2**self._held_in_a_row
 
 
 class Gateway:
@@ -87,7 +103,7 @@ class Gateway:
     been learned of the server.
 
     Args:
-        client: The program's client; None for an own one.
+        client: The program's client or transport; None for an own one.
         base_url: Where the API is.
         max_streams: How many streams may run at once; None for no bound.
         has_auth: Whether requests bring their authorisation, so that the client's is not used.
@@ -99,7 +115,7 @@ class Gateway:
 
     def __init__(
         self,
-        client: HTTPClient | None,
+        client: HTTPClient | TrioTransport | None,
         *,
         base_url: str,
         max_streams: int | None,
@@ -117,8 +133,8 @@ class Gateway:
         self._max_streams = _checked_max_streams(max_streams)
         self._has_auth = has_auth
         self._brought = check_client(client)
-        self._client: HTTPClient | None = None
-        self._transport: Transport | None = None
+        self._own: HTTPClient | TrioTransport | None = None
+        self._sender: Sender | None = None
         self._run: object = None
         self._idle = trio.Event()
 
@@ -134,12 +150,14 @@ class Gateway:
             )
         self.state = "open"
         self._run = trio.lowlevel.current_trio_token()
-        self._client = (
-            make_client(proxies=not self._is_local) if self._brought is None else self._brought
-        )
-        self._transport = Transport(
-            self._client, own_auth=self._brought is not None and not self._has_auth
-        )
+        client = self._brought
+        if client is None:
+            client = self._own = _make_client(proxies=not self._is_local)
+        if isinstance(client, TrioTransport):
+            self._sender = OwnSender(client)
+        else:
+            own_auth = self._brought is not None and not self._has_auth
+            self._sender = BroughtSender(client, own_auth=own_auth)
         if self._max_streams is not None:
             self.limiter = trio.CapacityLimiter(self._max_streams)
 
@@ -153,16 +171,16 @@ class Gateway:
                 scope.cancel()
             if self.running or self._visits:
                 await self._idle.wait()
-            if self._brought is None and self._client is not None:
-                await self._client.aclose()
+            if self._own is not None:
+                await self._own.aclose()
 
-    def transport(self) -> Transport:
-        """What requests are sent over.
+    def sender(self) -> Sender:
+        """What requests are sent by.
 
         Raises:
             RuntimeError: The `LLM` was not entered, was left, or belongs to another run.
         """
-        if self.state != "open" or self._transport is None:
+        if self.state != "open" or self._sender is None:
             raise RuntimeError(
                 "this LLM was not entered; write: async with LLM(...) as llm"
                 if self.state == "new"
@@ -172,7 +190,7 @@ class Gateway:
             raise RuntimeError(
                 "this LLM belongs to another trio.run; enter one of its own in each run"
             )
-        return self._transport
+        return self._sender
 
     def enter(self) -> trio.CancelScope:
         """A stream's request begins; returns the scope it must run in."""
@@ -198,6 +216,37 @@ class Gateway:
     def waiting(self) -> int:
         """How many streams wait for a place."""
         return 0 if self.limiter is None else self.limiter.statistics().tasks_waiting
+
+
+def check_client(client: HTTPClient | TrioTransport | None) -> HTTPClient | TrioTransport | None:
+    """Refuse what cannot send requests on Trio.
+
+    Raises:
+        TypeError: It is neither a `TrioTransport` nor an ``AsyncClient`` of httpx or of a library
+            with the same interface.
+    """
+    if client is None or isinstance(client, TrioTransport) or is_client(client):
+        return client
+    raise TypeError(
+        f"http_client must be an httpx.AsyncClient or an lktrio.TrioTransport, not a "
+        f"{type(client).__name__}; leave it out to use one of our own"
+    )
+
+
+def _make_client(*, proxies: bool) -> HTTPClient | TrioTransport:
+    """Make what an `LLM` sends its requests over when the program brings nothing.
+
+    Args:
+        proxies: Whether proxies are taken from the environment. No proxy reaches this machine's own
+            loopback addresses.
+    """
+    found = getproxies() if proxies else {}
+    if not any(found.get(scheme) for scheme in ("http", "https", "all")):
+        return TrioTransport()
+    # No timeouts, because the clocks are Trio deadlines, and no limit of connections, because under
+    # Trio httpx loses a place when a request is cancelled that waits for it.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
+    return httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)  # noqa: S113
 
 
 def _checked_max_streams(value: object) -> int | None:

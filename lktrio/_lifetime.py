@@ -10,12 +10,14 @@ import abc
 import logging
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
+
+from ._bare import bare
 
 __all__ = ["MAX_UNDELIVERED_BYTES", "Channel", "TaskStream", "Words", "bare", "check_open"]
 
@@ -320,26 +322,3 @@ def check_open(stream: TaskStream[Any]) -> None:
     For a stream whose task will enter another one.
     """
     stream._check_open()  # pyright: ignore[reportPrivateUsage]
-
-
-def bare(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception of a nursery's group that is raised in its place.
-
-    What ends the program comes first (a Ctrl-C), then a failure, then a cancellation.
-    """
-    leaves = list(_leaves(group))
-    for leaf in leaves:
-        if not isinstance(leaf, Exception | trio.Cancelled):
-            return leaf
-    for leaf in leaves:
-        if isinstance(leaf, Exception):
-            return leaf
-    return leaves[0]
-
-
-def _leaves(exc: BaseException) -> Iterator[BaseException]:
-    if isinstance(exc, BaseExceptionGroup):
-        for part in cast("BaseExceptionGroup[BaseException]", exc).exceptions:
-            yield from _leaves(part)
-    else:
-        yield exc

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import time
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
@@ -26,8 +25,9 @@ from ._credentials import (
     resolve_credentials,
     secret_words,
 )
-from ._errors import APIConnectionError, APIError, APITimeoutError
-from ._gateway import Auth, Gateway, authorization, check_authorization
+from ._errors import APITimeoutError
+from ._gateway import Auth, Authority, Gateway, check_authorization
+from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
@@ -42,15 +42,14 @@ from ._options import (
     merge_options,
     structure_options,
 )
-from ._request import ChatRequest, RequestSource
+from ._request import ChatRequest, RequestSource, prewarm
 from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
+from ._secret import Secret, SecretWords
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import to_fnc_ctx
-from ._transport import HTTPClient, HTTPRequest, ReusedConnectionLost, Transport
 from ._value import Value
 from ._version import __version__
-from ._wire import read_headers, redact_error, status_error
 
 __all__ = ["LLM", "LLMStatistics"]
 
@@ -117,10 +116,10 @@ class LLM(ChatModel):
             win over them.
         prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
             for where the model is known to support it.
-        http_client: An ``httpx.AsyncClient``, or an ``httpx2.AsyncClient``, to use in place of an
-            own one. It is not closed. It keeps its own limits, proxies, cookies and event hooks,
-            while its timeouts and redirects are not used; the guarantee that nothing leaks is for
-            an own client.
+        http_client: In place of connections of its own: a `TrioTransport`, which may serve several
+            `LLM`s, or an ``httpx.AsyncClient`` (or ``httpx2.AsyncClient``). It is not closed. A
+            client keeps its own limits, proxies, cookies and event hooks, while its timeouts and
+            redirects are not used.
         max_streams: How many streams may run at once; more wait, which counts on their total
             clock. Default: no bound. A task that holds the last place and opens one more waits
             for ever.
@@ -147,7 +146,7 @@ class LLM(ChatModel):
         inference_class: InferenceClass | None = None,
         extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None = None,
         prompt_cache_breakpoints: CacheBreakpoints = "auto",
-        http_client: HTTPClient | None = None,
+        http_client: HTTPClient | TrioTransport | None = None,
         max_streams: int | None = None,
         strict_tool_schema: bool = True,
         allow_insecure: bool = False,
@@ -157,7 +156,7 @@ class LLM(ChatModel):
         self._model = _checked_name("model", model)
         self._upstream = None if provider is None else _checked_provider(provider)
         self._base_url = resolve_base_url(base_url, os.environ)
-        self._auth: Auth | Credentials
+        self._auth: Authority
         if is_given(auth):
             self._auth = _checked_auth(auth, api_key, api_secret)
         else:
@@ -250,35 +249,22 @@ class LLM(ChatModel):
             RuntimeError: The `LLM` was not entered.
             trio.ClosedResourceError: The `LLM` was left in the meantime.
         """
-        transport = self._gateway.transport()
-        visit = self._gateway.visit()
+        headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)
+        headers = {name: text for name, text in headers.items() if name.lower() != "content-type"}
+        request = HTTPRequest("GET", f"{self._base_url}/models", headers, query=self._options.query)
+        gateway = self._gateway
+        gateway.sender()
+        visit = gateway.visit()
         try:
-            with visit:
-                await self._prewarm(transport)
+            with visit, trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as clock:
+                await prewarm(gateway, request, auth, secrets)
         finally:
-            self._gateway.leave(visit)
+            gateway.leave(visit)
         if visit.cancelled_caught:
             raise trio.ClosedResourceError(
                 "the LLM was left while it was prewarmed; leave it after prewarm() has returned"
             )
-
-    async def _prewarm(self, transport: Transport) -> None:
-        headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)
-        headers = {name: text for name, text in headers.items() if name.lower() != "content-type"}
-        with trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as scope:
-            token = await authorization(auth)
-            if token is not None:
-                headers["Authorization"] = token
-                secrets += secret_words(token)
-            request = HTTPRequest(
-                "GET", f"{self._base_url}/models", headers, query=self._options.query
-            )
-            try:
-                await _visit(transport, request)
-            except APIError as error:
-                redact_error(error, secrets)
-                raise
-        if scope.cancelled_caught:
+        if clock.cancelled_caught:
             raise APITimeoutError("prewarming took longer than 10 seconds", clock="connect")
 
     def update_options(
@@ -420,53 +406,29 @@ class LLM(ChatModel):
 
     def _authorised_headers(
         self, options: RequestOptions, urgency: InferenceClass | None
-    ) -> tuple[dict[str, str], Auth | Credentials, tuple[str, ...]]:
+    ) -> tuple[dict[str, str | Secret], Authority, SecretWords]:
         """The headers of a request, what authorises it, and what must not be shown."""
-        headers = self._headers(urgency)
+        headers: dict[str, str | Secret] = dict(self._headers(urgency))
         headers["Content-Type"] = "application/json"
         auth = self._auth
-        secrets: list[str] = []
+        secrets = SecretWords()
         if options.headers:
             self._check_plain_header(options)
             replaced = {name.lower() for name in options.headers}
             for name in [name for name in headers if name.lower() in replaced]:
                 del headers[name]
-            headers.update(options.headers)
+            headers.update(
+                (name, Secret(value) if name.lower() in _CREDENTIAL_HEADERS else value)
+                for name, value in options.headers.items()
+            )
             if "authorization" in replaced:
                 auth = None
-            secrets += [
-                word
-                for name, value in options.headers.items()
-                if name.lower() in _CREDENTIAL_HEADERS
-                for word in secret_words(value)
-            ]
+            for name, value in options.headers.items():
+                if name.lower() in _CREDENTIAL_HEADERS:
+                    secrets += secret_words(value)
         if isinstance(self._auth, Credentials):
-            secrets.append(self._auth.api_secret)
-        return headers, auth, tuple(secrets)
-
-
-async def _visit(transport: Transport, request: HTTPRequest) -> None:
-    """Send a request and read what comes; raise only if the credentials were refused."""
-    while True:
-        try:
-            reply = await transport.send(request)
-            break
-        except ReusedConnectionLost:
-            continue  # each takes one dead connection out of the pool
-    body = bytearray()
-    size = 0
-    try:
-        while size < _MAX_PREWARM_BODY and (piece := await reply.read()) is not None:
-            size += len(piece)
-            if len(body) < _MAX_ERROR_BODY:
-                body += piece
-    except APIConnectionError:
-        pass  # the status says enough
-    finally:
-        await reply.aclose()
-    if reply.status_code in {401, 403}:
-        facts = read_headers(reply.headers, time.time())
-        raise status_error(reply.status_code, bytes(body), facts)
+            secrets += (self._auth.api_secret,)
+        return headers, auth, secrets
 
 
 def _checked_provider(value: object) -> str:
@@ -500,17 +462,19 @@ def _checked_name(parameter: str, value: object) -> str:
     return value
 
 
-def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Auth:
+def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Authority:
     if api_key is not None or api_secret is not None:
         raise ValueError("auth= stands in place of api_key and api_secret; give one or the other")
-    if auth is None or isinstance(auth, str):
-        check_authorization(auth)
-    elif not callable(auth):
+    if auth is None or callable(auth):
+        return auth
+    if not isinstance(cast("object", auth), str):
         raise TypeError(
             "auth= must be the value of an Authorization header, None, or a callable that "
             f"returns one; not a {type(auth).__name__}"
         )
-    return auth
+    secret = Secret(auth)
+    check_authorization(secret)
+    return secret
 
 
 def _checked_breakpoints(value: object) -> CacheBreakpoints:

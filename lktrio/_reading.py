@@ -17,8 +17,8 @@ from ._chunks import ChatChunk
 from ._clocks import Clocks
 from ._errors import APIConnectionError
 from ._gateway import BodyEnds
+from ._http import HTTPResponse
 from ._stream import Outlet
-from ._transport import HTTPReply
 
 __all__ = ["DRAIN_SECONDS", "Reading"]
 
@@ -30,7 +30,7 @@ class Reading:
     """Reads the body of one response.
 
     Args:
-        reply: The response.
+        response: The response.
         assembler: Puts the answer together.
         outlet: Where the chunks go.
         clocks: The attempt's clocks.
@@ -40,7 +40,7 @@ class Reading:
 
     def __init__(
         self,
-        reply: HTTPReply,
+        response: HTTPResponse,
         assembler: Assembler,
         outlet: Outlet,
         *,
@@ -48,7 +48,9 @@ class Reading:
         body_ends: BodyEnds,
         has_output: Callable[[], bool],
     ) -> None:
-        self._reply = reply
+        self.is_over = False
+        """Whether nothing more is to be read: the answer is complete."""
+        self._response = response
         self._assembler = assembler
         self._reader = AnswerReader(assembler)
         self._outlet = outlet
@@ -56,95 +58,57 @@ class Reading:
         self._body_ends = body_ends
         self._has_output = has_output
         self._waits_for_output = True
-        self._is_draining = False
-        self._is_over = False
-        self._has_finished = False
-        self._failure: Exception | None = None
 
-    async def begin(self) -> None:
-        """Read in the scope in which the request was sent, until that is spent."""
-        if not self._clocks.is_spent:
-            self._has_finished = await self._read_until_spent()
-
-    async def finish(self, begun_in: trio.CancelScope) -> None:
-        """Read until the answer is complete, and for a moment longer until the body ends.
-
-        Args:
-            begun_in: The scope in which the reading was begun; it has been left.
+    async def read(self) -> None:
+        """Read until the answer is complete, and for a moment longer until the body ends; or until
+        the deadline of the scope has passed in which this runs.
 
         Raises:
             APIError: The answer is not complete.
         """
-        scope = begun_in
-        while not self._is_finished(scope):
-            # One turn for each scope that is spent: if the program blocks its own loop for
-            # longer than a clock, the deadline passes although the bytes are there.
-            with self._clocks.scope() as scope:
-                self._has_finished = await self._read_until_spent()
-
-    def _is_finished(self, scope: trio.CancelScope) -> bool:
-        """What a scope has come to that has been left."""
-        if self._failure is not None:
-            raise self._failure
-        if scope.cancelled_caught:
-            self._give_up()
-            return True
-        return self._has_finished
-
-    async def _read_until_spent(self) -> bool:
-        """Read until nothing more is to be read (True) or the scope's deadline has passed."""
-        clocks, outlet = self._clocks, self._outlet
-        while True:
+        clocks, outlet, reader = self._clocks, self._outlet, self._reader
+        while not self.is_over:
             try:
-                has_more = await self._reply.read_on(self._take, self._wants_pause)
+                data = await self._response.read()
             except APIConnectionError:
-                if not self._reader.is_complete:
+                if not reader.is_complete:
                     raise
-                self._end(self._reader.settle)
-                return True
-            if not has_more:
-                if self._is_draining:
+                self._end(reader.settle)
+                return
+            if data is None:
+                if reader.is_done:
                     self._body_ends.ended()
-                self._end(self._reader.finish)
-            if self._is_over or not has_more:
-                return True
-            if self._reader.is_done:
+                self._end(reader.finish)
+                return
+            if reader.is_done:
                 continue
             now = trio.current_time()
-            if clocks.is_spent:
+            self._take(data, now)
+            if reader.is_done:
+                self._drain_or_stop(now)
+            elif clocks.is_spent:
                 clocks.check_lasting(now)
-                return False
-            if outlet.is_full:
+                return
+            elif outlet.is_full:
                 clocks.pause(now)
                 await outlet.room()
                 clocks.resume(trio.current_time())
 
-    def _take(self, data: bytes) -> None:
-        """Read bytes of the body. Raises nothing, because a wait for more may have begun."""
-        reader, clocks, assembler = self._reader, self._clocks, self._assembler
-        if self._is_over or reader.is_done:
-            return
-        now = trio.current_time()
+    def _take(self, data: bytes, now: float) -> None:
+        """Read bytes of the body."""
+        reader, clocks = self._reader, self._clocks
         chunks: list[ChatChunk] = []
         try:
             reader.feed(data, chunks)
-        except Exception as exc:  # noqa: BLE001 - raised as soon as the wait is over
-            self._failure = exc
-        self._outlet.put(chunks, len(data))
-        self._note_output(now)
-        if self._failure is not None:
-            self._stop()
-        elif reader.is_done:
+        finally:
+            self._outlet.put(chunks, len(data))
+            self._note_output(now)
+        if reader.is_done:
             self._complete(now)
-            self._drain_or_stop(now)
-        elif assembler.finish_reason is None:
+        elif self._assembler.finish_reason is None:
             clocks.heard(now)
         elif chunks or not clocks.is_settling:
             clocks.settle(now)
-
-    def _wants_pause(self) -> bool:
-        """Whether something else is to be done before more is waited for."""
-        return not self._reader.is_done and (self._outlet.is_full or self._clocks.is_spent)
 
     def _note_output(self, now: float) -> None:
         if self._waits_for_output and self._has_output():
@@ -158,21 +122,18 @@ class Reading:
 
     def _drain_or_stop(self, now: float) -> None:
         """The answer is complete. If the body ends too, the connection can be used again."""
-        if self._reply.at_end:
-            return
-        if not self._clocks.is_spent and self._body_ends.is_worth_waiting_for():
-            self._is_draining = True
+        if self._response.at_end:
+            self._body_ends.ended()
+            self.is_over = True
+        elif not self._clocks.is_spent and self._body_ends.is_worth_waiting_for():
             self._clocks.wait_until(now + DRAIN_SECONDS)
         else:
-            self._stop()
-
-    def _stop(self) -> None:
-        self._is_over = True
-        self._clocks.cancel()
+            self.is_over = True
 
     def _end(self, how: Callable[[list[ChatChunk]], None]) -> None:
         """The body gives no more: complete the answer, or raise what is wrong with it."""
-        if self._failure is not None or self._reader.is_done:
+        self.is_over = True
+        if self._reader.is_done:
             return
         chunks: list[ChatChunk] = []
         try:
@@ -184,10 +145,15 @@ class Reading:
         self._note_output(now)
         self._complete(now)
 
-    def _give_up(self) -> None:
-        """The wait was cancelled: by a clock, or because nothing more is to be read."""
-        if self._is_draining:
+    def give_up(self) -> None:
+        """The wait was cancelled by a clock.
+
+        Raises:
+            APITimeoutError: The answer is not complete.
+        """
+        if self._reader.is_done:
             self._body_ends.was_held()
+            self.is_over = True
         elif self._reader.is_complete:
             self._end(self._reader.settle)
         else:

@@ -6,13 +6,14 @@ What the bytes mean, which error may be retried and how HTTP is spoken is known 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import math
 import random
 import time
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import attrs
@@ -20,26 +21,111 @@ import trio
 
 from ._assembler import Assembler
 from ._chunks import ChatChunk, CompletionUsage
-from ._clocks import AttemptRecord, Clocks, timeout_error
-from ._credentials import Credentials, secret_words
-from ._errors import APIConnectionError, APIError, APIStatusError
-from ._gateway import Auth, Gateway, authorization
+from ._clocks import AttemptRecord, Clocks
+from ._credentials import secret_words
+from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
+from ._gateway import Authority, Gateway, authorization
+from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
 from ._models import ModelFacts
 from ._options import APIConnectOptions
 from ._reading import Reading
 from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
+from ._secret import SecretWords
 from ._stream import Outlet
-from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
 from ._value import Value
 from ._wire import HeaderFacts, read_headers, redact, redact_error, redact_headers, status_error
 
-__all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
+__all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource", "prewarm"]
 
 logger = logging.getLogger("lktrio")
 
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
 """How much of an error response's body is read, in bytes."""
+
+# A list of models is read to its end, so that the connection can be used again.
+_MAX_PREWARM_PIECES: Final = 64
+
+MAX_ERROR_BODY_SECONDS: Final = 1.0
+"""How long an error response's body is waited for; its status is known already."""
+
+
+async def read_error_body(response: HTTPResponse, body: bytearray) -> None:
+    """Read the beginning of an error's body, as long as nobody cancels it."""
+    try:
+        while len(body) < MAX_ERROR_BODY_BYTES and (piece := await response.read()) is not None:
+            body += piece[: MAX_ERROR_BODY_BYTES - len(body)]
+    except APIConnectionError:
+        pass  # the status says enough
+
+
+async def authorised(
+    request: HTTPRequest, auth: Authority, secrets: SecretWords
+) -> tuple[HTTPRequest, SecretWords]:
+    """The request with what authorises it, and the words that must not be shown of it."""
+    token = await authorization(auth)
+    if token is None:
+        return request, secrets
+    return request.with_header("Authorization", token), secrets + secret_words(token.reveal())
+
+
+async def send_once_more(
+    gateway: Gateway,
+    request: HTTPRequest,
+    observe: Callable[[Phase], None],
+    lost: Callable[[], object],
+) -> HTTPResponse:
+    """Send a request, again at once if a kept connection turns out to be gone.
+
+    The request was almost certainly not seen by anybody. Each such failure takes one dead
+    connection out of the pool, so this ends by itself.
+
+    Args:
+        gateway: Where to.
+        request: The request.
+        observe: Told when another phase begins.
+        lost: Called before it is sent again.
+    """
+    sender = gateway.sender()
+    while True:
+        try:
+            return await send(sender, request, observe)
+        except ReusedConnectionLost:
+            lost()
+
+
+async def prewarm(
+    gateway: Gateway, request: HTTPRequest, auth: Authority, secrets: SecretWords
+) -> None:
+    """Send a request and read what comes, so that its connection can be used by the next.
+
+    Raises:
+        APIConnectionError: There is no connection.
+        APIStatusError: The credentials were refused. Any other status is fine.
+    """
+    response: HTTPResponse | None = None
+    try:
+        request, secrets = await authorised(request, auth, secrets)
+        response = await send_once_more(gateway, request, _ignore, lambda: None)
+        body = bytearray()
+        await read_error_body(response, body)
+        with contextlib.suppress(APIConnectionError):
+            for _ in range(_MAX_PREWARM_PIECES):
+                if await response.read() is None:
+                    break
+        if response.status_code in {401, 403}:
+            facts = _Head(response.headers, secrets).facts
+            raise status_error(response.status_code, bytes(body), facts)
+    except APIError as error:
+        redact_error(error, secrets)
+        raise
+    finally:
+        if response is not None:
+            await response.aclose()
+
+
+def _ignore(_phase: Phase) -> None:
+    pass
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -52,7 +138,7 @@ class ChatRequest(Value):
     model: str
     """Name of the model that is asked."""
 
-    auth: Auth | Credentials = attrs.field(repr=False)
+    auth: Authority = attrs.field(repr=False)
     """What authorises it."""
 
     options: APIConnectOptions
@@ -70,7 +156,7 @@ class ChatRequest(Value):
     log_body: bool = False
     """Whether the request's body is logged, which holds the conversation."""
 
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    secrets: SecretWords = attrs.field(default=SecretWords(), repr=False)
     """What must not appear in an error, should the server echo it."""
 
 
@@ -118,7 +204,7 @@ class RequestSource:
 
     def check_open(self) -> None:
         """Raise `RuntimeError` if a request cannot be made here and now."""
-        self._gateway.transport()
+        self._gateway.sender()
 
     @property
     def usage(self) -> CompletionUsage | None:
@@ -177,14 +263,24 @@ class RequestSource:
         if limiter is None:
             await self._run(outlet, total, deadline)
             return
-        with trio.CancelScope(deadline=total) as scope:
-            await limiter.acquire()
-        if scope.cancelled_caught:
-            raise timeout_error("total")
+        await self._wait_for_place(limiter, total)
         try:
             await self._run(outlet, total, deadline)
         finally:
             limiter.release()
+
+    async def _wait_for_place(self, limiter: trio.CapacityLimiter, total: float) -> None:
+        """Wait for one of the places of ``max_streams``, as long as there is time for an answer."""
+        first_output = self._options.first_output_timeout
+        deadline = trio.current_time() + (math.inf if first_output is None else first_output)
+        with trio.CancelScope(deadline=min(deadline, total)) as scope:
+            await limiter.acquire()
+        if scope.cancelled_caught:
+            raise APITimeoutError(
+                "no place among max_streams became free in time; nothing was sent",
+                clock="total" if total <= deadline else "first_output",
+                retryable=False,
+            )
 
     async def _run(self, outlet: Outlet, total: float, deadline: float) -> None:
         while True:
@@ -242,72 +338,70 @@ class RequestSource:
             early_calls=request.early_tool_calls,
         )
         clocks = Clocks(self._options, total, record)
-        secrets = list(request.secrets)
-        reply: HTTPReply | None = None
+        secrets = request.secrets
+        response: HTTPResponse | None = None
+        error_body = bytearray()
         reading: Reading | None = None
         try:
-            with clocks.scope() as scope:
-                token = await authorization(request.auth)
-                headers = dict(request.http.headers)
-                if token is not None:
-                    headers["Authorization"] = token
-                    secrets += secret_words(token)
-                http = request.http
-                http = HTTPRequest(http.method, http.url, headers, http.content, http.query)
-                reply = await self._send(http, clocks, record)
-                record.headers = trio.current_time()
-                if reply.reused:
-                    record.connected = None
-                record.status_code = reply.status_code
-                self._head = _Head(reply.headers, secrets)
-                if not 200 <= reply.status_code < 300:
-                    clocks.stop()
-                    raise await self._status_error(reply, total)
-                reading = Reading(
-                    reply,
-                    assembler,
-                    outlet,
-                    clocks=clocks,
-                    body_ends=self._gateway.body_ends,
-                    has_output=lambda: self._is_output(assembler),
-                )
-                await reading.begin()
-            if reading is None:
+            while reading is None or not reading.is_over:
+                # One turn for each scope that is spent: if the program blocks its own loop for
+                # longer than a clock, the deadline passes although the bytes are there.
+                with clocks.scope() as scope:
+                    if reading is None:
+                        http, secrets = await authorised(request.http, request.auth, secrets)
+                        response = await self._send(http, clocks, record)
+                        self._note_head(response, record, secrets)
+                        if not 200 <= response.status_code < 300:
+                            clocks.limit(MAX_ERROR_BODY_SECONDS)
+                            await read_error_body(response, error_body)
+                            break
+                        reading = self._reading(response, assembler, outlet, clocks)
+                    await reading.read()
+                if scope.cancelled_caught:
+                    if reading is None:
+                        break
+                    reading.give_up()
+            if response is None:
                 raise clocks.timed_out()
-            await reading.finish(scope)
+            if reading is None:
+                raise status_error(response.status_code, bytes(error_body), self._head.facts)
         except APIError as error:
             self._complete_error(error, assembler, secrets)
             raise
         finally:
-            if reply is not None:
-                await reply.aclose()
+            if response is not None:
+                await response.aclose()
 
-    async def _send(self, request: HTTPRequest, clocks: Clocks, record: AttemptRecord) -> HTTPReply:
-        transport = self._gateway.transport()
-        while True:
-            try:
-                return await transport.send(request, clocks.observe)
-            except ReusedConnectionLost:
-                # Almost certainly not processed. Each such failure takes one dead connection
-                # out of the pool, so this ends by itself.
-                record.resent += 1
-                record.sent = record.connected = None
-                clocks.observe("connect")
+    def _note_head(
+        self, response: HTTPResponse, record: AttemptRecord, secrets: Collection[str]
+    ) -> None:
+        record.headers = trio.current_time()
+        if response.is_reused:
+            record.connected = None
+        record.status_code = response.status_code
+        self._head = _Head(response.headers, secrets)
 
-    async def _status_error(self, reply: HTTPReply, total: float) -> APIStatusError:
-        """Read the beginning of an error's body; what it says may come late or never."""
-        body = bytearray()
-        deadline = min(trio.current_time() + self._options.timeout, total)
-        with trio.CancelScope(deadline=deadline):
-            try:
-                while len(body) < MAX_ERROR_BODY_BYTES:
-                    piece = await reply.read()
-                    if piece is None:
-                        break
-                    body += piece
-            except APIConnectionError:
-                pass  # the status says enough
-        return status_error(reply.status_code, bytes(body[:MAX_ERROR_BODY_BYTES]), self._head.facts)
+    def _reading(
+        self, response: HTTPResponse, assembler: Assembler, outlet: Outlet, clocks: Clocks
+    ) -> Reading:
+        return Reading(
+            response,
+            assembler,
+            outlet,
+            clocks=clocks,
+            body_ends=self._gateway.body_ends,
+            has_output=lambda: self._is_output(assembler),
+        )
+
+    async def _send(
+        self, request: HTTPRequest, clocks: Clocks, record: AttemptRecord
+    ) -> HTTPResponse:
+        def lost() -> None:
+            record.resent += 1
+            record.sent = record.connected = None
+            clocks.observe("connect")
+
+        return await send_once_more(self._gateway, request, clocks.observe, lost)
 
     def _is_output(self, assembler: Assembler) -> bool:
         return assembler.has_output or (

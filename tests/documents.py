@@ -31,8 +31,7 @@ import pytest
 import trio
 
 import lktrio
-from lktrio import LLM, ChatContext, _gateway, _transport, function_tool
-from lktrio.testing import _recorder
+from lktrio import LLM, ChatContext, function_tool, set_default_network
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import Exchange, Request, Script, ToolCall, text, tool_calls
 
@@ -204,7 +203,6 @@ _ENVIRONMENT = {
 @asynccontextmanager
 async def reader(script: Script = answer_to) -> AsyncIterator[Reader]:
     """Make what the blocks of a page find; afterwards nothing of them may be alive."""
-    make_client = _transport.make_client
     switch = _Switch(script)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -216,10 +214,8 @@ async def reader(script: Script = answer_to) -> AsyncIterator[Reader]:
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
         async with MemoryNetwork(switch) as network:
-            for module in (_gateway, _recorder):
-                patch.setattr(
-                    module, "make_client", lambda **options: network.adopt(make_client(**options))
-                )
+            network.is_default = True
+            before = set_default_network(network)
             async with LLM("openai/gpt-4.1-mini") as llm:
                 chat_ctx = ChatContext()
                 chat_ctx.add_message(role="user", content="Why do whales sing?")
@@ -229,6 +225,7 @@ async def reader(script: Script = answer_to) -> AsyncIterator[Reader]:
                 names["__builtins__"] = builtins
                 names["get_weather"] = get_weather
                 yield Reader(network, switch, names)
+            set_default_network(before)
             network.assert_quiet()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from lktrio import LLM, APIConnectOptions, ChatContext, LLMStream
-from lktrio._transport import make_client
+from tests.support import brought
 from tests.support.loopback import LoopbackServer
 from tests.support.memory_network import MemoryNetwork
 
@@ -37,9 +37,18 @@ def client_on(where: MemoryNetwork | LoopbackServer, verify: ssl.SSLContext | No
         where: The network it runs on, or the server that it asks.
         verify: Decides which certificates are accepted.
     """
-    if brings_clients:
-        return where.client() if verify is None else where.client(verify=verify)
-    return where.adopt(make_client(proxies=False, verify=verify))
+    if not brings_clients:
+        return where.transport() if verify is None else where.transport(verify=verify)
+    return brought_client_on(where, verify)
+
+
+def brought_client_on(
+    where: MemoryNetwork | LoopbackServer, verify: ssl.SSLContext | None = None
+) -> Any:
+    """A client as a program brings it."""
+    if isinstance(where, MemoryNetwork):
+        return where.brought_client(verify=verify)
+    return brought.make_client(verify or (where.tls.client if where.tls else None))
 
 
 @asynccontextmanager

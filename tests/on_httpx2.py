@@ -11,12 +11,12 @@ from typing import Any
 import httpcore2
 import httpx2
 
-from lktrio.testing import _http, _memory_network
 from tests import engine
+from tests.support import brought
 
 for module, name, successor in (
-    (_http, "httpx", httpx2),
-    (_memory_network, "httpcore", httpcore2),
+    (brought, "httpx", httpx2),
+    (brought, "httpcore", httpcore2),
 ):
     names: dict[str, Any] = module.__dict__
     assert name in names, f"{module.__name__} has no {name} that could be replaced"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
 import trio
 import trio.testing
 
+from lktrio._http import set_default_network
 from lktrio._llm import LLM
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 
@@ -49,9 +50,9 @@ class ScriptedGateway:
                 ...
         assert gateway.requests[0].last_user_message == "Hi"
 
-    By default it stands on a network in memory, below the real HTTP stack: httpx, httpcore and h11
-    run as they are, and nothing leaves the process. In virtual time a reply of a minute takes none:
-    with the fixture ``autojump_clock`` of pytest-trio, or under
+    By default it stands on a network in memory, below the real HTTP stack: the connections of an
+    `LLM` run as they are, and nothing leaves the process. In virtual time a reply of a minute takes
+    none: with the fixture ``autojump_clock`` of pytest-trio, or under
     ``trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))``.
 
     With ``loopback=True`` it listens on a free TCP port of this machine, in real time: for programs
@@ -98,7 +99,6 @@ class ScriptedGateway:
         self._auth = auth
         self._loopback = loopback
         self._allow_unused = allow_unused
-        self._clients: list[HTTPClient] = []
         self._desk = Desk(script, api_key=api_key, api_secret=api_secret, auth=auth)
         self._server: MemoryNetwork | LoopbackServer
         if loopback:
@@ -139,12 +139,7 @@ class ScriptedGateway:
         unused = self._unused()
         if unused is not None and exc is not None:
             exc.add_note(unused)
-        try:
-            with trio.CancelScope(shield=True):
-                for client in self._clients:
-                    await client.aclose()
-        finally:
-            await self._server.__aexit__(exc_type, exc, traceback)
+        await self._server.__aexit__(exc_type, exc, traceback)
         if unused is not None and exc is None:
             raise ScriptError(unused)
 
@@ -197,9 +192,7 @@ class ScriptedGateway:
         Args:
             options: Arguments of `httpx.AsyncClient`.
         """
-        client = self._server.client(**options)
-        self._clients.append(client)
-        return client
+        return self._server.client(**options)
 
     def llm(self, model: str = _DEFAULT_MODEL, **options: Any) -> LLM:
         """Make an `LLM` that reaches this gateway; enter it with ``async with``.
@@ -208,7 +201,10 @@ class ScriptedGateway:
             model: The model to ask for.
             options: Further arguments of `LLM`.
         """
-        defaults: dict[str, Any] = {"base_url": self.base_url, "http_client": self.http_client()}
+        defaults: dict[str, Any] = {
+            "base_url": self.base_url,
+            "http_client": self._server.transport(),
+        }
         if is_given(self._auth):
             defaults["auth"] = self._auth
         elif "auth" not in options:
@@ -220,21 +216,29 @@ class ScriptedGateway:
         """Lead every `LLM` that takes its settings from the environment here, for the duration of
         a ``with`` block.
 
-        It sets the environment variables (see `environ`) and, in memory, gives each `LLM` that
-        brings no client of its own one that reaches this gateway, whatever its ``base_url``. It
-        holds for the whole process; everything is put back at the end.
+        It sets the environment variables (see `environ`), those of proxies included, and, in
+        memory, makes this gateway what every `LLM` connects to that brings no client of its own,
+        whatever its ``base_url`` (see `lktrio.set_default_network`). It holds for the whole
+        process; everything is put back at the end.
         """
-        from unittest.mock import patch
-
-        def make_client(*, proxies: bool) -> HTTPClient:  # noqa: ARG001 - the engine's own has it
-            return self._server.client()
-
-        with ExitStack() as stack:
-            stack.enter_context(patch.dict(os.environ, self.environ))
-            if not self._loopback:
-                # The LLM owns this client, and closes it.
-                stack.enter_context(patch("lktrio._gateway.make_client", make_client))
+        proxies = (name for name in os.environ if name.lower().endswith("_proxy"))
+        changed = {**dict.fromkeys(proxies, ""), **self.environ}
+        before = {name: os.environ.get(name) for name in changed}
+        network = None
+        os.environ.update(changed)
+        try:
+            if isinstance(self._server, MemoryNetwork):
+                self._server.is_default = True
+                network = set_default_network(self._server)
             yield
+        finally:
+            if network is not None:
+                set_default_network(network)
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
     # --- script ---------------------------------------------------------------------------
 

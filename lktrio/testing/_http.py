@@ -1,7 +1,6 @@
-"""What the kit needs of httpx and h11: clients, a look into their pools, reading a request.
+"""What the kit needs of HTTP: clients, a look into a transport's pool, reading a request.
 
-Every name of httpx and h11 in `lktrio.testing` lives here. (Those of httpcore, which carries the
-network in memory, live in `_memory_network`.)
+Every name of httpx and h11 in `lktrio.testing` lives here.
 """
 
 from __future__ import annotations
@@ -14,6 +13,9 @@ from typing import Any, Final, Literal, Protocol, TypeAlias, cast
 
 import h11
 import httpx
+import trio
+
+from lktrio._http import TrioTransport
 
 __all__ = [
     "BodyEnd",
@@ -21,10 +23,10 @@ __all__ = [
     "HTTPClient",
     "LeakError",
     "RequestReader",
-    "assert_pool_quiet",
+    "assert_quiet",
+    "idle_connections",
     "make_http_client",
     "no_encryption",
-    "pool_of",
     "watch_client",
 ]
 
@@ -40,25 +42,14 @@ class LeakError(AssertionError):
     """Something was left; the message lists what, one a line."""
 
 
-def make_http_client(
-    *, verify: ssl.SSLContext, keepalive_expiry: float | None, options: dict[str, Any]
-) -> httpx.AsyncClient:
-    """Make a client of the real stack, whose clocks are left to Trio.
+def make_http_client(transport: TrioTransport, options: dict[str, Any]) -> httpx.AsyncClient:
+    """Make a client of httpx over a transport of ours, whose clocks are left to Trio.
 
     Args:
-        verify: The TLS context.
-        keepalive_expiry: Seconds for which an idle connection is kept; None for ever.
+        transport: What it sends its requests over. The client closes it.
         options: Arguments of `httpx.AsyncClient`, which win over the defaults.
     """
-    limits = httpx.Limits(
-        max_connections=None, max_keepalive_connections=20, keepalive_expiry=keepalive_expiry
-    )
-    defaults: dict[str, Any] = {
-        "verify": verify,
-        "limits": limits,
-        "timeout": None,
-        "trust_env": False,
-    }
+    defaults: dict[str, Any] = {"transport": transport, "timeout": None, "trust_env": False}
     return httpx.AsyncClient(**{**defaults, **options})
 
 
@@ -68,26 +59,22 @@ def no_encryption() -> ssl.SSLContext:
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
-def pool_of(client: httpx.AsyncClient) -> Any:
-    """Return the httpcore pool of a client.
-
-    httpx has no public way to look at it or to give it a network.
-    """
-    transport: Any = client._transport  # pyright: ignore[reportPrivateUsage]
-    return transport._pool
+def idle_connections(transport: TrioTransport) -> set[trio.abc.Stream]:
+    """The streams of the connections that a transport keeps for the next request."""
+    return {one.stream for one in transport._pool._idle}  # pyright: ignore[reportPrivateUsage]
 
 
-def assert_pool_quiet(client: httpx.AsyncClient) -> None:
-    """Check that no request is under way in a client's pool and every connection there is idle.
+def assert_quiet(transport: TrioTransport) -> None:
+    """Check that no request is under way over a transport.
 
     Raises:
-        LeakError: Names the requests and the connections that are not.
+        LeakError: Names the connections that are in use.
     """
-    pool = pool_of(client)
-    found = [f"request {request.request!r}" for request in pool._requests]
-    found += [f"connection {one.info()}" for one in pool.connections if not one.is_idle()]
-    if found:
-        raise LeakError("left in the pool:\n" + "\n".join(f"- {leftover}" for leftover in found))
+    in_use = transport._in_use  # pyright: ignore[reportPrivateUsage]
+    if in_use:
+        raise LeakError(
+            "left in use:\n" + "\n".join(f"- a connection to {one.origin}" for one in in_use)
+        )
 
 
 class RequestReader:

@@ -12,11 +12,13 @@ import socket
 import ssl
 import struct
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol, Self
 
 import trio
 
-from ._http import HTTPClient, assert_pool_quiet, make_http_client, no_encryption
+from lktrio._http import TrioTransport
+
+from ._http import HTTPClient, assert_quiet, make_http_client, no_encryption
 from ._server import Answers, ConnectionRecord, Line, ScriptedServer
 from ._steps import Connection, Script
 
@@ -35,9 +37,6 @@ class TLSContexts(Protocol):
     def client(self) -> ssl.SSLContext:
         """Trusts the server's certificate."""
         ...
-
-
-_KEEPALIVE_SECONDS: Final = 5.0
 
 
 class LoopbackServer(ScriptedServer):
@@ -62,44 +61,42 @@ class LoopbackServer(ScriptedServer):
 
     def __init__(self, script: Script | Answers, *, tls: TLSContexts | None = None) -> None:
         super().__init__(script)
-        self._tls = tls
-        self._clients: list[HTTPClient] = []
+        self.tls = tls
         self.port = 0
         """The port, once the block is entered."""
 
     @property
     def url(self) -> str:
         """Scheme, host and port: `http://127.0.0.1:54321`."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
-    def client(self, **options: Any) -> HTTPClient:
-        """Return an ordinary httpx client that trusts the server.
+    def transport(self, **options: Any) -> TrioTransport:
+        """Return a transport that trusts the server.
 
         Args:
-            options: Arguments of `httpx.AsyncClient`; `timeout` is None, `trust_env` False and the
-                number of connections without limit if not given.
+            options: Arguments of `TrioTransport`.
         """
-        client = make_http_client(
-            # Without TLS the context is never used, and an empty one is made at once.
-            verify=self._tls.client if self._tls else no_encryption(),
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-            options=options,
-        )
-        return self.adopt(client)
+        # Without TLS the context is never used, and an empty one is made at once.
+        verify = self.tls.client if self.tls else no_encryption()
+        return self.adopt(TrioTransport(**{"verify": verify, **options}))
 
-    def adopt(self, client: HTTPClient) -> HTTPClient:
-        """Have `assert_quiet` look at a client that somebody else made, too."""
-        self._clients.append(client)
-        return client
+    def client(self, **options: Any) -> HTTPClient:
+        """Return a client of httpx that trusts the server.
+
+        Args:
+            options: Arguments of `httpx.AsyncClient`; `timeout` is None and `trust_env` False if
+                not given. Those that concern connections are not looked at.
+        """
+        return make_http_client(self.transport(), options)
 
     def assert_quiet(self) -> None:
-        """Check that no request is under way and every pooled connection is idle.
+        """Check that no request is under way.
 
         Raises:
             LeakError: Names what is left. Sockets in no pool are for `no_leaks` to find.
         """
-        for client in self._clients:
-            assert_pool_quiet(client)
+        for transport in self._transports:
+            assert_quiet(transport)
 
     async def __aenter__(self) -> Self:
         # First, because it can be cancelled, and then there must be no nursery yet.
@@ -143,10 +140,10 @@ class LoopbackServer(ScriptedServer):
         self, socket_stream: trio.SocketStream, record: ConnectionRecord, plan: Connection
     ) -> None:
         stream: trio.abc.Stream = socket_stream
-        if self._tls is not None:
+        if self.tls is not None:
             # https_compatible: servers end a connection without TLS's own farewell, and so do we.
             secure = trio.SSLStream(
-                socket_stream, self._tls.server, server_side=True, https_compatible=True
+                socket_stream, self.tls.server, server_side=True, https_compatible=True
             )
             try:
                 await secure.do_handshake()

@@ -1,32 +1,26 @@
 """A network in memory underneath the real HTTP stack, so that whole programs run in virtual time.
 
-Every name of httpcore in `lktrio.testing` lives here. `MemoryNetwork` is an
-`httpcore.AsyncNetworkBackend`, behaves and raises as the one that httpcore uses on Trio does, and
-serves every connection from a script. httpx, httpcore and h11 above it run unmodified, trace events
-and connection pool included. Under `autojump_clock` the delays are exact.
+`MemoryNetwork` is a `lktrio.Network`, behaves and raises as the one of real sockets does, and
+serves every connection from a script. `lktrio.TrioTransport` above it runs unmodified, pool and
+all. Under `autojump_clock` the delays are exact.
 """
-
-# ruff: noqa: ARG002, ASYNC109 - the parameters are httpcore's
 
 from __future__ import annotations
 
-import functools
-import math
 import ssl
-from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-import httpcore
 import trio
+
+from lktrio._http import Network, TrioTransport
 
 from ._http import (
     HTTPClient,
     LeakError,
-    assert_pool_quiet,
+    assert_quiet,
+    idle_connections,
     make_http_client,
     no_encryption,
-    pool_of,
 )
 from ._memory_stream import MemoryEnd, memory_connection
 from ._server import Answers, ConnectionRecord, Line, ScriptedServer
@@ -36,12 +30,8 @@ __all__ = ["MemoryNetwork"]
 
 _T = TypeVar("_T")
 
-SocketOption: TypeAlias = (
-    tuple[int, int, int] | tuple[int, int, bytes | bytearray] | tuple[int, int, None, int]
-)
 
-
-class MemoryNetwork(ScriptedServer, httpcore.AsyncNetworkBackend):
+class MemoryNetwork(ScriptedServer, Network):
     """A network in memory, with a scripted server at every address.
 
         async with MemoryNetwork(text("Hi"), connect_delay=0.1) as network:
@@ -49,7 +39,7 @@ class MemoryNetwork(ScriptedServer, httpcore.AsyncNetworkBackend):
                 await client.post("https://gateway.test/v1/chat/completions", json={})
             assert network.requests[0].json() == {}
 
-    https works as http does, with trace events and checkpoints, but nothing is encrypted.
+    https works as http does, with all its checkpoints, but nothing is encrypted.
 
     Args:
         script: What the server does.
@@ -80,8 +70,10 @@ class MemoryNetwork(ScriptedServer, httpcore.AsyncNetworkBackend):
         self._tls_delay = tls_delay
         self._tls_error = tls_error
         self._window = window
-        self._clients: list[HTTPClient] = []
         self._client_ends: list[MemoryEnd] = []
+        self._plans: list[Connection] = []
+        self.is_default: bool = False
+        """Whether transports connect here that this network does not know."""
         self.connect_attempts: list[float] = []
         """When each attempt to connect began, successful or not."""
 
@@ -90,23 +82,22 @@ class MemoryNetwork(ScriptedServer, httpcore.AsyncNetworkBackend):
         """How many connections the clients have not closed."""
         return sum(not end.closed for end in self._client_ends)
 
+    def transport(self, **options: Any) -> TrioTransport:
+        """Return a transport whose network is this one, for ``LLM(http_client=...)``.
+
+        Args:
+            options: Arguments of `TrioTransport`.
+        """
+        return self.adopt(TrioTransport(**{"verify": no_encryption(), "network": self, **options}))
+
     def client(self, **options: Any) -> HTTPClient:
-        """Return a client of the real httpx stack whose network is this one.
+        """Return a client of httpx whose network is this one.
 
         Args:
             options: Arguments of `httpx.AsyncClient`; `timeout` is None and `trust_env` is False if
-                not given. The pool has no limit of connections, keeps 20 idle ones and, because
-                httpcore would look at the real clock for that, never lets one expire.
+                not given. Those that concern connections are not looked at.
         """
-        return self.adopt(
-            make_http_client(verify=no_encryption(), keepalive_expiry=None, options=options)
-        )
-
-    def adopt(self, client: HTTPClient) -> HTTPClient:
-        """Move a client that somebody else made, with its own limits, onto this network."""
-        pool_of(client)._network_backend = self
-        self._clients.append(client)
-        return client
+        return make_http_client(self.transport(), options)
 
     def assert_quiet(self) -> None:
         """Check that no request is under way, and that every open connection is an idle one.
@@ -114,43 +105,66 @@ class MemoryNetwork(ScriptedServer, httpcore.AsyncNetworkBackend):
         Raises:
             LeakError: Names what is left in a pool, or says that connections are open in none.
         """
-        for client in self._clients:
-            assert_pool_quiet(client)
-        pooled = sum(len(pool_of(client).connections) for client in self._clients)
-        if self.open_connections != pooled:
-            lost = [
-                record
-                for record, end in zip(self.connections, self._client_ends, strict=True)
-                if not end.closed
-            ]
+        idle = self._idle()
+        lost = [
+            record
+            for record, end in zip(self.connections, self._client_ends, strict=True)
+            if not end.closed and end not in idle and not self._is_idle_elsewhere(record)
+        ]
+        if lost:
             raise LeakError(
-                f"{self.open_connections} connections are open and {pooled} are in a pool; "
+                f"{self.open_connections} connections are open and {len(idle)} are in a pool; "
                 f"open are {lost}"
             )
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[SocketOption] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        """Open a connection; part of the `httpcore.AsyncNetworkBackend` interface."""
+    def _idle(self) -> set[trio.abc.Stream]:
+        """The connections that are in a pool, of which none is in use."""
+        idle: set[trio.abc.Stream] = set()
+        for transport in self._transports:
+            assert_quiet(transport)
+            idle |= idle_connections(transport)
+        return idle
+
+    def _is_idle_elsewhere(self, record: ConnectionRecord) -> bool:
+        """Whether a connection can be in a pool that we do not know."""
+        return self.is_default and bool(record.replies) and record.replies[-1].over.is_set()
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        """Open a connection; part of `lktrio.Network`."""
         self.connect_attempts.append(trio.current_time())
         plan = self._next_plan()
         if plan is None:
-            raise httpcore.ConnectError("the script has no further connection")
-        with _deadline(timeout, httpcore.ConnectTimeout):
-            await self._answer_after(_either(plan.connect_delay, self._connect_delay))
+            raise OSError("the script has no further connection")
+        await self._answer_after(_either(plan.connect_delay, self._connect_delay))
         failure = _either(plan.connect_error, self._connect_error)
         if failure is not None:
-            raise httpcore.ConnectError(failure)
+            raise OSError(failure)
         return self._connect(plan, f"{host}:{port}")
 
-    async def sleep(self, seconds: float) -> None:
-        """Sleep; part of the `httpcore.AsyncNetworkBackend` interface."""
-        await trio.sleep(seconds)
+    async def secure(
+        self,
+        stream: trio.abc.Stream,
+        context: ssl.SSLContext,  # noqa: ARG002 - the parameters are those of a real network
+        name: str,  # noqa: ARG002
+        session: ssl.SSLSession | None = None,  # noqa: ARG002
+    ) -> trio.abc.Stream:
+        """Do as if TLS began; part of `lktrio.Network`."""
+        assert isinstance(stream, MemoryEnd)
+        number = self._client_ends.index(stream)
+        plan = self._plans[number]
+        await self._answer_after(_either(plan.tls_delay, self._tls_delay))
+        failure = _either(plan.tls_error, self._tls_error)
+        if failure is not None:
+            raise ssl.SSLError(failure)
+        if stream.ended_by_peer:
+            raise trio.BrokenResourceError("the server closed the connection in the handshake")
+        self.connections[number].tls = True
+        return stream
+
+    def is_readable(self, stream: trio.abc.Stream) -> bool:
+        """Whether there is something to read; part of `lktrio.Network`."""
+        assert isinstance(stream, MemoryEnd)
+        return stream.readable
 
     async def _answer_after(self, seconds: float) -> None:
         """Wait for an answer of the network.
@@ -167,22 +181,16 @@ class MemoryNetwork(ScriptedServer, httpcore.AsyncNetworkBackend):
         self._start_soon(network)
         await answer.wait()
 
-    def _connect(self, plan: Connection, address: str) -> httpcore.AsyncNetworkStream:
+    def _connect(self, plan: Connection, address: str) -> MemoryEnd:
         client_end, server_end = memory_connection(self._window)
         record = ConnectionRecord(
             number=len(self.connections), opened_at=trio.current_time(), address=address
         )
         self._start_soon(self._serve, _MemoryLine(server_end, record), record, plan)
         self.connections.append(record)
+        self._plans.append(plan)
         self._client_ends.append(client_end)
-        return _MemoryNetworkStream(
-            client_end,
-            record,
-            handshake=functools.partial(
-                self._answer_after, _either(plan.tls_delay, self._tls_delay)
-            ),
-            tls_error=_either(plan.tls_error, self._tls_error),
-        )
+        return client_end
 
 
 class _MemoryLine(Line):
@@ -206,85 +214,6 @@ class _MemoryLine(Line):
 
     async def reset(self) -> None:
         self._end.reset()
-
-
-class _MemoryNetworkStream(httpcore.AsyncNetworkStream):
-    """The client's end, as httpcore sees it: errors and time limits as on a socket."""
-
-    def __init__(
-        self,
-        end: MemoryEnd,
-        record: ConnectionRecord,
-        *,
-        handshake: Callable[[], Awaitable[None]],
-        tls_error: str | None,
-    ) -> None:
-        self._end = end
-        self._record = record
-        self._handshake = handshake
-        self._tls_error = tls_error
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with _deadline(timeout, httpcore.ReadTimeout), _broken_is(httpcore.ReadError):
-            return await self._end.receive_some(max_bytes)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        if buffer:
-            with _deadline(timeout, httpcore.WriteTimeout), _broken_is(httpcore.WriteError):
-                await self._end.send_all(buffer)
-
-    async def aclose(self) -> None:
-        await self._end.aclose()
-
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        try:
-            with _deadline(timeout, httpcore.ConnectTimeout):
-                await self._handshake()
-            if self._tls_error is not None:
-                raise httpcore.ConnectError(self._tls_error)
-            if self._end.ended_by_peer:
-                raise httpcore.ConnectError("the server closed the connection in the handshake")
-        except Exception:
-            # Not on Cancelled: httpcore's own backend leaves the socket open there, and whoever
-            # uses httpcore has to know (tests that cut every step find out).
-            await self.aclose()
-            raise
-        self._record.tls = True
-        return _MemoryNetworkStream(
-            self._end, self._record, handshake=self._handshake, tls_error=self._tls_error
-        )
-
-    def get_extra_info(self, info: str) -> Any:
-        match info:
-            case "is_readable":
-                return self._end.readable
-            case "server_addr":
-                host, _, port = self._record.address.rpartition(":")
-                return (host, int(port))
-            case _:
-                return None
-
-
-@contextmanager
-def _deadline(seconds: float | None, error: type[Exception]) -> Generator[None, None, None]:
-    try:
-        with trio.fail_after(math.inf if seconds is None else seconds):
-            yield
-    except trio.TooSlowError as exc:
-        raise error(exc) from exc
-
-
-@contextmanager
-def _broken_is(error: type[Exception]) -> Generator[None, None, None]:
-    try:
-        yield
-    except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-        raise error(exc) from exc
 
 
 def _either(first: _T | None, second: _T) -> _T:

@@ -19,9 +19,9 @@ import attrs
 import trio
 
 from lktrio._credentials import secret_words
-from lktrio._transport import make_client
+from lktrio._http import TrioTransport
 
-from ._http import BodyEnd, HTTPClient, watch_client
+from ._http import BodyEnd, HTTPClient, make_http_client, watch_client
 from ._steps import Hold, Piece, Reply, Reset, Step, Wait, chunked, response
 
 __all__ = ["Ended", "RecordedExchange", "Recorder", "Recording"]
@@ -355,7 +355,7 @@ class Recorder:
 
         It is closed where the block of the recorder is left.
         """
-        client = self.attach(make_client(ours_alone=False))
+        client = self.attach(make_http_client(TrioTransport(), {}))
         self._clients.append(client)
         return client
 

@@ -17,7 +17,8 @@ from typing import Any, Final, Literal, Self, assert_never
 import attrs
 import trio
 
-from lktrio._lifetime import bare
+from lktrio._bare import bare
+from lktrio._http import TrioTransport
 
 from ._http import RequestReader
 from ._steps import (
@@ -253,6 +254,7 @@ class ScriptedServer:
         self.name = type(self).__name__
         """What its user knows it by."""
         self._problems: list[Exception] = []
+        self._transports: list[TrioTransport] = []
         self._nursery: trio.Nursery | None = None
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
@@ -294,6 +296,14 @@ class ScriptedServer:
             await self._nursery_manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
             raise bare(group) from None
+        finally:
+            for transport in self._transports:
+                await transport.aclose()
+
+    def adopt(self, transport: TrioTransport) -> TrioTransport:
+        """Have a transport closed with the server, and looked at by `assert_quiet`."""
+        self._transports.append(transport)
+        return transport
 
     def _start_soon(self, function: Callable[..., Any], *args: object) -> None:
         if self._nursery is None:

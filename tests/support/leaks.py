@@ -21,16 +21,16 @@ from typing import Any, Self
 
 import trio
 
-from lktrio.testing._http import LeakError, assert_pool_quiet, pool_of
+from lktrio.testing._http import LeakError, assert_quiet, idle_connections
 from lktrio.testing._server import in_background
 
 __all__ = [
     "LeakError",
-    "assert_pool_quiet",
+    "assert_quiet",
+    "idle_connections",
     "in_background",
     "no_leaks",
     "open_sockets",
-    "pool_of",
     "running_tasks",
     "suspended",
 ]

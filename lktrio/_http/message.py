@@ -1,0 +1,330 @@
+"""HTTP/1.1 messages: a request's head as bytes, and a response out of bytes. No I/O.
+
+This module alone knows httptools, how a body ends, which heads are refused, and after which
+responses a connection may carry another request. It leaves when to read, and what the bytes of a
+body mean, to others.
+
+Source: RFC 9112 (HTTP/1.1), https://llhttp.org
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+import httptools
+import httpx
+
+__all__ = ["ResponseReader", "host_field", "request_head"]
+
+MAX_HEAD_BYTES: Final = 100 * 1024
+"""How long the head of a response may be, in bytes; of those before it (1xx) the sum counts."""
+
+MAX_FIELDS: Final = 200
+"""How many fields a head may have."""
+
+MAX_INTERIM: Final = 20
+"""How many responses with status 1xx may come before the one that counts."""
+
+MAX_TRAILER_BYTES: Final = 16 * 1024
+"""How long the fields behind a chunked body may be, in bytes."""
+
+_FRAMING_PER_PIECE: Final = 1024
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LINE: Final = re.compile(_TOKEN + rb": [^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+_METHOD: Final = re.compile(_TOKEN)
+_TARGET: Final = re.compile(rb"[\x21-\x7e\x80-\xff]+")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def request_head(
+    method: bytes, target: bytes | memoryview, fields: Iterable[tuple[bytes, bytes | memoryview]]
+) -> memoryview:
+    """Make the head of a request, the empty line behind it included.
+
+    It comes as a view, because a view's repr does not show what may be secret in it.
+
+    Args:
+        method: The method.
+        target: What is asked for (RFC 9112, section 3.2).
+        fields: Names and values of the header, in the order in which they are sent.
+
+    Raises:
+        httpx.LocalProtocolError: Something cannot stand in a head. The message names the field,
+            and never its value.
+    """
+    if not _METHOD.fullmatch(method):
+        raise httpx.LocalProtocolError(f"the method {method!r} cannot be sent")
+    if not _TARGET.fullmatch(target):
+        raise httpx.LocalProtocolError("the URL has blanks or control characters in it")
+    lines = [b"".join((method, b" ", target, b" HTTP/1.1\r\n"))]
+    for name, value in fields:
+        lines.append(b"".join((name, b": ", value, b"\r\n")))
+        if not _LINE.fullmatch(lines[-1]):
+            lines.clear()
+            raise httpx.LocalProtocolError(
+                f"the header {name!r} has a name or a value that cannot be sent"
+            )
+    lines.append(b"\r\n")
+    try:
+        return memoryview(b"".join(lines))
+    finally:
+        lines.clear()
+
+
+class ResponseReader:
+    """Reads one response out of the bytes of a connection.
+
+    ``feed`` takes what a network read brought and returns what of it belongs to the body, joined.
+    Interim responses (1xx) are passed over. What is malformed in a way that real servers are, and
+    that cannot be misread (line ends without CR and folded lines in heads, a length beside
+    chunks), is read; such a connection is not used again.
+
+    Args:
+        method: The request's method: a response to HEAD has no body, and what follows one to a
+            CONNECT that succeeded is no body either (RFC 9112, section 6.3).
+    """
+
+    # httptools calls the methods `on_...`; it looks them up when the parser is made.
+
+    def __init__(self, method: bytes = b"GET") -> None:
+        self.status_code = 0
+        """Status; 0 as long as the head is not there."""
+        self.reason = b""
+        """The reason phrase, which may be empty."""
+        self.fields: list[tuple[bytes, bytes]] = []
+        """Names and values of the header, as they came."""
+        self.http_version = "1.1"
+        """``"1.1"`` or ``"1.0"``."""
+        self.has_begun = False
+        """Whether a byte has come."""
+        self.has_head = False
+        """Whether the head is there."""
+        self.is_over = False
+        """Whether the response has been read to its end."""
+        self.interim = 0
+        """How many interim responses have come."""
+        self.is_reusable = False
+        """Whether the connection may carry another request, once the response is over."""
+        self._method = method
+        self._is_framed = False
+        self._keeps_alive = False
+        self._is_strict = True
+        self._head = bytearray()
+        self._pieces: list[bytes] = []
+        self._surplus_from: int | None = None
+        self._debt = 0
+        self._trailer_bytes = 0
+        self._field_bytes = 0
+        self._refusal: str | None = None
+        self._is_head_refused = False
+        self.on_body = self._pieces.append
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
+        self._be_lenient(self._parser, yes=True)
+
+    @staticmethod
+    def _be_lenient(parser: httptools.HttpResponseParser, *, yes: bool) -> None:
+        # Folded lines need the first; the value of each field is looked at by us.
+        parser.set_dangerous_leniencies(
+            lenient_headers=yes,
+            lenient_optional_cr_before_lf=yes,
+            lenient_chunked_length=True,
+            lenient_spaces_after_chunk_size=True,
+        )
+
+    # --- feeding --------------------------------------------------------------------------
+
+    def feed(self, data: bytes | bytearray) -> bytes:
+        """Take bytes that have arrived, and return those of the body among them.
+
+        What was good before something malformed is returned; the next call raises.
+
+        Raises:
+            httpx.RemoteProtocolError: This is no response, or it is over a bound.
+        """
+        if self._refusal is not None:
+            raise self._refused()
+        if self.is_over:
+            self.is_reusable = self.is_reusable and not data.strip(b"\r\n")
+            return b""
+        self.has_begun = True
+        had_head = self.has_head
+        if not had_head:
+            self._head += data
+        self._parse(data)
+        if had_head:
+            self._check_framing(len(data))
+        elif self.has_head:
+            self._check_head()
+        elif len(self._head) > MAX_HEAD_BYTES:
+            self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        if self.is_over or self._refusal is not None:
+            # It holds our methods, and so us.
+            self._parser = None
+        if self._surplus_from is not None:
+            del self._pieces[self._surplus_from :]
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._refusal is not None:
+            self.is_reusable = False
+            if self._is_head_refused or not body:
+                raise self._refused()
+        return body
+
+    def feed_end(self, *, is_clean: bool = True) -> None:
+        """Take the end of the connection.
+
+        Args:
+            is_clean: Whether it is sure that nothing was cut off.
+
+        Raises:
+            httpx.RemoteProtocolError: The response is not over.
+        """
+        self._parser = None
+        if self.is_over:
+            return
+        if self._refusal is not None:
+            raise self._refused()
+        if not self.has_begun:
+            raise httpx.RemoteProtocolError("the server closed the connection without a response")
+        if not self.has_head:
+            raise httpx.RemoteProtocolError("the connection ended within the head of the response")
+        if self._is_framed or not is_clean:
+            raise httpx.RemoteProtocolError("the connection ended before the body of the response")
+        self.is_over = True
+
+    def _parse(self, data: bytes | bytearray) -> None:
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse("a change of protocol (status 101) that was not asked for")
+        except httptools.HttpParserCallbackError as exc:
+            # A Ctrl-C, if anything.
+            raise exc.__context__ or exc from None
+        except httptools.HttpParserError as exc:
+            if self.is_over:
+                self.is_reusable = False
+            else:
+                self._refuse(str(exc))
+
+    def _refuse(self, what: str) -> None:
+        if self._refusal is None:
+            self._refusal = what
+            self._is_head_refused = not self.has_head
+
+    def _refused(self) -> httpx.RemoteProtocolError:
+        return httpx.RemoteProtocolError(
+            f"the server sent no proper HTTP response: {self._refusal}"
+        )
+
+    # --- what is checked ------------------------------------------------------------------
+
+    def _check_head(self) -> None:
+        """Look at the head as it was sent, and with it at those before it."""
+        head = bytes(self._head)
+        self._head.clear()
+        # All that was read is in there: one block for each head, and what follows them.
+        blocks = head.split(b"\r\n\r\n", self.interim + 1)
+        heads = b"\r\n".join(blocks[:-1])
+        if not head.lstrip(b"\r\n").startswith(b"HTTP/1."):
+            self._refuse_head("it does not begin with HTTP/1.1")
+        if (
+            len(blocks) != self.interim + 2
+            or heads.count(b"\n") != heads.count(b"\r\n")
+            or b"\r\n " in heads
+            or b"\r\n\t" in heads
+        ):
+            self._is_strict = self.is_reusable = False
+        connected = self._method == b"CONNECT" and self.status_code < 300
+        if self._method == b"HEAD" or connected:
+            self.is_over = True
+            self._surplus_from = 0
+            self.is_reusable = self._keeps_alive and self._is_strict and not blocks[-1]
+
+    def _refuse_head(self, what: str) -> None:
+        self._refuse(what)
+        self._is_head_refused = True
+
+    def _check_framing(self, fed: int) -> None:
+        """Bound what comes beside the bytes of the body: sizes, extensions and trailers."""
+        beside = fed - sum(map(len, self._pieces)) - self._field_bytes
+        self._trailer_bytes += self._field_bytes
+        self._field_bytes = 0
+        if self._trailer_bytes > MAX_TRAILER_BYTES:
+            self._refuse(f"more than {MAX_TRAILER_BYTES} bytes of fields behind the body")
+        self._debt = max(0, self._debt + beside - _FRAMING_PER_PIECE * len(self._pieces))
+        if self._debt > MAX_TRAILER_BYTES and not self.is_over:
+            self._refuse("chunks that consist of next to nothing but their framing")
+
+    # --- what the parser tells ------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A message begins: ours, one that follows an interim response, or surplus."""
+        if self.is_over:
+            self.is_reusable = False
+
+    def on_status(self, reason: bytes) -> None:
+        """A piece of the reason phrase."""
+        if not self.has_head:
+            self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the header, or one behind the body."""
+        if self.is_over:
+            return
+        self._field_bytes += len(name) + len(value) + 4
+        if self.has_head:
+            return
+        self.fields.append((name, value))
+        if len(self.fields) > MAX_FIELDS:
+            self._refuse(f"a head of more than {MAX_FIELDS} fields")
+        if _CONTROL.search(value):
+            self._refuse(f"a control character in the header {name!r}")
+
+    def on_headers_complete(self) -> None:
+        """The head of a message is there."""
+        parser = self._parser
+        if self.is_over or self.has_head or parser is None:
+            return
+        status_code, version = parser.get_status_code(), parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            self._refuse(f"HTTP of version {version}")
+        if status_code < 100:
+            self._refuse(f"the status {status_code}")
+        elif status_code < 200:
+            self.interim += 1
+            if self.interim > MAX_INTERIM:
+                self._refuse(f"more than {MAX_INTERIM} interim responses")
+            self.fields.clear()
+            self.reason = b""
+            return
+        # How the end of the body is told: RFC 9112, section 6.3.
+        codings = [value for name, value in self.fields if name.lower() == b"transfer-encoding"]
+        has_length = any(name.lower() == b"content-length" for name, _ in self.fields)
+        if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
+            self._refuse(f"the Transfer-Encoding {b', '.join(codings)!r}; only chunked is read")
+        self._is_framed = bool(codings) or has_length
+        self._is_strict = not (codings and has_length)
+        self._keeps_alive = parser.should_keep_alive()
+        self._field_bytes = 0
+        self.status_code, self.http_version = status_code, version
+        self.has_head = True
+        # From here on a line ends as it has to: what is cut otherwise might be read otherwise.
+        self._be_lenient(parser, yes=False)
+
+    def on_message_complete(self) -> None:
+        """A message is over."""
+        if self.has_head and not self.is_over:
+            self.is_over = True
+            self.is_reusable = self._keeps_alive and self._is_strict
+            self._surplus_from = len(self._pieces)
+
+
+def host_field(host: bytes, port: int | None) -> bytes:
+    """The value of the ``Host`` field (RFC 9110, section 7.2)."""
+    if b":" in host:
+        host = b"[%b]" % host
+    return host if port is None else b"%b:%d" % (host, port)

@@ -1,0 +1,422 @@
+"""`TrioTransport`: HTTP/1.1 for Trio, as an httpx transport.
+
+This module knows httpx's transport interface, and owns the connections. What is said on one, and
+which one is used again, is decided by the modules it leads to.
+
+Source: https://www.python-httpx.org/advanced/transports/,
+https://www.python-httpx.org/advanced/extensions/
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import ssl
+import types
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Self, cast
+
+import attrs
+import httpx
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from lktrio._secret import Secret
+
+from .connection import Body, Connection, ConnectionLost, Exchange, Origin, Phase, within
+from .message import host_field, request_head
+from .network import Network, default_network
+from .pool import Pool
+
+__all__ = ["Confidential", "TrioTransport"]
+
+_PORTS: Final = {"http": 80, "https": 443}
+# RFC 9110, section 9.2.2.
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_EXTENSION: Final = "lktrio"
+
+
+def _observe_nothing(_phase: Phase) -> None:
+    pass
+
+
+@attrs.frozen
+class Confidential:
+    """What the engine gives with a request, besides what every request of httpx has."""
+
+    observe: Callable[[Phase], None] = _observe_nothing
+    """Told when another phase begins."""
+
+    fields: tuple[tuple[bytes, Secret], ...] = ()
+    """Further fields of the header, whose values must not be seen."""
+
+    query: Secret | None = None
+    """The query of the URL, with its parameters in their encoded form."""
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """The request's extensions that carry this."""
+        return {_EXTENSION: self}
+
+
+_NOTHING: Final = Confidential()
+
+
+class TrioTransport(httpx.AsyncBaseTransport):
+    """HTTP/1.1 over connections of Trio, kept for further requests.
+
+    An `LLM` makes one for itself. One of your own can be shared by several, with its own
+    certificates, and put under any ``httpx.AsyncClient`` that runs on Trio::
+
+        async with TrioTransport() as transport:
+            async with (
+                LLM("a", http_client=transport) as one,
+                LLM("b", http_client=transport) as two,
+            ):
+                ...
+
+        async with httpx.AsyncClient(transport=TrioTransport()) as client:
+            ...
+
+    What it promises:
+
+    * A connection is kept only after a response that was read to its end, with nothing behind it,
+      and used again only if nothing has come on it since. Everything else closes it at once, so
+      that the server stops working.
+    * However it is left, by an exception, a cancellation or Ctrl-C, nothing is left open.
+    * Only ``httpx.TransportError`` leaves it, for what goes wrong on the way.
+    * A response that comes while the request is still being sent is read (RFC 9112, section 9.5).
+    * A request that was lost on a kept connection before a byte of its response came is sent again
+      if that is safe: for the methods GET, HEAD, OPTIONS, TRACE, PUT and DELETE, with a body that
+      can be repeated. (An `LLM` repeats its POST requests: nobody has seen them.)
+
+    It has no limit on the connections that are in use, follows no redirects, keeps no cookies and
+    decodes no content; for that there is ``httpx.AsyncClient``. It speaks neither HTTP/2 nor other
+    protocols that HTTP can change to.
+
+    The constructor does no I/O. The transport belongs to the `trio.run` in which it is first used.
+
+    Args:
+        verify: Which certificates are accepted: True for the environment's, as httpx has it, False
+            for all, or an `ssl.SSLContext`, which may have a client certificate. It is not changed.
+        max_keepalive: How many idle connections are kept; those in use do not count.
+        keepalive_seconds: How long an idle one is kept. Load balancers commonly close after 60 s.
+        max_age_seconds: How long after it was opened a connection may begin another request, so
+            that a busy program follows changes of DNS.
+        network: How connections are made. Default: by TCP; see `set_default_network`.
+
+    Raises:
+        TypeError: An argument has the wrong type.
+        ValueError: A number is below zero.
+    """
+
+    def __init__(
+        self,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        max_keepalive: int = 100,
+        keepalive_seconds: float = 30.0,
+        max_age_seconds: float = 300.0,
+        network: Network | None = None,
+    ) -> None:
+        if not isinstance(cast("object", verify), ssl.SSLContext | bool):
+            raise TypeError(f"verify={verify!r} is not accepted; give an ssl.SSLContext or a bool")
+        if network is not None and not isinstance(cast("object", network), Network):
+            raise TypeError(f"network={network!r} is not accepted; derive a class from Network")
+        self._verify = verify
+        self._network = network
+        self._pool = Pool(
+            max_keepalive=int(_checked("max_keepalive", max_keepalive, int)),
+            keepalive_seconds=_checked("keepalive_seconds", keepalive_seconds, int | float),
+            max_age_seconds=_checked("max_age_seconds", max_age_seconds, int | float),
+        )
+        self._in_use: set[Connection] = set()
+        self._is_closed = False
+        self._run: trio.lowlevel.TrioToken | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "open" if self._run else "new"
+        in_use, idle = len(self._in_use), len(self._pool)
+        return f"<TrioTransport {state}: {in_use} connections in use, {idle} idle>"
+
+    # --- lifetime -------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._check_usable()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: types.TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+    @enable_ki_protection
+    async def aclose(self) -> None:
+        """Close all connections, those in use too. May be called again, and always closes all."""
+        self._is_closed = True
+        for connection in [*self._pool.take_all(), *self._in_use]:
+            await connection.close()
+        self._in_use.clear()
+
+    def __del__(self) -> None:
+        if self._in_use or len(self._pool):
+            warnings.warn(
+                f"{self!r} was not closed; write: async with TrioTransport() as transport",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+    def _check_usable(self) -> None:
+        """Refuse what would be a mistake of the program."""
+        try:
+            run = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            raise RuntimeError("TrioTransport runs on Trio: trio.run(main)") from None
+        if self._is_closed:
+            raise RuntimeError("this TrioTransport was closed; make another one")
+        if self._run is None:
+            self._run = run
+        elif self._run is not run:
+            raise RuntimeError(
+                "this TrioTransport belongs to another trio.run; make one of its own in each run"
+            )
+
+    # --- requests -------------------------------------------------------------------------
+
+    @enable_ki_protection
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request, and return the response when its head is there.
+
+        Of the request's extensions, ``timeout`` and ``sni_hostname`` are looked at, as httpx
+        documents them. Those of the response are ``http_version`` and ``reason_phrase``.
+
+        Raises:
+            httpx.TransportError: There is no response.
+            RuntimeError: The transport was closed, or belongs to another `trio.run`.
+        """
+        self._check_usable()
+        extensions = request.extensions
+        private: Confidential = extensions.get(_EXTENSION, _NOTHING)
+        timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
+        origin = _origin(request)
+        content, length = _content(request)
+        head = _head(request, private)
+        may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
+        method = request.method.encode("ascii")
+        while True:
+            connection = await self._connection(origin, timeouts, private.observe)
+            exchange = Exchange(
+                connection,
+                method,
+                timeouts=timeouts,
+                observe=private.observe,
+                release=self._release,
+            )
+            try:
+                await exchange.perform(head, content, length)
+                break
+            except ConnectionLost:
+                await exchange.aclose()
+                if not may_repeat:
+                    raise
+            except BaseException:
+                await exchange.aclose()
+                raise
+        reader = exchange.reader
+        return httpx.Response(
+            reader.status_code,
+            headers=reader.fields,
+            stream=exchange,
+            extensions={
+                "http_version": b"HTTP/" + reader.http_version.encode("ascii"),
+                "reason_phrase": reader.reason,
+            },
+        )
+
+    async def _connection(
+        self,
+        origin: Origin,
+        timeouts: Mapping[str, float | None],
+        observe: Callable[[Phase], None],
+    ) -> Connection:
+        connection, dead = self._pool.take(origin, trio.current_time(), self._is_readable)
+        if connection is not None:
+            # Nobody else takes it, whatever happens while the dead ones are closed.
+            self._in_use.add(connection)
+        for one in dead:
+            await one.close()
+        if connection is not None:
+            return connection
+        observe("connect")
+        if timeouts.get("connect") is None:
+            stream = await self._open(origin)
+        else:
+            with within(timeouts["connect"], httpx.ConnectTimeout):
+                stream = await self._open(origin)
+        connection = Connection(origin, stream, trio.current_time())
+        if self._is_closed:
+            await connection.close()
+            raise httpx.ConnectError("the transport was closed meanwhile")
+        self._in_use.add(connection)
+        return connection
+
+    async def _open(self, origin: Origin) -> trio.abc.Stream:
+        network = self._network or default_network()
+        try:
+            stream = await network.connect(origin.host, origin.port)
+        except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
+            raise httpx.ConnectError(
+                f"connecting to {origin.host}:{origin.port} failed: {_words(exc)}"
+            ) from exc
+        if origin.scheme == "http":
+            return stream
+        try:
+            return await self._secure(network, stream, origin)
+        except BaseException as exc:
+            await Connection(origin, stream, 0).close()
+            if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
+                raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
+            raise
+
+    async def _secure(
+        self, network: Network, stream: trio.abc.Stream, origin: Origin
+    ) -> trio.abc.Stream:
+        secured = await network.secure(
+            stream, self._context(), origin.server_name, self._pool.session(origin)
+        )
+        ssl_object: object = getattr(secured, "ssl_object", None)
+        if isinstance(ssl_object, ssl.SSLObject):
+            protocol = ssl_object.selected_alpn_protocol()
+            if protocol not in {None, "http/1.1"}:
+                raise httpx.UnsupportedProtocol(
+                    f"the server speaks {protocol!r}, because the SSLContext offers it; this "
+                    "transport speaks HTTP/1.1: context.set_alpn_protocols(['http/1.1'])"
+                )
+        return secured
+
+    def _context(self) -> ssl.SSLContext:
+        if isinstance(self._verify, ssl.SSLContext):
+            return self._verify
+        files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+        return _default_context(self._verify, *files)
+
+    def _is_readable(self, connection: Connection) -> bool:
+        return (self._network or default_network()).is_readable(connection.stream)
+
+    async def _release(self, connection: Connection, is_reusable: bool) -> None:
+        self._in_use.discard(connection)
+        ssl_object: object = getattr(connection.stream, "ssl_object", None)
+        if isinstance(ssl_object, ssl.SSLObject):
+            # Tickets come behind the handshake (RFC 8446, section 4.6.1).
+            self._pool.keep_session(connection.origin, ssl_object.session)
+        dead = [connection]
+        if is_reusable and not self._is_closed:
+            dead = self._pool.put(connection, trio.current_time())
+        for one in dead:
+            await one.close()
+
+
+def _origin(request: httpx.Request) -> Origin:
+    url = request.url
+    scheme, host, port = url.scheme, url.raw_host.decode("ascii"), url.port
+    if scheme not in _PORTS or not host:
+        raise httpx.UnsupportedProtocol(
+            f"the URL has the scheme {scheme!r} and the host {host!r}; it must begin with "
+            "http:// or https:// and name a host"
+        )
+    name = request.extensions.get("sni_hostname")
+    return Origin(scheme, host, port or _PORTS[scheme], name or host)
+
+
+def _head(request: httpx.Request, private: Confidential) -> memoryview:
+    fields = list(request.headers.raw)
+    names = {name.lower() for name, _ in fields}
+    if b"host" not in names:
+        url = request.url
+        fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
+    return request_head(
+        request.method.encode("ascii"),
+        _target(request, private),
+        [*fields, *((name, secret.view) for name, secret in private.fields)],
+    )
+
+
+def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
+    target: object = request.extensions.get("target")
+    if isinstance(target, bytes):
+        return target
+    path = request.url.raw_path
+    if private.query is None:
+        return path
+    return memoryview(b"".join((path, b"?", private.query.view)))
+
+
+def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
+    """The body of a request, and how long it is; None if it goes in chunks."""
+    headers = request.headers
+    stream = request.stream
+    in_chunks = headers.get("transfer-encoding", "").lower() == "chunked"
+    content: bytes | Body
+    if isinstance(stream, httpx.ByteStream):
+        # As it is: its asynchronous form is a generator, which a cancel leaves suspended.
+        content = b"".join(stream)
+        if not in_chunks:
+            declared = headers.get("content-length")
+            if declared != str(len(content)) and (content or declared not in {None, "0"}):
+                raise httpx.LocalProtocolError(
+                    f"the body of the request has {len(content)} bytes, but its Content-Length "
+                    f"is {declared}"
+                )
+            return content, len(content)
+        return _Pieces(content), None
+    if not isinstance(stream, httpx.AsyncByteStream):
+        raise httpx.LocalProtocolError("the body of the request cannot be read by async for")
+    if in_chunks:
+        return stream, None
+    length = headers.get("content-length", "0")
+    if not length.isdecimal():
+        raise httpx.LocalProtocolError(f"the Content-Length of the request is {length!r}")
+    return stream, int(length)
+
+
+class _Pieces:
+    """One piece, as a body that is read by ``async for``."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = [content] if content else []
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._content:
+            raise StopAsyncIteration
+        return self._content.pop()
+
+
+@functools.lru_cache(maxsize=8)
+def _default_context(verify: bool, _cert_file: str | None, _cert_dir: str | None) -> ssl.SSLContext:
+    # Loading the CA bundle costs tens of milliseconds: once per process and environment.
+    return httpx.create_ssl_context(verify=verify)
+
+
+def _words(exc: BaseException) -> str:
+    """What an exception says; if that is nothing, or a summary, what those it comes from say."""
+    causes = exc.__cause__
+    if isinstance(causes, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_words(one) for one in causes.exceptions))
+    return str(exc) or (_words(causes) if causes is not None else type(exc).__name__)
+
+
+def _checked(parameter: str, value: float, kind: type | types.UnionType) -> float:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{parameter} must be a number, not a {type(value).__name__}")
+    if not value >= 0 or (value == math.inf and kind is int):
+        raise ValueError(f"{parameter}={value} is not accepted; it takes 0 or more")
+    return value
