@@ -220,7 +220,7 @@ async def test_a_closed_end_sends_no_farewell() -> None:
 async def test_delays_of_connecting_and_of_pieces_are_exact(autojump_clock: MockClock) -> None:
     script = sse(text_chunk("a"), Wait(2.0), text_chunk("b"), DONE, every=0.25).after(1.0)
     async with MemoryNetwork(script, connect_delay=0.5, tls_delay=0.125) as network:
-        async with network.client() as client, client.stream("POST", HTTPS) as reply:
+        async with network.brought_client() as client, client.stream("POST", HTTPS) as reply:
             assert trio.current_time() == 1.625
             arrivals = [(trio.current_time(), len(piece)) async for piece in reply.aiter_raw()]
     assert arrivals == [
@@ -240,7 +240,7 @@ async def test_trace_events_come_as_over_tcp(autojump_clock: MockClock) -> None:
     async def trace(name: str, info: object) -> None:
         events.append(name)
 
-    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
         for _ in range(2):
             await client.post(HTTPS, extensions={"trace": trace})
     connecting = [name for name in events if name.startswith("connection.")]
@@ -254,7 +254,7 @@ async def test_trace_events_come_as_over_tcp(autojump_clock: MockClock) -> None:
 
 
 async def test_requests_are_recorded(autojump_clock: MockClock) -> None:
-    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
         await client.post(HTTP + "?a=1", json={"model": "m"}, headers={"X-Test": "yes"})
 
         await post(client, HTTP, Body(b"ab", b"cd", every=1))
@@ -272,7 +272,7 @@ async def test_scripts_answer_in_order_by_connection_or_by_request(
     autojump_clock: MockClock,
 ) -> None:
     async def statuses(network: MemoryNetwork) -> list[int]:
-        async with network, network.client() as client:
+        async with network, network.brought_client() as client:
             return [(await client.post(HTTP, content=name)).status_code for name in ("a", "b")]
 
     assert await statuses(MemoryNetwork([error(503, retry_after=1), text("Hi")])) == [503, 200]
@@ -283,7 +283,7 @@ async def test_scripts_answer_in_order_by_connection_or_by_request(
 
 
 async def test_ten_requests_in_a_row_use_one_connection(autojump_clock: MockClock) -> None:
-    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
         for _ in range(10):
             await client.post(HTTPS)
             network.assert_quiet()
@@ -297,7 +297,7 @@ async def test_an_idle_connection_that_the_server_closed_is_not_used_again(
     autojump_clock: MockClock,
 ) -> None:
     script = text("Hi").then(Wait(5), Close())
-    async with MemoryNetwork(script) as network, network.client() as client:
+    async with MemoryNetwork(script) as network, network.brought_client() as client:
         await client.post(HTTP)
         await trio.sleep(6)
         await client.post(HTTP)
@@ -317,7 +317,7 @@ async def test_a_kept_alive_connection_may_be_dropped_as_the_next_request_arrive
     """Before the request is read, or after it."""
     drop = [text("Hi").then(step, end)] if step else [text("Hi"), Exchange([end])]
     script = [Connection(drop), Connection([text("Hi")])]
-    async with MemoryNetwork(script) as network, network.client() as client:
+    async with MemoryNetwork(script) as network, network.brought_client() as client:
         await client.post(HTTP)
         with pytest.raises(failure):
             await client.post(HTTP)
@@ -331,7 +331,7 @@ async def test_a_server_that_waits_for_a_request_sees_that_none_comes(
     autojump_clock: MockClock,
 ) -> None:
     async with MemoryNetwork(text("Hi").then(AwaitRequest(), Close())) as network:
-        async with network.client() as client:
+        async with network.brought_client() as client:
             await client.post(HTTP)
         await network.connections[0].closed.wait()
     assert network.connections[0].closed_by == "client"
@@ -339,7 +339,7 @@ async def test_a_server_that_waits_for_a_request_sees_that_none_comes(
 
 async def test_a_server_may_let_the_next_request_wait(autojump_clock: MockClock) -> None:
     script = [text("Hi").then(AwaitRequest(), Wait(3)), text("Hi")]
-    async with MemoryNetwork(script) as network, network.client() as client:
+    async with MemoryNetwork(script) as network, network.brought_client() as client:
         for _ in range(2):
             await client.post(HTTP)
     assert [request.received_at for request in network.requests] == [0, 3]
@@ -347,7 +347,7 @@ async def test_a_server_may_let_the_next_request_wait(autojump_clock: MockClock)
 
 async def test_a_body_can_be_cut_held_or_broken(autojump_clock: MockClock) -> None:
     async def read(script: Exchange) -> bytes:
-        async with MemoryNetwork(script) as network, network.client() as client:
+        async with MemoryNetwork(script) as network, network.brought_client() as client:
             async with client.stream("POST", HTTP) as reply:
                 with trio.move_on_after(10):
                     return b"".join([piece async for piece in reply.aiter_raw()])
@@ -369,7 +369,7 @@ async def test_the_server_sees_the_client_leave_before_its_next_write(
 ) -> None:
     a, b = Send(chunk(b"a")), Send(chunk(b"b"))
     script = sse(end=False).then(a, Wait(1), b, Wait(1), b)
-    async with MemoryNetwork(script) as network, network.client() as client:
+    async with MemoryNetwork(script) as network, network.brought_client() as client:
         async with client.stream("POST", HTTP) as reply:
             pieces = aiter(reply.aiter_raw())
             assert await anext(pieces) == b"a"
@@ -388,7 +388,7 @@ async def test_the_server_sees_the_client_leave_before_its_next_write(
 
 async def test_a_held_connection_ends_when_the_client_goes(autojump_clock: MockClock) -> None:
     script = sse(text_chunk("a"), end=False).then(Hold(), Send(b"never"))
-    async with MemoryNetwork(script) as network, network.client() as client:
+    async with MemoryNetwork(script) as network, network.brought_client() as client:
         async with client.stream("POST", HTTP):
             await trio.sleep(3)
         record = network.connections[0]
@@ -403,7 +403,7 @@ async def test_a_server_that_writes_faster_than_the_client_reads_has_to_wait(
 ) -> None:
     flood = Repeat([Send(chunk(b"x" * 1000))])
     async with MemoryNetwork(sse(flood, end=False), window=10_000) as network:
-        async with network.client() as client, client.stream("POST", HTTP) as reply:
+        async with network.brought_client() as client, client.stream("POST", HTTP) as reply:
             await trio.sleep(100)
             sent = network.connections[0].bytes_sent
             # The window, and one read of httpcore (64 KiB at most) that brought the head.
@@ -430,7 +430,7 @@ async def test_a_server_that_writes_faster_than_the_client_reads_has_to_wait(
 async def test_a_server_that_does_not_read_stops_the_request(
     autojump_clock: MockClock, script: Exchange | list[Connection]
 ) -> None:
-    async with MemoryNetwork(script, window=1000) as network, network.client(timeout=5) as client:
+    async with MemoryNetwork(script, window=1000) as network, network.brought_client(timeout=5) as client:
         with pytest.raises(httpx.WriteTimeout):
             await post(client, HTTP, Body(b"x" * 100_000))
         assert trio.current_time() == 5
@@ -441,7 +441,7 @@ async def test_a_server_that_does_not_read_stops_the_request(
 
 async def test_a_server_may_answer_after_the_head_alone(autojump_clock: MockClock) -> None:
     early = Exchange([*error(413).steps, Close()], reads="head")
-    async with MemoryNetwork(early, window=1000) as network, network.client() as client:
+    async with MemoryNetwork(early, window=1000) as network, network.brought_client() as client:
         reply = await post(client, HTTP, Body(b"x" * 100_000))
         assert reply.status_code == 413
 
@@ -449,7 +449,7 @@ async def test_a_server_may_answer_after_the_head_alone(autojump_clock: MockCloc
 async def test_a_client_that_leaves_in_its_own_request_is_no_request(
     autojump_clock: MockClock,
 ) -> None:
-    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
         with trio.move_on_after(2.5):
             await post(client, HTTP, Body(*[b"x"] * 10, every=1))
         await network.connections[0].closed.wait()
@@ -461,8 +461,8 @@ async def test_a_client_that_has_left_already_is_not_served(autojump_clock: Mock
     called: list[bool] = []
     script = Exchange([Call(lambda: called.append(True))])
     async with MemoryNetwork(script) as network:
-        stream = await network.connect_tcp("gateway.test", 80)
-        await stream.write(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
+        stream = await network.connect("gateway.test", 80)
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
         await stream.aclose()
         await network.connections[0].closed.wait()
     assert len(network.requests) == 1
@@ -480,7 +480,7 @@ async def test_connecting_can_fail_or_take_for_ever(autojump_clock: MockClock) -
         Connection([text("Hi")]),
     ]
     async with MemoryNetwork(script, tls_delay=1) as network:
-        async with network.client(timeout=httpx.Timeout(None, connect=5)) as client:
+        async with network.brought_client(timeout=httpx.Timeout(None, connect=5)) as client:
             with pytest.raises(httpx.ConnectError, match="refused"):
                 await client.post(HTTPS)
             with pytest.raises(httpx.ConnectTimeout):
@@ -499,7 +499,7 @@ async def test_connecting_can_fail_or_take_for_ever(autojump_clock: MockClock) -
 
 async def test_a_network_can_be_down_altogether(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(text("Hi"), connect_error="unreachable", connect_delay=3) as network:
-        async with network.client() as client:
+        async with network.brought_client() as client:
             with pytest.raises(httpx.ConnectError, match="unreachable"):
                 await client.post(HTTP)
     assert trio.current_time() == 3
@@ -508,7 +508,7 @@ async def test_a_network_can_be_down_altogether(autojump_clock: MockClock) -> No
 
 async def test_read_and_write_time_limits_of_httpx_work(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(Exchange([Hold()])) as network:
-        async with network.client(timeout=4) as client:
+        async with network.brought_client(timeout=4) as client:
             with pytest.raises(httpx.ReadTimeout):
                 await client.post(HTTP)
     assert trio.current_time() == 4
@@ -516,7 +516,7 @@ async def test_read_and_write_time_limits_of_httpx_work(autojump_clock: MockCloc
 
 async def test_a_client_that_somebody_else_made_can_be_adopted(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(text("Hi")) as network:
-        async with network.adopt(httpx.AsyncClient(trust_env=False)) as client:
+        async with network.put(httpx.AsyncClient(trust_env=False)) as client:
             await client.post(HTTP)
             network.assert_quiet()
     assert len(network.requests) == 1
@@ -525,7 +525,7 @@ async def test_a_client_that_somebody_else_made_can_be_adopted(autojump_clock: M
 async def test_a_script_can_wait_for_the_test_and_call_it(autojump_clock: MockClock) -> None:
     go, seen = trio.Event(), trio.Event()
     script = sse(Call(seen.set), WaitFor(go), text_chunk("Hi"))
-    async with MemoryNetwork(script) as network, network.client() as client:
+    async with MemoryNetwork(script) as network, network.brought_client() as client:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.post, HTTP)
             await seen.wait()
@@ -537,13 +537,13 @@ async def test_a_script_can_wait_for_the_test_and_call_it(autojump_clock: MockCl
 
 async def test_steps_are_repeated_as_often_as_said(autojump_clock: MockClock) -> None:
     ping = Repeat([Wait(4), Send(chunk(comment()))], times=3)
-    async with MemoryNetwork(sse(ping, DONE)) as network, network.client() as client:
+    async with MemoryNetwork(sse(ping, DONE)) as network, network.brought_client() as client:
         assert (await client.post(HTTP)).content == comment() * 3 + DONE
     assert trio.current_time() == 12
 
 
 async def test_the_address_of_the_server_is_known_to_a_response(autojump_clock: MockClock) -> None:
-    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
         async with client.stream("POST", HTTP) as reply:
             stream = reply.extensions["network_stream"]
             assert stream.get_extra_info("server_addr") == ("gateway.test", 80)
@@ -555,7 +555,7 @@ async def test_the_address_of_the_server_is_known_to_a_response(autojump_clock: 
 
 async def test_a_request_without_an_answer_fails_where_the_block_is_left() -> None:
     async def post_twice(network: MemoryNetwork) -> None:
-        async with network, network.client() as client:
+        async with network, network.brought_client() as client:
             await client.post(HTTP)
             with pytest.raises(httpx.RemoteProtocolError):
                 await client.post(HTTP)
@@ -566,7 +566,7 @@ async def test_a_request_without_an_answer_fails_where_the_block_is_left() -> No
 
 async def test_a_connection_too_many_fails_where_the_block_is_left() -> None:
     async def post_twice(network: MemoryNetwork) -> None:
-        async with network, network.client() as client:
+        async with network, network.brought_client() as client:
             await client.post(HTTP)
             with pytest.raises(httpx.ConnectError):
                 await client.post(HTTP)
@@ -577,7 +577,7 @@ async def test_a_connection_too_many_fails_where_the_block_is_left() -> None:
 
 async def test_a_problem_of_the_script_is_noted_on_the_tests_own_failure() -> None:
     async def post_once(network: MemoryNetwork) -> None:
-        async with network, network.client() as client:
+        async with network, network.brought_client() as client:
             await client.post(HTTP)
 
     with pytest.raises(httpx.RemoteProtocolError) as caught:
@@ -590,7 +590,7 @@ async def test_what_a_function_of_the_script_does_wrong_is_raised() -> None:
         return request.json()["no such member"]  # type: ignore[no-any-return]
 
     async def post_twice(network: MemoryNetwork) -> None:
-        async with network, network.client() as client:
+        async with network, network.brought_client() as client:
             for _ in range(2):
                 with pytest.raises(httpx.RemoteProtocolError):
                     await client.post(HTTP, json={})
@@ -605,24 +605,21 @@ async def test_what_a_function_of_the_script_does_wrong_is_raised() -> None:
 
 async def test_a_network_that_was_not_entered_says_so() -> None:
     network = MemoryNetwork(text("Hi"))
-    async with network.client() as client:
+    async with network.brought_client() as client:
         with pytest.raises(RuntimeError, match=r"inside `async with MemoryNetwork\(...\)`"):
             await client.get(HTTP)
 
 
 async def test_what_is_not_quiet_is_named(autojump_clock: MockClock) -> None:
-    async with MemoryNetwork(text("Hi").after(5)) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi").after(5)) as network, network.brought_client() as client:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.post, HTTP)
             await trio.sleep(1)
             with pytest.raises(LeakError, match=r"request .*\n.*connection .*ACTIVE"):
                 network.assert_quiet()
         network.assert_quiet()
-        stray = await network.connect_tcp("gateway.test", 80)
+        stray = await network.connect("gateway.test", 80)
         with pytest.raises(LeakError, match="2 connections are open and 1 are in a pool"):
             network.assert_quiet()
         await stray.aclose()
         network.assert_quiet()
-        start = trio.current_time()
-        await network.sleep(2)
-        assert trio.current_time() == start + 2

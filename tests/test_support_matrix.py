@@ -60,7 +60,7 @@ async def test_a_task_that_outlives_the_block_is_a_leak(nursery: trio.Nursery) -
 
 
 async def test_a_scripted_server_that_keeps_a_connection_is_no_leak() -> None:
-    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+    async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
         with no_leaks():
             await client.get(HTTP)
 
@@ -94,7 +94,7 @@ def test_the_hooks_are_put_back() -> None:
 
 def test_breaking_out_of_httpxs_body_is_seen_as_the_leak_it_is() -> None:
     async def break_out() -> None:
-        async with MemoryNetwork(text("a", "b")) as network, network.client() as client:
+        async with MemoryNetwork(text("a", "b")) as network, network.brought_client() as client:
             request = client.build_request("POST", HTTP)
             async for _ in (await client.send(request, stream=True)).aiter_raw():
                 break
@@ -267,7 +267,7 @@ def test_a_leak_at_one_step_fails_the_sweep() -> None:
 def test_a_right_program_survives_a_cancel_at_every_step(series: Series, url: str) -> None:
     async def scenario(cut: Cut) -> int:
         async with MemoryNetwork(text("Hi"), connect_delay=1, tls_delay=1) as network:
-            async with network.client() as client:
+            async with network.brought_client() as client:
                 with cut.watched(), cut.scope:
                     await get_safely(client, url)
                 network.assert_quiet()
@@ -287,7 +287,7 @@ def test_the_matrix_finds_the_connection_that_httpx_loses(url: str, lost: str) -
     """httpcore loses a connection if it is cancelled just after connecting, or in a handshake."""
 
     async def scenario(cut: Cut) -> None:
-        async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+        async with MemoryNetwork(text("Hi")) as network, network.brought_client() as client:
             with cut.watched(), cut.scope:
                 await client.get(url)
             network.assert_quiet()
@@ -300,7 +300,7 @@ def test_the_matrix_finds_the_connection_that_httpx_loses(url: str, lost: str) -
 def test_an_interrupt_leaves_the_network_bare(series: Series) -> None:
     async def scenario(cut: Cut) -> None:
         async with MemoryNetwork(text("Hi"), connect_delay=1) as network:
-            async with network.client() as client:
+            async with network.brought_client() as client:
                 with cut.watched():
                     await client.get(HTTP)
 
@@ -312,6 +312,6 @@ def test_an_interrupt_while_the_network_is_left_is_bare(series: Series) -> None:
     async def scenario(cut: Cut) -> None:
         with cut.watched():
             async with MemoryNetwork(text("Hi")) as network:
-                await network.connect_tcp("gateway.test", 80)
+                await network.connect("gateway.test", 80)
 
     sweep(scenario, INTERRUPT, series)

@@ -351,7 +351,7 @@ async def test_a_connection_that_is_left_open_is_named(autojump_clock: MockClock
             gateway.http_client() as client,
             client.stream("GET", gateway.base_url + "/models", headers=headers(gateway)),
         ):
-            with pytest.raises(LeakError, match="ACTIVE"):
+            with pytest.raises(LeakError, match="in use"):
                 gateway.assert_all_closed()
 
 
