@@ -11,12 +11,10 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeAlias, cast
-from urllib.request import getproxies
 
-import httpx
 import trio
 
-from ._credentials import Credentials, access_token, is_local_host, origin
+from ._credentials import Credentials, access_token
 from ._http import BroughtSender, HTTPClient, OwnSender, Sender, TrioTransport, is_client
 from ._secret import Secret
 
@@ -104,7 +102,6 @@ class Gateway:
 
     Args:
         client: The program's client or transport; None for an own one.
-        base_url: Where the API is.
         max_streams: How many streams may run at once; None for no bound.
         has_auth: Whether requests bring their authorisation, so that the client's is not used.
 
@@ -117,11 +114,9 @@ class Gateway:
         self,
         client: HTTPClient | TrioTransport | None,
         *,
-        base_url: str,
         max_streams: int | None,
         has_auth: bool,
     ) -> None:
-        self._is_local = is_local_host(origin(base_url).host)
         self.running: set[trio.CancelScope] = set()
         """The scopes of the streams that are running."""
         self._visits: set[trio.CancelScope] = set()
@@ -133,7 +128,7 @@ class Gateway:
         self._max_streams = _checked_max_streams(max_streams)
         self._has_auth = has_auth
         self._brought = check_client(client)
-        self._own: HTTPClient | TrioTransport | None = None
+        self._own: TrioTransport | None = None
         self._sender: Sender | None = None
         self._run: object = None
         self._idle = trio.Event()
@@ -152,7 +147,7 @@ class Gateway:
         self._run = trio.lowlevel.current_trio_token()
         client = self._brought
         if client is None:
-            client = self._own = _make_client(proxies=not self._is_local)
+            client = self._own = TrioTransport()
         if isinstance(client, TrioTransport):
             self._sender = OwnSender(client)
         else:
@@ -231,22 +226,6 @@ def check_client(client: HTTPClient | TrioTransport | None) -> HTTPClient | Trio
         f"http_client must be an httpx.AsyncClient or an lktrio.TrioTransport, not a "
         f"{type(client).__name__}; leave it out to use one of our own"
     )
-
-
-def _make_client(*, proxies: bool) -> HTTPClient | TrioTransport:
-    """Make what an `LLM` sends its requests over when the program brings nothing.
-
-    Args:
-        proxies: Whether proxies are taken from the environment. No proxy reaches this machine's own
-            loopback addresses.
-    """
-    found = getproxies() if proxies else {}
-    if not any(found.get(scheme) for scheme in ("http", "https", "all")):
-        return TrioTransport()
-    # No timeouts, because the clocks are Trio deadlines, and no limit of connections, because under
-    # Trio httpx loses a place when a request is cancelled that waits for it.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    return httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)  # noqa: S113
 
 
 def _checked_max_streams(value: object) -> int | None:

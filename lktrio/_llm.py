@@ -178,7 +178,6 @@ class LLM(ChatModel):
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
         self._gateway = Gateway(
             http_client,
-            base_url=self._base_url,
             max_streams=max_streams,
             has_auth=self._auth is not None,
         )

@@ -20,6 +20,7 @@ from trio.lowlevel import enable_ki_protection
 from lktrio._bare import bare
 
 from .message import ResponseReader
+from .proxy import Proxy
 from .tls import READ_BYTES, TLSStream
 
 __all__ = ["Connection", "ConnectionLost", "Exchange", "Origin", "Phase", "within"]
@@ -52,6 +53,9 @@ class Origin(NamedTuple):
 
     server_name: str
     """Whom the server's certificate must name."""
+
+    proxy: Proxy | None = None
+    """The proxy on the way."""
 
 
 class Connection:

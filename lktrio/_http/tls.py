@@ -75,7 +75,10 @@ class TLSStream(trio.abc.Stream):
     @property
     def has_unread(self) -> bool:
         """Whether something was received that nobody has read, be it a part of a record."""
-        return bool(self._missing or self._incoming.pending or self._object.pending())
+        if self._missing or self._incoming.pending or self._object.pending():
+            return True
+        # TLS to a proxy, and within it TLS to the server.
+        return isinstance(self.transport_stream, TLSStream) and self.transport_stream.has_unread
 
     async def do_handshake(self) -> None:
         """Agree on keys, and find out who the server is.

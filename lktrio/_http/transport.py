@@ -23,12 +23,16 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
 from .connection import Body, Connection, ConnectionLost, Exchange, Origin, Phase, within
 from .message import host_field, request_head
 from .network import Network, default_network
 from .pool import Pool
+from .proxy import Proxies
+from .trace import Trace, TracedExchange, TracedNetwork
+from .tunnel import forwarded, is_forwarded, pass_proxy, tls_ends
 
 __all__ = ["Confidential", "TrioTransport"]
 
@@ -92,15 +96,23 @@ class TrioTransport(httpx.AsyncBaseTransport):
       if that is safe: for the methods GET, HEAD, OPTIONS, TRACE, PUT and DELETE, with a body that
       can be repeated. (An `LLM` repeats its POST requests: nobody has seen them.)
 
+    * Connecting, with all that a proxy wants, lies in the scope of whoever waits for it: every
+      deadline and every cancellation ends it.
+
     It has no limit on the connections that are in use, follows no redirects, keeps no cookies and
     decodes no content; for that there is ``httpx.AsyncClient``. It speaks neither HTTP/2 nor other
-    protocols that HTTP can change to.
+    protocols that HTTP can change to, so its responses have no ``network_stream``.
 
     The constructor does no I/O. The transport belongs to the `trio.run` in which it is first used.
 
     Args:
         verify: Which certificates are accepted: True for the environment's, as httpx has it, False
             for all, or an `ssl.SSLContext`, which may have a client certificate. It is not changed.
+            It holds for a proxy that is reached by TLS, too.
+        proxy: The URL of a proxy for all requests: ``http://``, ``https://`` or ``socks5://``, with
+            user and password if it wants some; None for none. Default: what the environment says
+            (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), as it is when the first
+            request is sent. Those of the environment are not asked for this machine.
         max_keepalive: How many idle connections are kept; those in use do not count.
         keepalive_seconds: How long an idle one is kept. Load balancers commonly close after 60 s.
         max_age_seconds: How long after it was opened a connection may begin another request, so
@@ -109,13 +121,14 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A number is below zero.
+        ValueError: A number is below zero, or the proxy cannot be used.
     """
 
     def __init__(
         self,
         *,
         verify: ssl.SSLContext | bool = True,
+        proxy: NotGivenOr[str | None] = NOT_GIVEN,
         max_keepalive: int = 100,
         keepalive_seconds: float = 30.0,
         max_age_seconds: float = 300.0,
@@ -126,6 +139,15 @@ class TrioTransport(httpx.AsyncBaseTransport):
         if network is not None and not isinstance(cast("object", network), Network):
             raise TypeError(f"network={network!r} is not accepted; derive a class from Network")
         self._verify = verify
+        self._proxies = None
+        if not is_given(proxy):
+            self._proxies = Proxies()
+        elif proxy is not None:
+            if not isinstance(cast("object", proxy), str):
+                raise TypeError(f"proxy must be a str or None, not a {type(proxy).__name__}")
+            # From here on no local variable shows it.
+            url, proxy = Secret(proxy), None
+            self._proxies = Proxies(url)
         self._network = network
         self._pool = Pool(
             max_keepalive=int(_checked("max_keepalive", max_keepalive, int)),
@@ -193,10 +215,12 @@ class TrioTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the response when its head is there.
 
-        Of the request's extensions, ``timeout`` and ``sni_hostname`` are looked at, as httpx
-        documents them. Those of the response are ``http_version`` and ``reason_phrase``.
+        Of the request's extensions, ``timeout``, ``sni_hostname``, ``target`` and ``trace`` are
+        looked at, as httpx documents them; a tunnel belongs to connecting. Those of the response
+        are ``http_version`` and ``reason_phrase``.
 
         Raises:
+            httpx.ProxyError: A proxy refuses; the message begins with the status, if there is one.
             httpx.TransportError: There is no response.
             RuntimeError: The transport was closed, or belongs to another `trio.run`.
         """
@@ -204,14 +228,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
         extensions = request.extensions
         private: Confidential = extensions.get(_EXTENSION, _NOTHING)
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
-        origin = _origin(request)
+        trace: Trace | None = extensions.get("trace")
+        origin = self._origin(request)
         content, length = _content(request)
-        head = _head(request, private)
+        head = _head(request, private, origin)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
         method = request.method.encode("ascii")
         while True:
-            connection = await self._connection(origin, timeouts, private.observe)
-            exchange = Exchange(
+            connection = await self._connection(origin, timeouts, private.observe, trace)
+            begin = Exchange if trace is None else functools.partial(TracedExchange, trace, request)
+            exchange = begin(
                 connection,
                 method,
                 timeouts=timeouts,
@@ -239,11 +265,25 @@ class TrioTransport(httpx.AsyncBaseTransport):
             },
         )
 
+    def _origin(self, request: httpx.Request) -> Origin:
+        url = request.url
+        scheme, host, port = url.scheme, url.raw_host.decode("ascii"), url.port
+        if scheme not in _PORTS or not host:
+            raise httpx.UnsupportedProtocol(
+                f"the URL has the scheme {scheme!r} and the host {host!r}; it must begin with "
+                "http:// or https:// and name a host"
+            )
+        port = port or _PORTS[scheme]
+        proxy = None if self._proxies is None else self._proxies.choose(scheme, host, port)
+        name = request.extensions.get("sni_hostname")
+        return Origin(scheme, host, port, name or host, proxy)
+
     async def _connection(
         self,
         origin: Origin,
         timeouts: Mapping[str, float | None],
         observe: Callable[[Phase], None],
+        trace: Trace | None,
     ) -> Connection:
         connection, dead = self._pool.take(origin, trio.current_time(), self._is_readable)
         if connection is not None:
@@ -254,11 +294,14 @@ class TrioTransport(httpx.AsyncBaseTransport):
         if connection is not None:
             return connection
         observe("connect")
+        network = self._network or default_network()
+        if trace is not None:
+            network = TracedNetwork(network, trace, timeouts.get("connect"))
         if timeouts.get("connect") is None:
-            stream = await self._open(origin)
+            stream = await self._open(network, origin)
         else:
             with within(timeouts["connect"], httpx.ConnectTimeout):
-                stream = await self._open(origin)
+                stream = await self._open(network, origin)
         connection = Connection(origin, stream, trio.current_time())
         if self._is_closed:
             await connection.close()
@@ -266,23 +309,25 @@ class TrioTransport(httpx.AsyncBaseTransport):
         self._in_use.add(connection)
         return connection
 
-    async def _open(self, origin: Origin) -> trio.abc.Stream:
-        network = self._network or default_network()
+    async def _open(self, network: Network, origin: Origin) -> trio.abc.Stream:
+        proxy = origin.proxy
+        place = origin if proxy is None else proxy
         try:
-            stream = await network.connect(origin.host, origin.port)
+            stream = opened = await network.connect(place.host, place.port)
         except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-            raise httpx.ConnectError(
-                f"connecting to {origin.host}:{origin.port} failed: {_words(exc)}"
-            ) from exc
-        if origin.scheme == "http":
-            return stream
+            name = f"{origin.host}:{origin.port}" if proxy is None else proxy
+            raise httpx.ConnectError(f"connecting to {name} failed: {_words(exc)}") from exc
         try:
-            return await self._secure(network, stream, origin)
+            if proxy is not None:
+                stream = await pass_proxy(stream, origin, functools.partial(self._secure, network))
+            if origin.scheme == "https":
+                stream = await self._secure(network, stream, origin)
         except BaseException as exc:
-            await Connection(origin, stream, 0).close()
+            await Connection(origin, opened, 0).close()
             if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
                 raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
             raise
+        return stream
 
     async def _secure(
         self, network: Network, stream: trio.abc.Stream, origin: Origin
@@ -311,10 +356,13 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     async def _release(self, connection: Connection, is_reusable: bool) -> None:
         self._in_use.discard(connection)
-        ssl_object: object = getattr(connection.stream, "ssl_object", None)
-        if isinstance(ssl_object, ssl.SSLObject):
-            # Tickets come behind the handshake (RFC 8446, section 4.6.1).
-            self._pool.keep_session(connection.origin, ssl_object.session)
+        stream: object = connection.stream
+        for end in tls_ends(connection.origin):
+            ssl_object: object = getattr(stream, "ssl_object", None)
+            if isinstance(ssl_object, ssl.SSLObject):
+                # Tickets come behind the handshake (RFC 8446, section 4.6.1).
+                self._pool.keep_session(end, ssl_object.session)
+            stream = getattr(stream, "transport_stream", None)
         dead = [connection]
         if is_reusable and not self._is_closed:
             dead = self._pool.put(connection, trio.current_time())
@@ -322,29 +370,17 @@ class TrioTransport(httpx.AsyncBaseTransport):
             await one.close()
 
 
-def _origin(request: httpx.Request) -> Origin:
-    url = request.url
-    scheme, host, port = url.scheme, url.raw_host.decode("ascii"), url.port
-    if scheme not in _PORTS or not host:
-        raise httpx.UnsupportedProtocol(
-            f"the URL has the scheme {scheme!r} and the host {host!r}; it must begin with "
-            "http:// or https:// and name a host"
-        )
-    name = request.extensions.get("sni_hostname")
-    return Origin(scheme, host, port or _PORTS[scheme], name or host)
-
-
-def _head(request: httpx.Request, private: Confidential) -> memoryview:
-    fields = list(request.headers.raw)
+def _head(request: httpx.Request, private: Confidential, origin: Origin) -> memoryview:
+    fields: list[tuple[bytes, bytes | memoryview]] = [*request.headers.raw]
     names = {name.lower() for name, _ in fields}
     if b"host" not in names:
         url = request.url
         fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
-    return request_head(
-        request.method.encode("ascii"),
-        _target(request, private),
-        [*fields, *((name, secret.view) for name, secret in private.fields)],
-    )
+    fields += ((name, secret.view) for name, secret in private.fields)
+    target = _target(request, private)
+    if is_forwarded(origin):
+        target = forwarded(request, target, fields, origin)
+    return request_head(request.method.encode("ascii"), target, fields)
 
 
 def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:

@@ -88,7 +88,9 @@ class MemoryNetwork(ScriptedServer, Network):
         Args:
             options: Arguments of `TrioTransport`.
         """
-        return self.adopt(TrioTransport(**{"verify": no_encryption(), "network": self, **options}))
+        return self.adopt(
+            TrioTransport(**{"verify": no_encryption(), "proxy": None, "network": self, **options})
+        )
 
     def client(self, **options: Any) -> HTTPClient:
         """Return a client of httpx whose network is this one.
