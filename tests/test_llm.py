@@ -36,7 +36,7 @@ from lktrio import (
     function_tool,
 )
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
-from tests.support.leaks import no_leaks, pool_of
+from tests.support.leaks import idle_connections, no_leaks
 from tests.support.loopback import LoopbackServer, certificates
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
@@ -1330,11 +1330,10 @@ async def test_leaving_an_llm_in_a_cancelled_scope_closes_all_the_same() -> None
 
 async def test_a_brought_client_s_connections_stay_when_the_llm_is_left() -> None:
     async with MemoryNetwork(text("Hi")) as network:
-        client = network.client()
-        async with LLM("m", base_url=BASE_URL, auth=None, http_client=client) as llm:
+        transport = network.transport()
+        async with LLM("m", base_url=BASE_URL, auth=None, http_client=transport) as llm:
             await ask(llm).collect()
-        assert not client.is_closed
-        assert [one.is_idle() for one in pool_of(client).connections] == [True]
+        assert len(idle_connections(transport)) == 1
         assert network.open_connections == 1
 
 

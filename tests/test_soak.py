@@ -40,7 +40,7 @@ STREAMS = 400
 
 def maker(network: MemoryNetwork) -> Callable[..., LLM]:
     def make(name: str, **options: Any) -> LLM:
-        client = network.client()
+        client = network.transport()
         return LLM(name, base_url=BASE_URL, auth=None, http_client=client, **options)
 
     return make

@@ -430,7 +430,10 @@ async def test_a_server_that_writes_faster_than_the_client_reads_has_to_wait(
 async def test_a_server_that_does_not_read_stops_the_request(
     autojump_clock: MockClock, script: Exchange | list[Connection]
 ) -> None:
-    async with MemoryNetwork(script, window=1000) as network, network.brought_client(timeout=5) as client:
+    async with (
+        MemoryNetwork(script, window=1000) as network,
+        network.brought_client(timeout=5) as client,
+    ):
         with pytest.raises(httpx.WriteTimeout):
             await post(client, HTTP, Body(b"x" * 100_000))
         assert trio.current_time() == 5

@@ -32,6 +32,15 @@ from .pool import Pool
 
 __all__ = ["Confidential", "TrioTransport"]
 
+MAX_KEEPALIVE: Final = 100
+"""How many idle connections a transport keeps, if nobody says otherwise."""
+
+KEEPALIVE_SECONDS: Final = 30.0
+"""How long it keeps one. Load balancers commonly close an idle connection after 60 s."""
+
+MAX_AGE_SECONDS: Final = 300.0
+"""How long after it was opened a connection is used for further requests."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 # RFC 9110, section 9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -102,7 +111,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         verify: Which certificates are accepted: True for the environment's, as httpx has it, False
             for all, or an `ssl.SSLContext`, which may have a client certificate. It is not changed.
         max_keepalive: How many idle connections are kept; those in use do not count.
-        keepalive_seconds: How long an idle one is kept. Load balancers commonly close after 60 s.
+        keepalive_seconds: How long an idle one is kept.
         max_age_seconds: How long after it was opened a connection may begin another request, so
             that a busy program follows changes of DNS.
         network: How connections are made. Default: by TCP; see `set_default_network`.
@@ -116,9 +125,9 @@ class TrioTransport(httpx.AsyncBaseTransport):
         self,
         *,
         verify: ssl.SSLContext | bool = True,
-        max_keepalive: int = 100,
-        keepalive_seconds: float = 30.0,
-        max_age_seconds: float = 300.0,
+        max_keepalive: int = MAX_KEEPALIVE,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        max_age_seconds: float = MAX_AGE_SECONDS,
         network: Network | None = None,
     ) -> None:
         if not isinstance(cast("object", verify), ssl.SSLContext | bool):
@@ -271,9 +280,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         try:
             stream = await network.connect(origin.host, origin.port)
         except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-            raise httpx.ConnectError(
-                f"connecting to {origin.host}:{origin.port} failed: {_words(exc)}"
-            ) from exc
+            raise httpx.ConnectError(_words(exc)) from exc
         if origin.scheme == "http":
             return stream
         try:
