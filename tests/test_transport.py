@@ -579,7 +579,7 @@ async def test_any_other_redirect_is_an_error_that_names_the_target(
     status: int, location: str, target: str
 ) -> None:
     async with MemoryNetwork(redirecting(status, location)) as network:
-        client = network.client(follow_redirects=True)
+        client = network.brought_client(follow_redirects=True)
         async with LLM("m", base_url=TLS_BASE_URL, auth=AUTH, http_client=client) as llm:
             caught = await failure(ask(llm))
             network.assert_quiet()

@@ -63,7 +63,7 @@ class Ledger:
         """
         gc.collect()
         transports = [_transport_of(llm) for llm in llms]
-        pooled = sum(len(idle_connections(transport)) for transport in transports)
+        pooled = sum(len(idle_connections(one)) + len(one._in_use) for one in transports)
         sockets = set(open_sockets()) - self._sockets
         tasks = set(running_tasks()) - self._tasks
         problems = [f"task {task.name}" for task in tasks]
