@@ -29,9 +29,8 @@ SHELL: list[str] = PYPROJECT["tool"]["lktrio"]["shell"]
 PUBLIC_ROOMS: list[str] = PYPROJECT["tool"]["lktrio"]["public"]
 ORDER = CORE + SHELL + PUBLIC_ROOMS
 
-# The engine's room with names of httpx, what is underneath it, and the kit that puts another network
-# there.
-KNOW_HTTPX = {"_transport", "_network", "testing"}
+# The room that speaks HTTP, and the kit that plays the other side.
+KNOW_HTTPX = {"_http", "testing"}
 
 INPUT_AND_OUTPUT = {
     "anyio",
@@ -145,8 +144,9 @@ def test_the_core_imports_no_input_and_output(room: str) -> None:
 
 
 @pytest.mark.parametrize("room", [room for room in rooms() if room not in KNOW_HTTPX])
-def test_only_the_transport_knows_httpx(room: str) -> None:
-    assert {name.split(".")[0] for name in imports_of(room)} & {"httpx", "httpcore", "h11"} == set()
+def test_only_one_room_knows_httpx(room: str) -> None:
+    libraries = {"h11", "httpcore", "httptools", "httpx"}
+    assert {name.split(".")[0] for name in imports_of(room)} & libraries == set()
 
 
 def imports_within(package: str) -> dict[str, set[str]]:
@@ -162,11 +162,11 @@ def imports_within(package: str) -> dict[str, set[str]]:
     }
 
 
-def test_in_the_test_kit_one_module_knows_httpx_and_one_httpcore() -> None:
+def test_in_the_test_kit_one_module_knows_httpx() -> None:
     imported = imports_within("testing")
 
     assert {name for name, tops in imported.items() if tops & {"httpx", "h11"}} == {"_http"}
-    assert {name for name, tops in imported.items() if "httpcore" in tops} == {"_memory_network"}
+    assert not any({"httpcore", "httptools"} & tops for tops in imported.values())
 
 
 def test_only_the_fixtures_need_pytest() -> None:

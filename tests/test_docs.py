@@ -13,7 +13,6 @@ import typing
 from pathlib import Path
 
 import pytest
-from httpcore._async.http11 import AsyncHTTP11Connection
 from trio.testing import MockClock
 
 import lktrio
@@ -29,9 +28,9 @@ from lktrio import (
     _sse,
     _stream,
     _tool_calls,
-    _transport,
 )
 from lktrio._errors import is_retryable_status
+from lktrio._http import message, transport
 from lktrio._relay import another_model_may_help
 from tests.benchmarks.document import put
 from tests.documents import (
@@ -185,9 +184,9 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{_tool_calls.MAX_TOOL_CALLS}",
         f"{_request.MAX_ERROR_BODY_BYTES >> 10} KiB",
         f"2 x {_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, and one read",
-        f"{AsyncHTTP11Connection.MAX_INCOMPLETE_EVENT_SIZE >> 10} KiB",
+        f"{message.MAX_HEAD_BYTES >> 10} KiB",
     ]
-    kept = f"kept for {_transport.KEEPALIVE_SECONDS:g} s, {_transport.MAX_KEEPALIVE} of them"
+    kept = f"kept for {transport.KEEPALIVE_SECONDS:g} s, {transport.MAX_KEEPALIVE} of them"
     assert kept in " ".join(section(DOCS / "design.md", "Trust").split())
     assert _credentials.TOKEN_LIFETIME == 600, "ten minutes, says the page about servers"
 

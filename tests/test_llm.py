@@ -36,7 +36,7 @@ from lktrio import (
     function_tool,
 )
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
-from tests.support.leaks import no_leaks, pool_of
+from tests.support.leaks import idle_connections, no_leaks
 from tests.support.loopback import LoopbackServer, certificates
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
@@ -1162,20 +1162,27 @@ async def test_max_streams_lets_only_so_many_run_and_loses_none(autojump_clock: 
     assert most == 3
 
 
-async def test_waiting_for_a_place_counts_on_the_total_clock_only(
-    autojump_clock: MockClock,
+@pytest.mark.parametrize(
+    ("clocks", "clock", "seconds"),
+    [
+        ({"first_output_timeout": 1, "total_timeout": 7}, "first_output", 1),
+        ({"total_timeout": 7}, "total", 7),
+        ({"first_output_timeout": 9, "total_timeout": 7}, "total", 7),
+    ],
+)
+async def test_waiting_for_a_place_is_waiting_for_the_first_output(
+    clocks: dict[str, float], clock: str, seconds: float, autojump_clock: MockClock
 ) -> None:
     async with MemoryNetwork(sse(text_chunk("Hi"), Hold())) as network:
         async with open_llm(network, max_streams=1) as llm, ask(llm) as first:
             await anext(first)
             start = trio.current_time()
-            options = APIConnectOptions(
-                max_retry=3, timeout=1, first_output_timeout=1, total_timeout=7
-            )
-            with pytest.raises(APITimeoutError) as caught:
+            options = APIConnectOptions(max_retry=3, timeout=0.5, **clocks)
+            with pytest.raises(APITimeoutError, match="max_streams") as caught:
                 await ask(llm, options).collect()
-            assert trio.current_time() - start == 7
-            assert (caught.value.clock, caught.value.retryable) == ("total", False)
+            assert trio.current_time() - start == seconds
+            assert (caught.value.clock, caught.value.retryable) == (clock, False)
+            assert caught.value.attempts == ()
             assert len(network.requests) == 1
             assert llm.statistics().streams_waiting == 0
 
@@ -1330,11 +1337,10 @@ async def test_leaving_an_llm_in_a_cancelled_scope_closes_all_the_same() -> None
 
 async def test_a_brought_client_s_connections_stay_when_the_llm_is_left() -> None:
     async with MemoryNetwork(text("Hi")) as network:
-        client = network.client()
-        async with LLM("m", base_url=BASE_URL, auth=None, http_client=client) as llm:
+        transport = network.transport()
+        async with LLM("m", base_url=BASE_URL, auth=None, http_client=transport) as llm:
             await ask(llm).collect()
-        assert not client.is_closed
-        assert [one.is_idle() for one in pool_of(client).connections] == [True]
+        assert len(idle_connections(transport)) == 1
         assert network.open_connections == 1
 
 

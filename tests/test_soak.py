@@ -40,7 +40,7 @@ STREAMS = 400
 
 def maker(network: MemoryNetwork) -> Callable[..., LLM]:
     def make(name: str, **options: Any) -> LLM:
-        client = network.client()
+        client = network.transport()
         return LLM(name, base_url=BASE_URL, auth=None, http_client=client, **options)
 
     return make
@@ -164,7 +164,7 @@ async def test_what_is_under_way_or_lost_is_a_leftover(autojump_clock: MockClock
             found = "\n".join(ledger.look([llm]).problems)
             nursery.cancel_scope.cancel()
         assert ledger.look([llm], on_sockets=False).problems == ()
-    for words in ("task ", "0 sockets are open, and 1", "request", "streams_waiting=1", "1 places"):
+    for words in ("task ", "0 sockets are open, and 1", "in use", "streams_waiting=1", "1 places"):
         assert words in found
 
 

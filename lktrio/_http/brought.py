@@ -132,9 +132,7 @@ class _Trace:
             return
         if step.endswith(".started"):
             self._guard.shield = False
-        if step == "start_tls.started":
-            self.observe("connect")
-        elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
+        if step == "send_request_headers.started" and info["request"].method != b"CONNECT":
             self._pending = None
             self._sending = True
             self.observe("write")

@@ -279,6 +279,8 @@ class Exchange(httpx.AsyncByteStream):
 
     async def _receive(self) -> bytes:
         """Read once from the network, and return what belongs to the body."""
+        if self.reader.is_refused:
+            return self.reader.feed(b"")
         try:
             if self._read_timeout is None:
                 data = await self._stream.receive_some(READ_BYTES)

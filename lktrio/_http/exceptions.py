@@ -155,4 +155,6 @@ def _is_distrust(exc: BaseException) -> bool:
     """Whether TLS failed for a reason that the same request would meet again."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return True
-    return isinstance(exc, ssl.SSLError) and bool(_DISTRUST.search(exc.reason or ""))
+    return isinstance(exc, ssl.SSLError) and bool(
+        _DISTRUST.search(getattr(exc, "reason", None) or "")
+    )

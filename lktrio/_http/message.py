@@ -108,6 +108,8 @@ class ResponseReader:
         """How many interim responses have come."""
         self.is_reusable = False
         """Whether the connection may carry another request, once the response is over."""
+        self.is_refused = False
+        """Whether what came last was malformed; the next call of `feed` says how."""
         self._method = method
         self._is_framed = False
         self._keeps_alive = False
@@ -213,6 +215,7 @@ class ResponseReader:
     def _refuse(self, what: str) -> None:
         if self._refusal is None:
             self._refusal = what
+            self.is_refused = True
             self._is_head_refused = not self.has_head
 
     def _refused(self) -> httpx.RemoteProtocolError:

@@ -36,6 +36,15 @@ from .tunnel import forwarded, is_forwarded, pass_proxy, tls_ends
 
 __all__ = ["Confidential", "TrioTransport"]
 
+MAX_KEEPALIVE: Final = 100
+"""How many idle connections a transport keeps, if nobody says otherwise."""
+
+KEEPALIVE_SECONDS: Final = 30.0
+"""How long it keeps one. Load balancers commonly close an idle connection after 60 s."""
+
+MAX_AGE_SECONDS: Final = 300.0
+"""How long after it was opened a connection is used for further requests."""
+
 _PORTS: Final = {"http": 80, "https": 443}
 # RFC 9110, section 9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -114,7 +123,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
             (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), as it is when the first
             request is sent. Those of the environment are not asked for this machine.
         max_keepalive: How many idle connections are kept; those in use do not count.
-        keepalive_seconds: How long an idle one is kept. Load balancers commonly close after 60 s.
+        keepalive_seconds: How long an idle one is kept.
         max_age_seconds: How long after it was opened a connection may begin another request, so
             that a busy program follows changes of DNS.
         network: How connections are made. Default: by TCP; see `set_default_network`.
@@ -129,9 +138,9 @@ class TrioTransport(httpx.AsyncBaseTransport):
         *,
         verify: ssl.SSLContext | bool = True,
         proxy: NotGivenOr[str | None] = NOT_GIVEN,
-        max_keepalive: int = 100,
-        keepalive_seconds: float = 30.0,
-        max_age_seconds: float = 300.0,
+        max_keepalive: int = MAX_KEEPALIVE,
+        keepalive_seconds: float = KEEPALIVE_SECONDS,
+        max_age_seconds: float = MAX_AGE_SECONDS,
         network: Network | None = None,
     ) -> None:
         if not isinstance(cast("object", verify), ssl.SSLContext | bool):
@@ -315,8 +324,8 @@ class TrioTransport(httpx.AsyncBaseTransport):
         try:
             stream = opened = await network.connect(place.host, place.port)
         except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-            name = f"{origin.host}:{origin.port}" if proxy is None else proxy
-            raise httpx.ConnectError(f"connecting to {name} failed: {_words(exc)}") from exc
+            name = "" if proxy is None else f"connecting to {proxy}: "
+            raise httpx.ConnectError(name + _words(exc)) from exc
         try:
             if proxy is not None:
                 stream = await pass_proxy(stream, origin, functools.partial(self._secure, network))

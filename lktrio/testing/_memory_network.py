@@ -157,7 +157,7 @@ class MemoryNetwork(ScriptedServer, Network):
         await self._answer_after(_either(plan.tls_delay, self._tls_delay))
         failure = _either(plan.tls_error, self._tls_error)
         if failure is not None:
-            raise ssl.SSLError(failure)
+            raise ssl.SSLCertVerificationError(failure)
         if stream.ended_by_peer:
             raise trio.BrokenResourceError("the server closed the connection in the handshake")
         self.connections[number].tls = True

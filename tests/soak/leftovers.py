@@ -12,9 +12,15 @@ from typing import Any
 import attrs
 import trio
 
-from lktrio import LLM
+from lktrio import LLM, TrioTransport
 from tests.benchmarks.limits import resident_bytes
-from tests.support.leaks import LeakError, assert_pool_quiet, open_sockets, pool_of, running_tasks
+from tests.support.leaks import (
+    LeakError,
+    assert_quiet,
+    idle_connections,
+    open_sockets,
+    running_tasks,
+)
 
 
 @attrs.frozen
@@ -56,16 +62,16 @@ class Ledger:
             on_sockets: Whether every connection is a socket.
         """
         gc.collect()
-        clients = [_client_of(llm) for llm in llms]
-        pooled = sum(len(pool_of(client).connections) for client in clients)
+        transports = [_transport_of(llm) for llm in llms]
+        pooled = sum(len(idle_connections(one)) + len(one._in_use) for one in transports)
         sockets = set(open_sockets()) - self._sockets
         tasks = set(running_tasks()) - self._tasks
         problems = [f"task {task.name}" for task in tasks]
         if on_sockets and len(sockets) != pooled:
             problems.append(f"{len(sockets)} sockets are open, and {pooled} are in a pool")
-        for llm, client in zip(llms, clients, strict=True):
+        for llm, transport in zip(llms, transports, strict=True):
             try:
-                assert_pool_quiet(client)
+                assert_quiet(transport)
             except LeakError as exc:
                 problems.append(f"{llm!r}: {exc}")
             statistics = llm.statistics()
@@ -87,8 +93,11 @@ class Ledger:
 # A program cannot see these, and has no reason to: only a test looks for what is lost there.
 
 
-def _client_of(llm: LLM) -> Any:
-    return llm._gateway._client
+def _transport_of(llm: LLM) -> TrioTransport:
+    gateway: Any = llm._gateway
+    transport = gateway._own or gateway._brought
+    assert isinstance(transport, TrioTransport)
+    return transport
 
 
 def _limiter_of(llm: LLM) -> trio.CapacityLimiter | None:
