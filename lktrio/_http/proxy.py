@@ -89,13 +89,14 @@ def read_proxy(url: Secret) -> Proxy:
             f"it begins{begins or ' otherwise'}, and not with http://, https://, socks5:// or "
             "socks5h://"
         )
-    found: httpx.URL | None
     try:
         found = httpx.URL(f"http://{place}")
+        host = found.raw_host.decode("ascii")
+        port = _PORTS[scheme] if found.port is None else found.port
     except (httpx.InvalidURL, UnicodeError):
-        found = None
-    if found is None or not found.host:
-        # Not within the handler: what httpx says quotes the place.
+        host, port = "", 0
+    # Not within the handler: what httpx says quotes the place.
+    if not (0 < port < 65536 and (_address(host) or _NAME.fullmatch(host))):
         raise ValueError("it names no host and port, as http://proxy.example:3128 does")
     if scheme.startswith("socks5"):
         if importlib.util.find_spec("socksio") is None:
@@ -105,8 +106,7 @@ def read_proxy(url: Secret) -> Proxy:
         scheme = "socks5"
         if login is not None and not all(len(one.view) < 256 for one in login):
             raise ValueError("a user or a password of SOCKS has 255 bytes at most")
-    host = found.raw_host.decode("ascii")
-    return Proxy(scheme, host, found.port or _PORTS[scheme], login)
+    return Proxy(scheme, host, port, login)
 
 
 def _parts(url: Secret) -> tuple[str, tuple[Secret, Secret] | None, str]:

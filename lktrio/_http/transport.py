@@ -133,6 +133,9 @@ class TrioTransport(httpx.AsyncBaseTransport):
         ValueError: A number is below zero, or the proxy cannot be used.
     """
 
+    _is_closed = False
+    _run: trio.lowlevel.TrioToken | None = None
+
     def __init__(
         self,
         *,
@@ -164,13 +167,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
             max_age_seconds=_checked("max_age_seconds", max_age_seconds, int | float),
         )
         self._in_use: set[Connection] = set()
-        self._is_closed = False
-        self._run: trio.lowlevel.TrioToken | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open" if self._run else "new"
-        in_use, idle = len(self._in_use), len(self._pool)
+        in_use, idle = self._counts()
         return f"<TrioTransport {state}: {in_use} connections in use, {idle} idle>"
+
+    def _counts(self) -> tuple[int, int]:
+        """How many connections are in use, and idle; of what its constructor refused, too."""
+        made = vars(self)
+        return len(made.get("_in_use", ())), len(made.get("_pool", ()))
 
     # --- lifetime -------------------------------------------------------------------------
 
@@ -195,7 +201,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         self._in_use.clear()
 
     def __del__(self) -> None:
-        if self._in_use or len(self._pool):
+        if any(self._counts()):
             warnings.warn(
                 f"{self!r} was not closed; write: async with TrioTransport() as transport",
                 ResourceWarning,
