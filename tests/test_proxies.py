@@ -40,7 +40,7 @@ from tests.support.memory_network import MemoryNetwork
 from tests.support.proxies import STEPS, Fault, How, LoopbackProxy, Proxy, ProxyNetwork
 from tests.support.script import Hold, Script, response, sse, text, text_chunk
 
-USER, PASSWORD = "whale", "so:ng@sea"
+USER, PASSWORD = "narwhal7", "so:ng@sea"
 LOGIN = f"{USER}:so%3Ang%40sea"
 BASIC = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 CLOCK = 2.0
@@ -87,8 +87,22 @@ WAYS = {
     "SOCKS": Way("socks5", False, ("connecting", "accept", *SOCKS_STEPS)),
     "SOCKS, TLS": Way("socks5", True, ("connecting", "accept", *SOCKS_STEPS, "TLS in the tunnel")),
 }
-PLACES = [(name, step) for name, way in WAYS.items() for step in way.steps]
 HOWS: tuple[How, ...] = ("silent", "drips", "closes", "resets")
+FAULTS = [
+    (name, Fault(step, how))
+    for name, way in WAYS.items()
+    for step in way.steps
+    for how in HOWS
+    # A connection stands, or it does not.
+    if (step, how) != ("connecting", "drips")
+]
+LASTING = [(name, fault) for name, fault in FAULTS if fault.how in {"silent", "drips"}]
+
+
+def is_sent_at(way: Way, fault: Fault) -> bool:
+    """Whether the request is sent: to a proxy that forwards as soon as the connection stands."""
+    return way.is_forward and way.scheme == "http" and fault.step == "accept"
+
 
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
@@ -304,15 +318,11 @@ async def test_tls_sessions_of_proxy_and_server_are_resumed() -> None:
 # --- What a proxy may do --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize(("name", "step"), PLACES)
+@pytest.mark.parametrize(("name", "fault"), FAULTS, ids=str)
 async def test_a_fault_of_the_proxy_ends_in_time_and_leaves_nothing(
-    name: str, step: str, how: How, autojump_clock: MockClock
+    name: str, fault: Fault, autojump_clock: MockClock
 ) -> None:
-    if step == "connecting" and how == "drips":
-        pytest.skip("a connection stands or not")
     way = WAYS[name]
-    fault = Fault(step, how)
     with no_leaks():
         async with laboratory(way, text("Hi"), fault=fault) as lab, engine(way, lab) as llm:
             start = trio.current_time()
@@ -321,11 +331,9 @@ async def test_a_fault_of_the_proxy_ends_in_time_and_leaves_nothing(
             waited = trio.current_time() - start
             error = caught.value
             assert error.retryable
-            if how in {"silent", "drips"}:
+            if fault.how in {"silent", "drips"}:
                 assert isinstance(error, APITimeoutError)
-                # To a proxy that forwards, the request is sent as soon as the connection stands.
-                is_sent = way.scheme == "http" and way.is_forward and step == "accept"
-                assert error.clock == ("idle" if is_sent else "connect")
+                assert error.clock == ("idle" if is_sent_at(way, fault) else "connect")
                 assert waited == pytest.approx(CLOCK)
             else:
                 assert type(error) is APIConnectionError
@@ -334,18 +342,15 @@ async def test_a_fault_of_the_proxy_ends_in_time_and_leaves_nothing(
             assert len(lab.transport._pool) == 0
 
 
-@pytest.mark.parametrize("how", ["silent", "drips"])
-@pytest.mark.parametrize(("name", "step"), PLACES)
+@pytest.mark.parametrize(("name", "fault"), LASTING, ids=str)
 @pytest.mark.parametrize("ends", ["scope", "total clock", "client's timeout", "leaving the LLM"])
 async def test_every_deadline_ends_a_proxy_that_does_nothing(
-    name: str, step: str, how: How, ends: str, autojump_clock: MockClock
+    name: str, fault: Fault, ends: str, autojump_clock: MockClock
 ) -> None:
-    if step == "connecting" and how == "drips":
-        pytest.skip("a connection stands or not")
     way = WAYS[name]
     forever = APIConnectOptions(max_retry=0, timeout=1e9)
     with no_leaks():
-        async with laboratory(way, text("Hi"), fault=Fault(step, how)) as lab:
+        async with laboratory(way, text("Hi"), fault=fault) as lab:
             start = trio.current_time()
             if ends == "scope":
                 with trio.move_on_after(1) as scope:
@@ -362,14 +367,14 @@ async def test_every_deadline_ends_a_proxy_that_does_nothing(
                     expected = (httpx.ConnectTimeout, httpx.ReadTimeout)
                     with pytest.raises(expected) as late:
                         await client.get(way.base_url)
-                    is_sent = way.scheme == "http" and way.is_forward and step == "accept"
-                    assert isinstance(late.value, httpx.ReadTimeout) is is_sent
+                    is_read = isinstance(late.value, httpx.ReadTimeout)
+                    assert is_read is is_sent_at(way, fault)
             else:
                 async with trio.open_nursery() as nursery:
                     async with engine(way, lab) as llm:
 
                         async def read() -> None:
-                            with pytest.raises(Exception, match="left|closed"):
+                            with pytest.raises(Exception, match=r"left|closed"):
                                 await ask(llm, forever).collect()
 
                         nursery.start_soon(read)
@@ -380,7 +385,7 @@ async def test_every_deadline_ends_a_proxy_that_does_nothing(
 
 
 def test_every_step_of_a_proxy_has_its_fault() -> None:
-    assert {step for _, step in PLACES} == set(STEPS)
+    assert {fault.step for _, fault in FAULTS} == set(STEPS)
 
 
 # --- Refusals -------------------------------------------------------------------------------------
@@ -546,7 +551,7 @@ async def test_a_proper_answer_to_connect(said: list[bytes], autojump_clock: Moc
         async with TrioTransport(proxy="http://proxy.test", network=network) as transport:
             async with httpx.AsyncClient(transport=transport) as client:
                 # It comes as far as TLS, for which nobody is there.
-                with pytest.raises(httpx.ConnectError, match="TLS with gateway.test failed"):
+                with pytest.raises(httpx.ConnectError, match=r"TLS with gateway\.test failed"):
                     await client.get(TLS_BASE_URL)
 
 
@@ -623,7 +628,7 @@ def test_cut_at_every_step_nothing_is_left(way: Way, action: Action, series: Ser
         assert others == {"cut"}
     elif action is not INTERRUPT:
         # To connect takes no time in memory, unless the proxy is asked for something.
-        assert way.scheme == "http" and way.is_forward or "timeout: connect" in others
+        assert (way.scheme == "http" and way.is_forward) or "timeout: connect" in others
         assert others <= {"timeout: connect", "timeout: write", "timeout: idle"}
 
 
@@ -815,7 +820,7 @@ async def test_a_variable_that_cannot_be_used_and_is_needed_is_named(
         ("FTP_PROXY", BASE_URL, {}),
     ],
 )
-async def test_one_that_is_not_needed_disturbs_nobody(
+async def test_one_that_is_not_needed_disturbs_nobody(  # noqa: PLR0917 - fixtures
     monkeypatch: pytest.MonkeyPatch,
     variable: str,
     base_url: str,

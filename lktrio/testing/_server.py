@@ -291,12 +291,13 @@ class ScriptedServer:
         assert self._nursery_manager is not None
         self._nursery.cancel_scope.shield = True
         self._nursery.cancel_scope.cancel()
-        self._nursery = None
         try:
             await self._nursery_manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
             raise bare(group) from None
         finally:
+            # Not before: a connection that was accepted meanwhile is served so far that it closes.
+            self._nursery = None
             for transport in self._transports:
                 await transport.aclose()
 
