@@ -32,6 +32,7 @@ import trio
 
 import lktrio
 from lktrio import LLM, ChatContext, function_tool, set_default_network
+from tests.support.brought import backend_on
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import Exchange, Request, Script, ToolCall, text, tool_calls
 
@@ -215,6 +216,10 @@ async def reader(script: Script = answer_to) -> AsyncIterator[Reader]:
             patch.setenv(name, value)
         async with MemoryNetwork(switch) as network:
             network.is_default = True
+            # What a block brings of httpx, too.
+            patch.setattr(
+                "httpcore._async.connection_pool.AutoBackend", lambda: backend_on(network)
+            )
             before = set_default_network(network)
             async with LLM("openai/gpt-4.1-mini") as llm:
                 chat_ctx = ChatContext()

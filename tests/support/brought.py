@@ -4,6 +4,8 @@ This module alone knows httpcore: how a client of its kind is put onto a network
 its pool is looked at.
 """
 
+# ruff: noqa: ASYNC109 - the parameters are those of httpcore
+
 from __future__ import annotations
 
 import math
@@ -18,7 +20,7 @@ import trio
 
 from lktrio.testing._http import LeakError, no_encryption
 
-__all__ = ["assert_pool_quiet", "ends_of", "make_client", "pool_of", "put_onto"]
+__all__ = ["assert_pool_quiet", "backend_on", "ends_of", "make_client", "pool_of", "put_onto"]
 
 
 def make_client(verify: ssl.SSLContext | None = None, **options: Any) -> Any:
@@ -41,8 +43,13 @@ def pool_of(client: Any) -> Any:
 
 def put_onto(client: Any, network: Any) -> Any:
     """Move a client onto a network in memory."""
-    pool_of(client)._network_backend = _Backend(network)
+    pool_of(client)._network_backend = backend_on(network)
     return client
+
+
+def backend_on(network: Any) -> Any:
+    """What has httpcore connect in a network in memory."""
+    return _Backend(network)
 
 
 def assert_pool_quiet(client: Any) -> None:
