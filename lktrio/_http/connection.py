@@ -243,6 +243,9 @@ class Exchange(httpx.AsyncByteStream):
         sent = 0
         try:
             async for piece in pieces:
+                if self._has_lost_sending:
+                    # It may go on for ever without waiting for anybody.
+                    return
                 sent += len(piece)
                 if length is None:
                     if piece:
