@@ -6,7 +6,6 @@ import io
 import math
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -130,7 +129,6 @@ async def test_an_iterator_that_is_not_read_to_its_end_is_closed(autojump_clock:
     closed = []
 
     class Endless(httpx.AsyncByteStream):
-        # (What httpx puts round an iterator that it is given does not close that one.)
         async def __aiter__(self) -> AsyncIterator[bytes]:
             try:
                 while True:
@@ -140,10 +138,14 @@ async def test_an_iterator_that_is_not_read_to_its_end_is_closed(autojump_clock:
 
     refused = Exchange(error(413, close=True).steps, reads="head")
     with no_leaks():
-        async with MemoryNetwork(refused) as network, client_of(network) as client:
-            got = await client.post(URL, content=Endless())
+        async with MemoryNetwork(refused) as network, network.transport() as transport:
+            # (What a client puts round an iterator that it is given does not close that one.)
+            fields = {"Transfer-Encoding": "chunked"}
+            request = httpx.Request("POST", URL, stream=Endless(), headers=fields)
+            got = await transport.handle_async_request(request)
             assert got.status_code == 413
             assert closed == [True]
+            await got.aclose()
 
 
 async def test_what_an_iterator_raises_passes_bare(autojump_clock: MockClock) -> None:
@@ -164,9 +166,11 @@ async def test_a_length_that_is_not_kept_is_an_error(
     length: str, autojump_clock: MockClock
 ) -> None:
     with no_leaks():
-        async with MemoryNetwork(echo) as network, client_of(network) as client:
+        async with MemoryNetwork(echo) as network, network.transport() as transport:
+            fields = {"Content-Length": length}
+            request = httpx.Request("POST", URL, stream=Pieces(), headers=fields)
             with pytest.raises(httpx.LocalProtocolError, match=length):
-                await client.post(URL, content=Pieces(), headers={"Content-Length": length})
+                await transport.handle_async_request(request)
             assert network.open_connections == 0
 
 
@@ -211,8 +215,11 @@ async def test_however_a_response_is_left_the_connection_is_idle_or_closed(
                 async with client.stream("GET", URL) as got:
                     assert [one async for one in got.aiter_bytes()] == [b"Whales ", b"sing."]
             elif how == "leave":
-                async with client.stream("GET", URL) as got, aclosing(got.aiter_raw()) as raw:
-                    assert await anext(raw) == b"Whales "
+                # (Of a client's own generators none is closed by leaving the block.)
+                got = await client._transport.handle_async_request(httpx.Request("GET", URL))
+                assert isinstance(got.stream, httpx.AsyncByteStream)
+                assert await anext(aiter(got.stream)) == b"Whales "
+                await got.aclose()
             elif how == "close":
                 got = await client.send(client.build_request("GET", URL), stream=True)
                 await got.aclose()
