@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import trio
+import trustme
 from trio.testing import MockClock
 
 from lktrio import Network, TrioTransport
@@ -528,3 +531,93 @@ async def test_two_clients_may_share_one(autojump_clock: MockClock) -> None:
                 client = httpx.AsyncClient(transport=transport)
                 await client.get(URL)
         assert len(network.connections) == 1
+
+
+async def test_a_server_behind_a_unix_socket_is_reached(tmp_path: Path) -> None:
+    path = str(tmp_path / "server.sock")
+
+    class UnixSocket(Network):
+        async def connect(self, host: str, port: int) -> trio.abc.Stream:
+            return await trio.open_unix_socket(path)
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        async with stream:
+            while b"\r\n\r\n" in await stream.receive_some(4096):
+                await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nHi")
+                served.append(stream)
+
+    served: list[trio.abc.Stream] = []
+    with no_leaks():
+        listening = trio.socket.socket(trio.socket.AF_UNIX, trio.socket.SOCK_STREAM)
+        await listening.bind(path)
+        listening.listen()
+        async with trio.open_nursery() as nursery:
+            listener = trio.SocketListener(listening)
+            nursery.start_soon(trio.serve_listeners, serve, [listener])
+            transport = TrioTransport(network=UnixSocket(), proxy=None)
+            async with httpx.AsyncClient(transport=transport) as client:
+                for _ in range(2):
+                    assert (await client.get("http://neighbour/")).text == "Hi"
+            nursery.cancel_scope.cancel()
+    # The second request went over the same connection.
+    assert served[0] is served[1]
+
+
+async def test_a_client_certificate_is_shown() -> None:
+    authority = trustme.CA()
+    secured = certificates(ca=authority)
+    secured.server.verify_mode = ssl.CERT_REQUIRED
+    authority.configure_trust(secured.server)
+    without = ssl.create_default_context()
+    authority.configure_trust(without)
+    async with LoopbackServer(response(200), tls=secured) as server:
+        authority.issue_cert("client.example").configure_cert(secured.client)
+        async with httpx.AsyncClient(transport=server.transport()) as client:
+            assert (await client.get(server.url)).status_code == 200
+        async with httpx.AsyncClient(transport=server.transport(verify=without)) as client:
+            with pytest.raises(httpx.TransportError):
+                await client.get(server.url)
+
+
+# --- httpx2 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", BODIES)
+async def test_a_client_of_httpx2_has_the_same(kind: str, autojump_clock: MockClock) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    make, expected, _ = BODIES[kind]
+    with no_leaks():
+        async with MemoryNetwork(echo) as network:
+            transport = network.transport()
+            async with httpx2.AsyncClient(transport=transport.for_httpx2()) as client:
+                for _ in range(2):
+                    got = await client.post(URL, **make())
+                    assert got.content == expected
+                    assert got.extensions["reason_phrase"] == b"OK"
+                network.assert_quiet()
+            assert len(network.connections) == 1
+            assert network.open_connections == 0
+
+
+@pytest.mark.parametrize("what", FAILURES)
+async def test_its_exceptions_are_those_of_httpx2(what: str, autojump_clock: MockClock) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    plan, expected = FAILURES[what]
+    url = URL.replace("http", "https") if what == "TLS" else URL
+    with no_leaks():
+        async with MemoryNetwork([plan]) as network:
+            made = network.transport().for_httpx2()
+            async with httpx2.AsyncClient(transport=made) as client:
+                with pytest.raises(getattr(httpx2, expected.__name__)):
+                    await client.get(url)
+            network.assert_quiet()
+
+
+async def test_its_timeouts_are_those_of_httpx2(autojump_clock: MockClock) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    async with MemoryNetwork(Exchange([Hold()])) as network:
+        made = network.transport().for_httpx2()
+        async with httpx2.AsyncClient(transport=made, timeout=3.0) as client:
+            with pytest.raises(httpx2.ReadTimeout):
+                await client.get(URL)
+            assert trio.current_time() == pytest.approx(3.0)

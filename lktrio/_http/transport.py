@@ -27,6 +27,7 @@ from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
 from .connection import Body, Connection, ConnectionLost, Exchange, Origin, Phase, within
+from .for_httpx2 import for_httpx2
 from .message import host_field, request_head
 from .network import Network, default_network
 from .pool import Pool
@@ -199,6 +200,14 @@ class TrioTransport(httpx.AsyncBaseTransport):
         for connection in [*self._pool.take_all(), *self._in_use]:
             await connection.close()
         self._in_use.clear()
+
+    def for_httpx2(self) -> Any:
+        """Return this transport in a form that clients of httpx2 take; it is closed with them.
+
+        Raises:
+            ImportError: httpx2 is not installed.
+        """
+        return for_httpx2(self)
 
     def __del__(self) -> None:
         if any(self._counts()):

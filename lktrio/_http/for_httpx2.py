@@ -1,0 +1,84 @@
+"""The same transport for clients of httpx2, which take requests and responses of their own only.
+
+This module knows in what the two libraries differ: the classes. httpx2 is imported when it is asked
+for, and has no types that are known here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import AsyncIterator, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+__all__ = ["for_httpx2"]
+
+
+class _Stream(httpx.AsyncByteStream):
+    """The body of a request of the other library."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces: AsyncIterator[bytes] = self._stream.__aiter__()
+        return pieces
+
+
+def for_httpx2(transport: httpx.AsyncBaseTransport) -> Any:
+    """A transport of httpx2 over one of httpx.
+
+    Raises:
+        ImportError: httpx2 is not installed.
+    """
+    theirs = importlib.import_module("httpx2")
+
+    @contextmanager
+    def translated() -> Generator[None, None, None]:
+        try:
+            yield
+        except httpx.TransportError as exc:
+            kind = next(cls for cls in type(exc).__mro__ if cls.__module__ == "httpx")
+            raise getattr(theirs, kind.__name__)(str(exc)) from exc
+
+    class Body(theirs.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def __aiter__(self) -> Body:
+            return self
+
+        async def __anext__(self) -> bytes:
+            with translated():
+                piece: bytes = await self._stream.__anext__()
+                return piece
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    class Transport(theirs.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        async def handle_async_request(self, request: Any) -> Any:
+            is_whole = isinstance(request.stream, theirs.ByteStream)
+            stream = httpx.ByteStream(b"".join(request.stream)) if is_whole else None
+            ours = httpx.Request(
+                request.method,
+                str(request.url),
+                headers=request.headers.raw,
+                stream=stream or _Stream(request.stream),
+                extensions=request.extensions,
+            )
+            with translated():
+                response = await transport.handle_async_request(ours)
+            return theirs.Response(
+                response.status_code,
+                headers=response.headers.raw,
+                stream=Body(response.stream),
+                extensions=response.extensions,
+            )
+
+        async def aclose(self) -> None:
+            await transport.aclose()
+
+    return Transport()
