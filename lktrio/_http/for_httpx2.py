@@ -1,7 +1,6 @@
-"""The same transport for clients of httpx2, which take requests and responses of their own only.
+"""The transport for clients of httpx2, which take requests and responses of their own classes only.
 
-This module knows in what the two libraries differ: the classes. httpx2 is imported when it is asked
-for, and has no types that are known here.
+This module knows in what the two libraries differ. httpx2 is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -28,11 +27,7 @@ class _Stream(httpx.AsyncByteStream):
 
 
 def for_httpx2(transport: httpx.AsyncBaseTransport) -> Any:
-    """A transport of httpx2 over one of httpx.
-
-    Raises:
-        ImportError: httpx2 is not installed.
-    """
+    """A transport of httpx2 over one of httpx."""
     theirs = importlib.import_module("httpx2")
 
     @contextmanager
@@ -46,27 +41,24 @@ def for_httpx2(transport: httpx.AsyncBaseTransport) -> Any:
     class Body(theirs.AsyncByteStream):  # type: ignore[misc, name-defined]
         def __init__(self, stream: Any) -> None:
             self._stream = stream
+            self.aclose = stream.aclose
 
         def __aiter__(self) -> Body:
             return self
 
-        async def __anext__(self) -> bytes:
+        async def __anext__(self) -> Any:
             with translated():
-                piece: bytes = await self._stream.__anext__()
-                return piece
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
+                return await self._stream.__anext__()
 
     class Transport(theirs.AsyncBaseTransport):  # type: ignore[misc, name-defined]
         async def handle_async_request(self, request: Any) -> Any:
-            is_whole = isinstance(request.stream, theirs.ByteStream)
-            stream = httpx.ByteStream(b"".join(request.stream)) if is_whole else None
+            stream = request.stream
+            is_whole = isinstance(stream, theirs.ByteStream)
             ours = httpx.Request(
                 request.method,
                 str(request.url),
                 headers=request.headers.raw,
-                stream=stream or _Stream(request.stream),
+                stream=httpx.ByteStream(b"".join(stream)) if is_whole else _Stream(stream),
                 extensions=request.extensions,
             )
             with translated():
