@@ -21,13 +21,14 @@ import trio
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
+    check_authorization,
     check_plain_http,
     resolve_base_url,
     resolve_credentials,
     secret_words,
 )
 from ._errors import APIConnectionError, APIError, APITimeoutError
-from ._gateway import Auth, Gateway, authorization, check_authorization
+from ._gateway import Auth, Gateway, authorization
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
@@ -503,9 +504,9 @@ def _checked_name(parameter: str, value: object) -> str:
 def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Auth:
     if api_key is not None or api_secret is not None:
         raise ValueError("auth= stands in place of api_key and api_secret; give one or the other")
-    if auth is None or isinstance(auth, str):
-        check_authorization(auth)
-    elif not callable(auth):
+    if isinstance(auth, str):
+        check_authorization("auth=", auth)
+    elif auth is not None and not callable(auth):
         raise TypeError(
             "auth= must be the value of an Authorization header, None, or a callable that "
             f"returns one; not a {type(auth).__name__}"

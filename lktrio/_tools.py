@@ -32,6 +32,7 @@ from typing import (
 import attrs
 
 from ._arguments import MalformedArguments, parse_arguments
+from ._chat_context import ChatContext, FunctionCall
 from ._json_values import check_json
 from ._value import Value
 
@@ -40,7 +41,6 @@ from ._value import Value
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._chat_context import ChatContext, FunctionCall
     from ._convert import StrictConverter
     from ._schema import JSONSchema
     from ._shapes import Field, Types
@@ -91,7 +91,14 @@ class ToolError(Exception):
 
 
 class StopResponse(Exception):
-    """Raise it in a tool whose call needs neither an output nor a reply."""
+    """Raise it in a tool whose call needs neither an output nor a reply.
+
+    Args:
+        args: For who reads a traceback; the model does not see it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -124,7 +124,7 @@ GatewayScript: TypeAlias = (
     Iterable[ScriptItem]
     | ReplyLike
     | NoConnection
-    | Callable[[RecordedRequest], "ReplyLike | None"]
+    | Callable[[RecordedRequest], ReplyLike | None]
 )
 """A whole script: replies in their order, or one reply or function for every request."""
 
