@@ -186,7 +186,7 @@ def check_authorization(source: str, value: str) -> None:
     if not value.strip():
         fault = "is empty: give the header that the server wants"
     elif not rest and scheme.lower() in _ONE_WORD_SCHEMES:
-        fault = "has a scheme and no key: is the variable with the key empty?"
+        fault = "has a scheme and no key (is the variable with the key empty?)"
     elif value != value.strip():
         fault = "has blanks or a line break around it: take them off"
     elif not value.isascii() or not value.isprintable():

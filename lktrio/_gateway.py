@@ -46,7 +46,7 @@ async def authorization(auth: Auth | Credentials) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        check_authorization("auth= returned", value)
+        check_authorization("what the callable of auth= returned", value)
         return value
     raise TypeError(
         f"auth= must give a string or None, but the callable returned a {type(value).__name__}"

@@ -901,8 +901,9 @@ def function_tool(
     bytes (the text in UTF-8), paths, classes with typed fields (attrs, dataclass, ``TypedDict``,
     ``NamedTuple``, pydantic, msgspec), and what ``annotated_types`` says of them. A parameter is
     described by a string in ``Annotated``, or else by the docstring (Google, NumPy, reST or
-    epydoc). A parameter annotated with `RunContext` receives it. ``*args`` and ``**kwargs`` are
-    left empty.
+    epydoc). A field of pydantic, msgspec, attrs or dataclasses, in the place of a default or in
+    ``Annotated``, gives default, bounds, description and name. A parameter annotated with
+    `RunContext` receives it. ``*args`` and ``**kwargs`` are left empty.
 
     Args:
         function: The function, where it is called bare.
@@ -920,7 +921,8 @@ def function_tool(
         A `FunctionTool`, or a `RawFunctionTool` if there is a ``raw_schema``; or a decorator.
 
     Raises:
-        TypeError: If a parameter has no annotation or one that has no JSON form.
+        TypeError: If a parameter has no annotation or one that has no JSON form, or if there is
+            nothing but ``*args`` and ``**kwargs``.
         ValueError: If a name or an option is out of range.
     """
     options = _check_options(timeout, abandon_on_cancel)

@@ -201,8 +201,8 @@ class TestAuthorization:
         [
             ("", "is empty"),
             (" \t", "is empty"),
-            ("Bearer", "scheme and no key: is the variable with the key empty"),
-            ("Bearer ", "scheme and no key: is the variable with the key empty"),
+            ("Bearer", "scheme and no key (is the variable with the key empty?)"),
+            ("Bearer ", "scheme and no key (is the"),
             ("Bearer sk-1 ", "blanks or a line break around it"),
             (" Bearer sk-1", "blanks or a line break around it"),
             ("\tBearer sk-1", "blanks or a line break around it"),
