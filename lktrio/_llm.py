@@ -350,6 +350,14 @@ class LLM(ChatModel):
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
         if dropped:
             logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
+        effort = options.body.get("reasoning_effort")
+        if body.get("reasoning_effort", effort) != effort:
+            logger.debug(
+                "%s takes tools at reasoning_effort=%r only; not sent: %r",
+                self._model,
+                body["reasoning_effort"],
+                effort,
+            )
         sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
         if breakpoints == "auto":
@@ -359,6 +367,7 @@ class LLM(ChatModel):
             messages=build_messages(
                 sent_ctx.items,
                 cache_breakpoints=breakpoints,
+                content_beside_calls=facts.content_beside_calls,
             ),
             options=body,
             tools=schemas,
