@@ -21,7 +21,7 @@ import trio
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
-    check_authorization,
+    authorization_fault,
     check_plain_http,
     resolve_base_url,
     resolve_credentials,
@@ -514,7 +514,9 @@ def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Au
     if api_key is not None or api_secret is not None:
         raise ValueError("auth= stands in place of api_key and api_secret; give one or the other")
     if isinstance(auth, str):
-        check_authorization("auth=", auth)
+        fault = authorization_fault(auth)
+        if fault is not None:
+            raise ValueError(f"auth= {fault}")
     elif auth is not None and not callable(auth):
         raise TypeError(
             "auth= must be the value of an Authorization header, None, or a callable that "

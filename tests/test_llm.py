@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -970,6 +971,10 @@ async def test_what_a_callable_must_not_return(value: Any, kind: type[Exception]
     # Asking again would give the same.
     assert len(asked) == 1
     assert "sk-1" not in str(caught.value)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if "lktrio" in frame.f_globals["__name__"].split(".")]
+    assert ours
+    assert not any("sk-1" in repr(frame.f_locals) for frame in ours)
 
 
 async def test_what_a_callable_raises_is_the_program_s_own() -> None:
