@@ -37,7 +37,7 @@ import trio
 from ._credentials import same_origin
 from ._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
 from ._value import Value
-from ._wire import read_headers, status_error
+from ._wire import content_codings, read_headers, status_error
 
 if TYPE_CHECKING:
     from ._network import DirectTransport
@@ -601,29 +601,8 @@ class _Refusal:
         )
 
 
-# Names that some servers send where nothing was encoded (RFC 9110, section 8.4.1, has identity):
-# charsets, and what e-mail and the transfer coding of HTTP/1.1 are called.
-_NO_CODINGS: Final = frozenset(
-    {
-        "identity",
-        "none",
-        "null",
-        "utf-8",
-        "utf8",
-        "ascii",
-        "us-ascii",
-        "iso-8859-1",
-        "binary",
-        "7bit",
-        "8bit",
-        "chunked",
-    }
-)
-
-
 def _make_decoder(encoding: str) -> _Decoder | None:
-    codings = [coding.strip().lower() for coding in encoding.split(",") if coding.strip()]
-    codings = [coding for coding in codings if coding.removeprefix("charset=") not in _NO_CODINGS]
+    codings = content_codings(encoding)
     if not codings:
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):

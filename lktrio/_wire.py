@@ -49,6 +49,7 @@ __all__ = [
     "TaintedChunkPayload",
     "UsagePayload",
     "completion_usage",
+    "content_codings",
     "decode_body",
     "decode_event",
     "decode_plain",
@@ -940,6 +941,36 @@ _REQUEST_ID_HEADERS: Final = (
     "x-goog-request-id",
     "cf-ray",
 )
+
+
+# Names that some servers send where nothing was encoded (RFC 9110, section 8.4.1, has identity):
+# charsets, and what e-mail and the transfer coding of HTTP/1.1 are called.
+_NO_CODINGS: Final = frozenset(
+    {
+        "identity",
+        "none",
+        "null",
+        "utf-8",
+        "utf8",
+        "ascii",
+        "us-ascii",
+        "iso-8859-1",
+        "binary",
+        "7bit",
+        "8bit",
+        "chunked",
+    }
+)
+
+
+def content_codings(value: str) -> list[str]:
+    """Read a ``Content-Encoding`` header.
+
+    Returns:
+        The codings that encode something, in lower case, in the order in which they were applied.
+    """
+    codings = [coding.strip().lower().removeprefix("charset=") for coding in value.split(",")]
+    return [coding for coding in codings if coding and coding not in _NO_CODINGS]
 
 
 class HeaderFacts(NamedTuple):

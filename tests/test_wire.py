@@ -30,6 +30,7 @@ from lktrio._wire import (
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
+    content_codings,
     decode_body,
     decode_event,
     decode_plain,
@@ -703,6 +704,22 @@ def test_an_outcome_is_an_error_in_one_json_body_too() -> None:
         with pytest.raises(APIStatusError, match="invalid params"):
             decode_body(dump({**value, **choices}))
     assert decode_body(dump({**value, "choices": [{"message": {"content": "x"}}]})).choices
+
+
+@pytest.mark.parametrize(
+    ("value", "codings"),
+    [
+        ("", []),
+        ("identity", []),
+        (" None ,, UTF-8", []),
+        ("charset=utf-8", []),
+        ("GZIP", ["gzip"]),
+        ("gzip, none, br", ["gzip", "br"]),
+        ("noned", ["noned"]),
+    ],
+)
+def test_the_codings_that_encode_something(value: str, codings: list[str]) -> None:
+    assert content_codings(value) == codings
 
 
 FUNCTION = {"name": "f", "arguments": "{}"}
