@@ -7,7 +7,6 @@ This module knows who owns the client and which Trio run it belongs to. It makes
 from __future__ import annotations
 
 import inspect
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeAlias, cast
@@ -16,13 +15,19 @@ from urllib.request import getproxies
 import httpx
 import trio
 
-from ._credentials import Credentials, access_token, is_local_host, origin
+from ._credentials import (
+    Credentials,
+    access_token,
+    authorization_fault,
+    is_local_host,
+    origin,
+)
 from ._http import BroughtSender, HTTPClient, OwnSender, Sender, TrioTransport, is_client
 from ._secret import Secret
 
-__all__ = ["Auth", "Authority", "BodyEnds", "Gateway", "authorization", "check_authorization"]
+__all__ = ["Auth", "Authority", "BodyEnds", "Gateway", "authorization"]
 
-Auth: TypeAlias = str | Callable[[], "str | Awaitable[str | None] | None"] | None
+Auth: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 """What authorises a request: the value of the ``Authorization`` header, None for none, or a
 (sync or async) callable that returns one of these and is asked before every attempt."""
 
@@ -36,7 +41,7 @@ async def authorization(auth: Authority) -> Secret | None:
 
     Raises:
         TypeError: A callable returned something else than a string or None.
-        ValueError: It returned a string that is no header value.
+        ValueError: It returned a string that is no ``Authorization`` header.
     """
     if isinstance(auth, Credentials):
         return Secret(f"Bearer {access_token(auth, now=time.time())}")
@@ -48,21 +53,15 @@ async def authorization(auth: Authority) -> Secret | None:
     if value is None:
         return None
     if isinstance(value, str):
+        fault = authorization_fault(value)
+        # From here on it shows itself in no local variable.
         value = Secret(value)
-        check_authorization(value)
-        return value
+        if fault is None:
+            return value
+        raise ValueError(f"what the callable of auth= returned {fault}")
     raise TypeError(
         f"auth= must give a string or None, but the callable returned a {type(value).__name__}"
     )
-
-
-def check_authorization(value: Secret) -> None:
-    """Refuse what cannot stand in an ``Authorization`` header, without quoting it."""
-    if not re.fullmatch(rb"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*", value.view):
-        raise ValueError(
-            "auth= must be the value of an Authorization header, for example "
-            "'Bearer sk-...': printable ASCII and not empty. Pass auth=None to send none"
-        )
 
 
 _HELD_BY_HABIT: Final = 3

@@ -20,13 +20,14 @@ import trio
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
+    authorization_fault,
     check_plain_http,
     resolve_base_url,
     resolve_credentials,
     secret_words,
 )
 from ._errors import APITimeoutError
-from ._gateway import Auth, Authority, Gateway, check_authorization
+from ._gateway import Auth, Authority, Gateway
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
@@ -335,6 +336,14 @@ class LLM(ChatModel):
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
         if dropped:
             logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
+        effort = options.body.get("reasoning_effort")
+        if body.get("reasoning_effort", effort) != effort:
+            logger.debug(
+                "%s takes tools at reasoning_effort=%r only; not sent: %r",
+                self._model,
+                body["reasoning_effort"],
+                effort,
+            )
         sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
         if breakpoints == "auto":
@@ -344,6 +353,7 @@ class LLM(ChatModel):
             messages=build_messages(
                 sent_ctx.items,
                 cache_breakpoints=breakpoints,
+                content_beside_calls=facts.content_beside_calls,
             ),
             options=body,
             tools=schemas,
@@ -472,9 +482,10 @@ def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Au
             "auth= must be the value of an Authorization header, None, or a callable that "
             f"returns one; not a {type(auth).__name__}"
         )
-    secret = Secret(auth)
-    check_authorization(secret)
-    return secret
+    fault = authorization_fault(auth)
+    if fault is not None:
+        raise ValueError(f"auth= {fault}")
+    return Secret(auth)
 
 
 def _checked_breakpoints(value: object) -> CacheBreakpoints:
