@@ -15,8 +15,9 @@ from ._answer import AnswerReader
 from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._clocks import Clocks
-from ._errors import APIConnectionError
+from ._errors import APIConnectionError, APIError
 from ._gateway import BodyEnds
+from ._lifetime import forget_frames
 from ._stream import Outlet
 from ._transport import HTTPReply
 
@@ -129,6 +130,8 @@ class Reading:
         try:
             reader.feed(data, chunks)
         except Exception as exc:  # noqa: BLE001 - raised as soon as the wait is over
+            if isinstance(exc, APIError):
+                forget_frames(exc)
             self._failure = exc
         self._outlet.put(chunks, len(data))
         self._note_output(now)
