@@ -77,7 +77,7 @@ class ChatRequest(Value):
     def without_content(self) -> ChatRequest:
         """What is worth keeping when the request is over: megabytes of pictures are not."""
         http = attrs.evolve(self.http, headers={}, content=b"", query={})
-        return attrs.evolve(self, http=http, auth=None)
+        return attrs.evolve(self, http=http, auth=None, secrets=())
 
 
 class _Head:

@@ -376,17 +376,21 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     async def _collect(self) -> CollectedResponse[T_co]:
         taken = _Taken(self._batch)
         self._batch = deque()
+        has_ended = False
         try:
             while (batch := await self._take_batch()) is not None:
                 taken.add(batch)
+            has_ended = True
             result = self._watch.result
             assert result is not None  # else _take_batch would have raised
             return self._answer(result)
-        except BaseException:
-            if not self._failure_seen and self._state == "open":
-                self._batch = taken.chunks()
+        except Exception as exc:
+            has_ended = has_ended or exc is self._failure
             raise
         finally:
+            # Else the wait was given up: what was taken is there for who asks next.
+            if not has_ended and self._state == "open":
+                self._batch = taken.chunks()
             del self
 
     def _answer(self, result: CollectedResponse[None]) -> CollectedResponse[T_co]:

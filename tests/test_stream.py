@@ -24,6 +24,7 @@ from lktrio import (
 )
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
 from tests.support.leaks import no_leaks
+from tests.support.matrix import CANCEL_WAIT, Cut, Series, sweep
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
@@ -780,6 +781,31 @@ async def test_a_collect_that_is_given_up_loses_nothing(
         if pieces > 1000:
             # What was taken is kept as the answer is, and not as very many chunks.
             assert len(chunks) < pieces
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("ending", ["whole", "cut"])
+def test_wherever_a_collect_is_given_up_it_loses_nothing(ending: str, series: Series) -> None:
+    pieces = [step for word in ("Hel", "lo, ", "you") for step in (text_chunk(word), Wait(1))]
+    answer = (
+        sse(*pieces, finish(), DONE) if ending == "whole" else sse(*pieces, end=False).then(Reset())
+    )
+
+    async def scenario(cut: Cut) -> str:
+        said = ""
+        async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+            async with ask(llm) as stream:
+                with cut.watched(), suppress(APIConnectionError), cut.one_wait() as wait:
+                    return (await stream.collect()).text
+                with suppress(APIConnectionError):
+                    async for piece in stream.text:
+                        said += piece
+                if isinstance(stream.error, APIConnectionError) and not wait.cancelled_caught:
+                    return stream.error.partial.text  # collect() has told it
+        return said
+
+    outcome = sweep(scenario, CANCEL_WAIT, series)
+    assert set(outcome.results) == {outcome.undisturbed} == {"Hello, you"}
 
 
 async def test_a_collect_that_comes_too_soon_loses_nothing(autojump_clock: MockClock) -> None:
