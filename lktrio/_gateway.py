@@ -15,6 +15,7 @@ from urllib.request import getproxies
 import httpx
 import trio
 
+from ._bare import raise_bare
 from ._credentials import (
     Credentials,
     access_token,
@@ -47,9 +48,13 @@ async def authorization(auth: Authority) -> Secret | None:
         return Secret(f"Bearer {access_token(auth, now=time.time())}")
     if auth is None or isinstance(auth, Secret):
         return auth
-    value = auth()
-    if inspect.isawaitable(value):
-        value = await cast("Awaitable[object]", value)
+    try:
+        value = auth()
+        if inspect.isawaitable(value):
+            value = await cast("Awaitable[object]", value)
+    except BaseExceptionGroup as group:
+        # The callable has a nursery: of what went wrong in it, one exception is told.
+        raise_bare(group)
     if value is None:
         return None
     if isinstance(value, str):
@@ -121,9 +126,9 @@ class Gateway:
         has_auth: bool,
     ) -> None:
         self._is_local = is_local_host(origin(base_url).host)
-        self.running: set[trio.CancelScope] = set()
-        """The scopes of the streams that are running."""
-        self._visits: set[trio.CancelScope] = set()
+        self.running: dict[trio.CancelScope, trio.lowlevel.Task] = {}
+        """The scopes of the streams that are running, and their tasks."""
+        self._visits: dict[trio.CancelScope, trio.lowlevel.Task] = {}
         self.started = 0
         """How many streams have been started."""
         self.state: Literal["new", "open", "closed"] = "new"
@@ -161,9 +166,20 @@ class Gateway:
             self.limiter = trio.CapacityLimiter(self._max_streams)
 
     async def close(self) -> None:
-        """End the requests that are running, and close the client if it is our own."""
+        """End the requests that are running, and close the client if it is our own.
+
+        Raises:
+            RuntimeError: It is called from within one of these requests: each would wait for the
+                other.
+        """
         if self.state != "open":
             return
+        if self._is_within_request():
+            raise RuntimeError(
+                "an LLM cannot be left from within one of its own requests, for example by its "
+                "auth callable: leaving waits for the request, and the request for the callable. "
+                "Raise an exception there, and leave the LLM where it was entered"
+            )
         self.state = "closed"
         with trio.CancelScope(shield=True):
             for scope in self.running | self._visits:
@@ -172,6 +188,15 @@ class Gateway:
                 await self._idle.wait()
             if self._own is not None:
                 await self._own.aclose()
+
+    def _is_within_request(self) -> bool:
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        if task in self._visits.values():
+            return True
+        # The callable may have a nursery of its own.
+        while task is not None and task not in self.running.values():
+            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return task is not None
 
     def sender(self) -> Sender:
         """What requests are sent by.
@@ -194,20 +219,20 @@ class Gateway:
     def enter(self) -> trio.CancelScope:
         """A stream's request begins; returns the scope it must run in."""
         scope = trio.CancelScope()
-        self.running.add(scope)
+        self.running[scope] = trio.lowlevel.current_task()
         self.started += 1
         return scope
 
     def visit(self) -> trio.CancelScope:
         """A request that is no stream's begins; returns the scope it must run in."""
         scope = trio.CancelScope()
-        self._visits.add(scope)
+        self._visits[scope] = trio.lowlevel.current_task()
         return scope
 
     def leave(self, scope: trio.CancelScope) -> None:
         """A request has ended."""
-        self.running.discard(scope)
-        self._visits.discard(scope)
+        self.running.pop(scope, None)
+        self._visits.pop(scope, None)
         if not self.running and not self._visits and self.state == "closed":
             self._idle.set()
 

@@ -42,6 +42,7 @@ from ._options import (
     check_inference_class,
     merge_options,
     structure_options,
+    timeout_or,
 )
 from ._request import ChatRequest, RequestSource, prewarm
 from ._request_body import build_messages, encode_request
@@ -321,12 +322,10 @@ class LLM(ChatModel):
         urgency: InferenceClass | None = self._inference_class
         if is_given(call.inference_class):
             urgency = check_inference_class(call.inference_class)
-        if (
-            options.timeout is not None
-            and conn_options.timeout == DEFAULT_API_CONNECT_OPTIONS.timeout
-        ):
-            # An explicit argument of the call would win; this one says nothing of its own.
-            conn_options = attrs.evolve(conn_options, timeout=options.timeout)
+        if options.timeout is not None:
+            conn_options = attrs.evolve(
+                conn_options, timeout=timeout_or(conn_options, options.timeout)
+            )
         schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
         names = frozenset(str(schema["function"]["name"]) for schema in schemas)
         _check_tool_choice(options.body.get("tool_choice"), names)

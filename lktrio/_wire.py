@@ -396,12 +396,16 @@ def _decode_tolerantly(data: bytes, name: bytes) -> ChunkPayload | Done | None:
             (name.strip().lower(), trimmed.lower())
         ):
             return nothing
-        raise _not_json("an event of the stream", trimmed, exc) from None
+        # What something on the way has spoilt is as good as a body that was cut.
+        spoilt = isinstance(exc, ValueError)
+        raise _not_json("an event of the stream", trimmed, exc, retryable=spoilt) from None
 
 
-def _not_json(what: str, data: bytes, exc: Exception) -> APIConnectionError:
+def _not_json(
+    what: str, data: bytes, exc: Exception, *, retryable: bool = False
+) -> APIConnectionError:
     return APIConnectionError(
-        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=False
+        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=retryable
     )
 
 
@@ -1012,18 +1016,31 @@ def read_headers(headers: Mapping[str, str], now: float) -> HeaderFacts:
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     milliseconds = _non_negative(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
+    value = headers.get("retry-after", "")
     seconds = _non_negative(value)
-    if seconds is not None or value is None:
-        return seconds
-    when = _http_date(value)
+    if milliseconds is not None:
+        when = _epoch(milliseconds)
+        seconds = milliseconds / 1000
+    elif seconds is not None:
+        when = _epoch(seconds)
+    else:
+        when = _http_date(value)
     if when is None:
-        return None
+        return seconds
     sent = _http_date(headers.get("date", ""))
     delay = when - (now if sent is None else sent)
     return delay if delay >= 0 else None
+
+
+def _epoch(number: float) -> float | None:
+    """The moment that a number means which is too large for a delay: the time of a reset.
+
+    Seconds since 1970 are told from milliseconds by their size. Source: servers that put their
+    ``x-ratelimit-reset`` into ``Retry-After``; https://github.com/openclaw/clawhub/issues/407.
+    """
+    if number >= _EPOCH_MILLISECONDS:
+        return number / 1000
+    return number if number >= _EPOCH_SECONDS else None
 
 
 def _non_negative(text: str | None) -> float | None:
@@ -1086,11 +1103,8 @@ def _duration(text: str, now: float) -> float | None:
     text = text.strip().lower()
     number = _non_negative(text)
     if number is not None:
-        if number >= _EPOCH_MILLISECONDS:
-            number = number / 1000 - now
-        elif number >= _EPOCH_SECONDS:
-            number -= now
-        return max(number, 0.0)
+        when = _epoch(number)
+        return number if when is None else max(when - now, 0.0)
     parts = _DURATION.findall(text) if len(text) <= _MAX_DURATION else []
     if not parts or "".join(amount + unit for amount, unit in parts) != text:
         return None

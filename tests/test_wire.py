@@ -185,7 +185,8 @@ def test_data_that_is_not_json_is_a_connection_error_that_quotes_its_beginning(
         decode_event(data)
     error = caught.value
     assert type(error) is APIConnectionError
-    assert not error.retryable
+    # What is nested too deeply was not spoilt on its way.
+    assert error.retryable == (len(data) < 100_000)
     assert "an event of the stream is not valid JSON" in error.message
     assert quote(data) in error.message
     assert len(error.message) < 1000
@@ -1311,6 +1312,37 @@ def test_the_servers_own_clock_counts_where_it_is_told() -> None:
     assert facts(retry_after=then, date=http_date(NOW + 20)).retry_after == 10.0
     assert facts(retry_after=then, date=http_date(NOW + 31)).retry_after is None
     assert facts(retry_after=then, date="yesterday").retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (NOW + 20, 20.0),
+        (NOW, 0.0),
+        ((NOW + 20) * 1000, 20.0),
+        (NOW - 1, None),
+        ((NOW - 1) * 1000, None),
+        (999_999_999, 999_999_999.0),
+    ],
+)
+def test_a_retry_after_that_is_too_large_for_a_delay_is_a_date(
+    number: float, seconds: float | None
+) -> None:
+    """https://github.com/openclaw/clawhub/issues/407: the time of the reset, not a delay."""
+    found = facts(retry_after=f"{number:.0f}").retry_after
+    assert found == (None if seconds is None else pytest.approx(seconds, abs=1))
+
+
+@pytest.mark.parametrize("number", [(NOW + 20) * 1000, NOW + 20])
+def test_a_date_in_milliseconds_is_one_too(number: float) -> None:
+    found = facts(retry_after_ms=f"{number:.0f}").retry_after
+    assert found == pytest.approx(20, abs=1)
+    assert facts(retry_after_ms=f"{NOW - 5:.0f}", retry_after="9").retry_after is None
+
+
+def test_a_date_as_a_number_is_by_the_servers_clock_too() -> None:
+    then = f"{NOW + 30:.0f}"
+    assert facts(retry_after=then, date=http_date(NOW + 20)).retry_after == 10.0
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Self, assert_never
 import attrs
 import trio
 
-from lktrio._bare import bare
+from lktrio._bare import raise_bare
 from lktrio._http import TrioTransport
 
 from ._http import RequestReader
@@ -298,7 +298,7 @@ class ScriptedServer:
         try:
             await self._nursery_manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            raise bare(group) from None
+            raise_bare(group)
         finally:
             for transport in self._transports:
                 await transport.aclose()
