@@ -214,7 +214,7 @@ class _FallbackSource:
         """Raise `RuntimeError` if one of the models cannot be asked here and now."""
         self._relay.check_open()
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:  # noqa: ARG002  each stream looks for itself
+    async def run(self, outlet: Outlet) -> None:
         """Put the chunks of the first model that answers.
 
         Raises:

@@ -164,12 +164,8 @@ class TaskStream(abc.ABC, Generic[T]):
         """Raise `RuntimeError` if the stream cannot be entered here and now."""
 
     @abc.abstractmethod
-    async def _run(self, deadline: float) -> None:
-        """Put values into the channel, in the stream's task; raise what prevented it.
-
-        Args:
-            deadline: The caller's deadline as it was where the stream was entered.
-        """
+    async def _run(self) -> None:
+        """Put values into the channel, in the stream's task; raise what prevented it."""
 
     def _stopped(self) -> None:
         """Called when the task is gone: once, or more often, before anything is raised."""
@@ -190,10 +186,9 @@ class TaskStream(abc.ABC, Generic[T]):
         self._check_open()
         self._state = "open"
         self._owner = current_task()
-        deadline = trio.current_effective_deadline()
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._task, deadline, name=f"{words.work} of {self!r}")
+        self._nursery.start_soon(self._task, name=f"{words.work} of {self!r}")
         return self
 
     @enable_ki_protection
@@ -265,10 +260,10 @@ class TaskStream(abc.ABC, Generic[T]):
         del self
 
     @enable_ki_protection
-    async def _task(self, deadline: float) -> None:
+    async def _task(self) -> None:
         try:
             with self._scope:
-                await self._run(deadline)
+                await self._run()
         except BaseExceptionGroup as group:
             # A nursery of the program's own, in a callable that the task has awaited, has failed:
             # perhaps in the very moment in which it was cancelled. That is a failure like any other

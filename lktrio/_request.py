@@ -250,7 +250,7 @@ class RequestSource:
             record.request_id = self._head.facts.request_id
         return record.freeze(self._epoch)
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:
+    async def run(self, outlet: Outlet) -> None:
         """Put the answer's chunks; retry what may be retried.
 
         Raises:
@@ -268,21 +268,21 @@ class RequestSource:
         scope = self._gateway.enter()
         try:
             with scope:
-                await self._run_in_turn(outlet, total, deadline)
+                await self._run_in_turn(outlet, total)
         finally:
             self._gateway.leave(scope)
             self._request = self._request.without_content()
         if scope.cancelled_caught:
             raise trio.ClosedResourceError("the LLM was left while this stream was open")
 
-    async def _run_in_turn(self, outlet: Outlet, total: float, deadline: float) -> None:
+    async def _run_in_turn(self, outlet: Outlet, total: float) -> None:
         limiter = self._gateway.limiter
         if limiter is None:
-            await self._run(outlet, total, deadline)
+            await self._run(outlet, total)
             return
         await self._wait_for_place(limiter, total)
         try:
-            await self._run(outlet, total, deadline)
+            await self._run(outlet, total)
         finally:
             limiter.release()
 
@@ -299,7 +299,7 @@ class RequestSource:
                 retryable=False,
             )
 
-    async def _run(self, outlet: Outlet, total: float, deadline: float) -> None:
+    async def _run(self, outlet: Outlet, total: float) -> None:
         while True:
             record = AttemptRecord(len(self._attempts) + 1, trio.current_time())
             self._attempts.append(record)
@@ -322,7 +322,8 @@ class RequestSource:
                 retries=len(self._attempts) - 1,
                 options=self._options,
                 hint=self._head.facts.reset_hint,
-                time_left=min(deadline, total) - trio.current_time(),
+                # The caller's deadline as it is now: it may have been moved.
+                time_left=min(trio.current_effective_deadline(), total) - trio.current_time(),
                 random=random.random,
             )
             if delay is None:

@@ -90,12 +90,11 @@ class Source(Protocol):
     def check_open(self) -> None:
         """Raise `RuntimeError` if a request cannot be made here and now."""
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:
+    async def run(self, outlet: Outlet) -> None:
         """Put chunks until the answer is complete; raise what prevented it.
 
         Args:
             outlet: Where the chunks go.
-            deadline: The caller's deadline as it was where the stream was entered.
         """
 
 
@@ -303,13 +302,13 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         if self._source is not None:
             self._source.check_open()
 
-    async def _run(self, deadline: float) -> None:
+    async def _run(self) -> None:
         watch, source = self._watch, self._source
         assert source is not None  # the stream is entered once
         watch.start(trio.current_time(), time.time())
         error: Exception | None = None
         try:
-            await source.run(self._outlet, deadline)
+            await source.run(self._outlet)
         except Exception as exc:
             error = exc
             raise

@@ -338,7 +338,7 @@ class Turn(TaskStream[TurnEvent]):
     def _check_open(self) -> None:
         self._work.check_open()
 
-    async def _run(self, deadline: float) -> None:  # noqa: ARG002 - each stream looks for itself
+    async def _run(self) -> None:
         await self._work.run()
 
     async def __anext__(self) -> TurnEvent:

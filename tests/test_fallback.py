@@ -128,7 +128,7 @@ class Breaks(ChatModel):
     def check_open(self) -> None:
         pass
 
-    async def run(self, outlet: Any, deadline: float) -> None:
+    async def run(self, outlet: Any) -> None:
         outlet.put((self._first,), 1)
         raise self.failure
 

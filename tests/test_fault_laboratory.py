@@ -368,7 +368,7 @@ class Ends(ChatModel):
     def check_open(self) -> None:
         pass
 
-    async def run(self, outlet: Any, deadline: float) -> None:
+    async def run(self, outlet: Any) -> None:
         outlet.put(self._chunks, 1)
         await self._ending(outlet)
 

@@ -838,7 +838,7 @@ class Together(ChatModel):
     def check_open(self) -> None:
         pass
 
-    async def run(self, outlet: Any, deadline: float) -> None:
+    async def run(self, outlet: Any) -> None:
         if self._steps is None:
             await trio.sleep(1)
             self._answers.set()

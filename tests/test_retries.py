@@ -148,6 +148,23 @@ async def test_a_wait_beyond_the_callers_deadline_is_not_begun(autojump_clock: M
     assert seconds == 0
 
 
+@pytest.mark.parametrize(("moved_to", "text"), [(100.0, "Hi"), (15.0, None)])
+async def test_the_callers_deadline_counts_as_it_stands_when_the_wait_would_begin(
+    moved_to: float, text: str | None, autojump_clock: MockClock
+) -> None:
+    busy = error(429, retry_after=20).after(5)
+    async with MemoryNetwork([busy, HI]) as network, open_llm(network) as llm:
+        with trio.CancelScope(deadline=60 if text is None else 10) as scope:
+            async with ask(llm, APIConnectOptions()) as stream:
+                scope.deadline = moved_to
+                if text is None:
+                    with pytest.raises(APIStatusError):
+                        await stream.collect()
+                    assert trio.current_time() == 5
+                else:
+                    assert (await stream.collect()).text == text
+
+
 async def test_a_wait_beyond_the_total_clock_is_not_begun(autojump_clock: MockClock) -> None:
     _, times = await asked_at(error(429, retry_after=20), fails=APIStatusError, total_timeout=15)
     assert times == [0]

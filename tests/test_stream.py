@@ -190,7 +190,9 @@ async def test_a_body_that_ends_within_a_tenth_of_a_second_keeps_the_connection(
         assert len(network.connections) == 1
 
 
-async def test_a_body_held_open_costs_a_tenth_of_a_second_three_times(autojump_clock: MockClock) -> None:
+async def test_a_body_held_open_costs_a_tenth_of_a_second_three_times(
+    autojump_clock: MockClock,
+) -> None:
     held = sse(text_chunk("Hi"), finish(), DONE, Hold())
     async with MemoryNetwork(held) as network, open_llm(network) as llm:
         left: list[float] = []
