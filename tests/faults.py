@@ -109,6 +109,7 @@ PHASES: Final[Mapping[str, int]] = {
     "in a lone call": 3,
     "in a call": 5,
     "after finish": 7,
+    "after a lone call": 5,
     "after done": 9,
 }
 """The phases of a body, and how many events come before the fault."""
@@ -116,7 +117,7 @@ PHASES: Final[Mapping[str, int]] = {
 
 def answer_in(phase: str, answer: Answer) -> Answer:
     """What is said in a phase."""
-    return answer.without_text() if phase == "in a lone call" else answer
+    return answer.without_text() if phase.endswith("a lone call") else answer
 
 
 # ---------------------------------------------------------------------------------------------

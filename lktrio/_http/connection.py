@@ -17,7 +17,7 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from lktrio._bare import bare
+from lktrio._bare import raise_bare
 
 from .message import ResponseReader
 from .proxy import Proxy
@@ -220,7 +220,7 @@ class Exchange(httpx.AsyncByteStream):
                 nursery.start_soon(read)
         except BaseExceptionGroup as group:
             # A cancellation from outside, or a Ctrl-C.
-            raise bare(group) from None
+            raise_bare(group)
         if failures:
             raise failures[0]
 

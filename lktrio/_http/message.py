@@ -31,12 +31,18 @@ MAX_TRAILER_BYTES: Final = 16 * 1024
 """How long the fields behind a chunked body may be, in bytes."""
 
 _FRAMING_PER_PIECE: Final = 1024
+_FRAMING_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _LINE: Final = re.compile(_TOKEN + rb": [^\x00-\x08\x0a-\x1f\x7f]*\r\n")
-_METHOD: Final = re.compile(_TOKEN)
+_NAME: Final = re.compile(_TOKEN)
 _TARGET: Final = re.compile(rb"[\x21-\x7e\x80-\xff]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# A blank at the beginning of the next line would be read in three ways: RFC 9112, section 2.2.
+_FIRST_LINE: Final = re.compile(rb"[\r\n]*HTTP/1\.[^\n]*\n(?![ \t])")
+# A folded one (RFC 9112, section 5.2), or an empty one before a head that is not the first.
+_ODD_LINE: Final = re.compile(rb"\n(?:[ \t]|\r\n\r\n)")
+_HEAD_END: Final = re.compile(rb"\n\r?\n")
 
 
 def request_head(
@@ -55,14 +61,14 @@ def request_head(
         httpx.LocalProtocolError: Something cannot stand in a head. The message names the field,
             and never its value.
     """
-    if not _METHOD.fullmatch(method):
+    if not _NAME.fullmatch(method):
         raise httpx.LocalProtocolError(f"the method {method!r} cannot be sent")
     if not _TARGET.fullmatch(target):
         raise httpx.LocalProtocolError("the URL has blanks or control characters in it")
     lines = [b"".join((method, b" ", target, b" HTTP/1.1\r\n"))]
     for name, value in fields:
         lines.append(b"".join((name, b": ", value, b"\r\n")))
-        if not _LINE.fullmatch(lines[-1]):
+        if b":" in name or not _LINE.fullmatch(lines[-1]):
             lines.clear()
             raise httpx.LocalProtocolError(
                 f"the header {name!r} has a name or a value that cannot be sent"
@@ -112,6 +118,7 @@ class ResponseReader:
         """Whether what came last was malformed; the next call of `feed` says how."""
         self._method = method
         self._is_framed = False
+        self._is_head_only = False
         self._keeps_alive = False
         self._is_strict = True
         self._head = bytearray()
@@ -159,7 +166,7 @@ class ResponseReader:
         if had_head:
             self._check_framing(len(data))
         elif self.has_head:
-            self._check_head()
+            self._check_framing(self._check_head())
         elif len(self._head) > MAX_HEAD_BYTES:
             self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
         if self.is_over or self._refusal is not None:
@@ -202,7 +209,10 @@ class ResponseReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._refuse("a change of protocol (status 101) that was not asked for")
+            if self.is_over:
+                self.is_reusable = False
+            else:
+                self._refuse("a change of protocol (status 101) that was not asked for")
         except httptools.HttpParserCallbackError as exc:
             # A Ctrl-C, if anything.
             raise exc.__context__ or exc from None
@@ -225,27 +235,30 @@ class ResponseReader:
 
     # --- what is checked ------------------------------------------------------------------
 
-    def _check_head(self) -> None:
-        """Look at the head as it was sent, and with it at those before it."""
+    def _check_head(self) -> int:
+        """Look at the head as it was sent, and at those before it. Returns what came behind it,
+        in bytes."""
         head = bytes(self._head)
         self._head.clear()
-        # All that was read is in there: one block for each head, and what follows them.
-        blocks = head.split(b"\r\n\r\n", self.interim + 1)
-        heads = b"\r\n".join(blocks[:-1])
-        if not head.lstrip(b"\r\n").startswith(b"HTTP/1."):
-            self._refuse_head("it does not begin with HTTP/1.1")
-        if (
-            len(blocks) != self.interim + 2
-            or heads.count(b"\n") != heads.count(b"\r\n")
-            or b"\r\n " in heads
-            or b"\r\n\t" in heads
-        ):
+        end = 0
+        for _ in range(self.interim + 1):
+            first_line = _FIRST_LINE.match(head, end)
+            empty_line = first_line and _HEAD_END.search(head, first_line.end() - 1)
+            if not empty_line:
+                self._refuse_head("its first line is not one of HTTP/1.1")
+                return 0
+            end = empty_line.end()
+        if end > MAX_HEAD_BYTES:
+            self._refuse_head(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        heads, rest = head[:end], head[end:]
+        line_ends = heads.count(b"\r\n")
+        if heads.count(b"\r") != line_ends:
+            self._refuse_head("a carriage return within a line")
+        if heads.count(b"\n") != line_ends or _ODD_LINE.search(heads):
             self._is_strict = self.is_reusable = False
-        connected = self._method == b"CONNECT" and self.status_code < 300
-        if self._method == b"HEAD" or connected:
-            self.is_over = True
-            self._surplus_from = 0
-            self.is_reusable = self._keeps_alive and self._is_strict and not blocks[-1]
+        if self._is_head_only:
+            self.is_reusable = self._keeps_alive and self._is_strict and not rest.strip(b"\r\n")
+        return len(rest)
 
     def _refuse_head(self, what: str) -> None:
         self._refuse(what)
@@ -280,12 +293,14 @@ class ResponseReader:
             return
         self._field_bytes += len(name) + len(value) + 4
         if self.has_head:
+            # What tells the length must not stand there: RFC 9110, section 6.5.1.
+            self._is_strict = self._is_strict and name.lower() not in _FRAMING_FIELDS
             return
         self.fields.append((name, value))
         if len(self.fields) > MAX_FIELDS:
             self._refuse(f"a head of more than {MAX_FIELDS} fields")
-        if _CONTROL.search(value):
-            self._refuse(f"a control character in the header {name!r}")
+        if not _NAME.fullmatch(name) or _CONTROL.search(value):
+            self._refuse(f"a character that does not belong there in the header {name!r}")
 
     def on_headers_complete(self) -> None:
         """The head of a message is there."""
@@ -295,28 +310,41 @@ class ResponseReader:
         status_code, version = parser.get_status_code(), parser.get_http_version()
         if version not in {"1.1", "1.0"}:
             self._refuse(f"HTTP of version {version}")
+        if _CONTROL.search(self.reason):
+            self._refuse("a control character behind the status")
         if status_code < 100:
             self._refuse(f"the status {status_code}")
         elif status_code < 200:
             self.interim += 1
             if self.interim > MAX_INTERIM:
                 self._refuse(f"more than {MAX_INTERIM} interim responses")
+            self._is_strict = self._is_strict and not self._codings()
             self.fields.clear()
             self.reason = b""
             return
         # How the end of the body is told: RFC 9112, section 6.3.
-        codings = [value for name, value in self.fields if name.lower() == b"transfer-encoding"]
+        codings = self._codings()
         has_length = any(name.lower() == b"content-length" for name, _ in self.fields)
         if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked"):
             self._refuse(f"the Transfer-Encoding {b', '.join(codings)!r}; only chunked is read")
         self._is_framed = bool(codings) or has_length
-        self._is_strict = not (codings and has_length)
+        # HTTP/1.0 knows no chunks (RFC 9112, section 6.1).
+        if codings and (has_length or version == "1.0"):
+            self._is_strict = False
         self._keeps_alive = parser.should_keep_alive()
         self._field_bytes = 0
         self.status_code, self.http_version = status_code, version
         self.has_head = True
+        connected = self._method == b"CONNECT" and status_code < 300
+        self._is_head_only = self._method == b"HEAD" or connected
+        if self._is_head_only:
+            self.is_over = True
+            self._surplus_from = 0
         # From here on a line ends as it has to: what is cut otherwise might be read otherwise.
         self._be_lenient(parser, yes=False)
+
+    def _codings(self) -> list[bytes]:
+        return [value for name, value in self.fields if name.lower() == b"transfer-encoding"]
 
     def on_message_complete(self) -> None:
         """A message is over."""

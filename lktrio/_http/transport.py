@@ -468,10 +468,11 @@ def _default_context(verify: bool, _cert_file: str | None, _cert_dir: str | None
 
 def _words(exc: BaseException) -> str:
     """What an exception says; if that is nothing, or a summary, what those it comes from say."""
-    causes = exc.__cause__
-    if isinstance(causes, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_words(one) for one in causes.exceptions))
-    return str(exc) or (_words(causes) if causes is not None else type(exc).__name__)
+    cause = exc.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", cause)
+        return "; ".join(dict.fromkeys(map(_words, group.exceptions)))
+    return str(exc) or (_words(cause) if cause is not None else type(exc).__name__)
 
 
 def _checked(parameter: str, value: float, kind: type | types.UnionType) -> float:

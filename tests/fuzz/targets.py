@@ -21,11 +21,14 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
 
 import annotated_types
 import attrs
+import h11
+import httpx
 
 from lktrio import ChatContext, function_tool
 from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
 from lktrio._chunks import CollectedResponse
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
+from lktrio._http.message import ResponseReader
 from lktrio._json_text import (
     ObjectScanner,
     canonical_or_none,
@@ -91,6 +94,91 @@ class _Dice:
 
 _PLAIN: Final = b"\0\0"
 """Choices before a seed: the first option each time."""
+
+# --- HTTP ----------------------------------------------------------------------------------------
+
+_METHODS: Final = (b"GET", b"HEAD", b"CONNECT")
+
+
+@attrs.frozen
+class HTTPReading:
+    """What a reader made of the bytes of a connection that carried one request."""
+
+    status: int
+    body: bytes
+    is_reusable: bool
+    """Whether another request could go over the connection."""
+
+
+def http_response(data: bytes) -> None:
+    dice = _Dice(data)
+    method = _METHODS[dice.pick(3)]
+    places = dice.places()
+    sent = dice.rest()
+    ours = read_by_us(method, [sent])
+    assert read_by_us(method, cut(sent, places)) == ours
+    assert read_by_us(method, [*one_by_one(sent[:4096]), sent[4096:]]) == ours
+    theirs = read_by_h11(method, sent)
+    if ours is None:
+        return
+    if theirs is not None:
+        assert (ours.status, ours.body) == (theirs.status, theirs.body)
+    # What somebody else reads otherwise, or with something behind it, is never kept.
+    assert not ours.is_reusable or theirs == ours
+
+
+def read_by_us(method: bytes, pieces: list[bytes]) -> HTTPReading | None:
+    """The response as our reader has it; None if it is refused or cut off."""
+    reader = ResponseReader(method)
+    body = bytearray()
+    is_reusable = False
+    try:
+        for piece in pieces:
+            if piece:
+                body += reader.feed(piece)
+        # Before the end: a connection that has ended carries nothing.
+        is_reusable = reader.is_over and reader.is_reusable
+        reader.feed_end()
+    except httpx.RemoteProtocolError:
+        assert not reader.is_reusable
+        return None
+    assert not (method == b"HEAD" and body)
+    return HTTPReading(reader.status_code, bytes(body), is_reusable)
+
+
+def read_by_h11(method: bytes, sent: bytes) -> HTTPReading | None:
+    """The response as h11 has it; None if it is refused or cut off."""
+    connection = h11.Connection(h11.CLIENT)
+    host = ("Host", "gateway.test")
+    connection.send(h11.Request(method=method, target="gateway.test:80", headers=[host]))
+    connection.send(h11.EndOfMessage())
+    status, body = 0, bytearray()
+    keeps_alive = False
+    try:
+        # An empty line before a response is passed over by us alone.
+        connection.receive_data(sent.lstrip(b"\r\n"))
+        at_end = False
+        while connection.their_state not in {h11.DONE, h11.MIGHT_SWITCH_PROTOCOL, h11.CLOSED}:
+            event = connection.next_event()
+            if isinstance(event, h11.Response):
+                status = event.status_code
+                # Of HTTP/1.0 h11 keeps none, asked or not.
+                keeps_alive = event.http_version == b"1.0"
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif event is h11.PAUSED or isinstance(event, h11.EndOfMessage):
+                break
+            elif event is h11.NEED_DATA:
+                if at_end:
+                    return None
+                at_end = True
+                connection.receive_data(b"")
+        keeps_alive = not at_end and (keeps_alive or connection.our_state is h11.DONE)
+    except h11.RemoteProtocolError:
+        return None
+    rest = connection.trailing_data[0].strip(b"\r\n")
+    return HTTPReading(status, bytes(body), keeps_alive and not rest)
+
 
 # --- The event stream ----------------------------------------------------------------------------
 
@@ -417,7 +505,39 @@ def _after(choices: bytes, seeds: tuple[bytes, ...]) -> tuple[bytes, ...]:
     return tuple(choices + seed for seed in seeds)
 
 
+_OK: Final = b"HTTP/1.1 200 OK\r\n"
+_CHUNKED: Final = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
+_RESPONSES: Final = (
+    _OK + b"Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello",
+    _OK + b"Content-Length: 5\r\n\r\nhello\r\n",
+    _OK + b"Content-Length: 2\r\n\r\nhi" + _OK + b"Content-Length: 2\r\n\r\nno",
+    _OK + b"Content-Length: 9\r\n\r\nhello",
+    _OK + b"Connection: close\r\n\r\nhello",
+    _OK + b"Content-Length : 9\r\n\r\nhello",
+    _OK + b"X: a\r\n b\r\nContent-Length: 5\r\n\r\nhello",
+    _CHUNKED + b"5\r\nhello\r\n0\r\n\r\n",
+    _CHUNKED + b'5;a=b;c="d"\r\nhello\r\n000\r\nX: y\r\n\r\n',
+    _CHUNKED + b"5\r\nhello\r\n0\r\n\r\n" + _OK,
+    _OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    _OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n1\r\na\r\n0\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi",
+    b"HTTP/1.0 200\r\n\r\nhi",
+    b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi",
+    b"HTTP/1.1 204 No Content\r\n\r\n" + _OK,
+    b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    + _OK
+    + b"Content-Length: 2\r\n\r\nhi",
+    b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nxyz",
+    b"\r\n" + _OK + b"Content-Length: 0\r\n\r\n",
+    b"RTSP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+)
+
+
 TARGETS: Final[Mapping[str, Target]] = {
+    "http_response": Target(
+        http_response, _after(_PLAIN, _RESPONSES) + _after(b"\1\0", _RESPONSES)
+    ),
     "events": Target(events, _after(_PLAIN, _BODIES)),
     "answer": Target(answer, _after(_PLAIN + b"\0", _BODIES)),
     "payload": Target(payload, _after(b"\0", _DATA)),
