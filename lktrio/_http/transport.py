@@ -121,6 +121,8 @@ class TrioTransport(httpx.AsyncBaseTransport):
         ValueError: A number is below zero.
     """
 
+    _run: trio.lowlevel.TrioToken | None = None
+
     def __init__(
         self,
         *,
@@ -143,7 +145,6 @@ class TrioTransport(httpx.AsyncBaseTransport):
         )
         self._in_use: set[Connection] = set()
         self._is_closed = False
-        self._run: trio.lowlevel.TrioToken | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open" if self._run else "new"
@@ -173,7 +174,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         self._in_use.clear()
 
     def __del__(self) -> None:
-        if self._in_use or len(self._pool):
+        if self._run is not None and (self._in_use or len(self._pool)):
             warnings.warn(
                 f"{self!r} was not closed; write: async with TrioTransport() as transport",
                 ResourceWarning,
@@ -215,9 +216,10 @@ class TrioTransport(httpx.AsyncBaseTransport):
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
         origin = _origin(request)
         content, length = _content(request)
-        head = _head(request, private)
+        # (What is not ASCII is refused with the head.)
+        method = request.method.encode("ascii", "backslashreplace")
+        head = _head(request, method, private)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
-        method = request.method.encode("ascii")
         while True:
             connection = await self._connection(origin, timeouts, private.observe)
             exchange = Exchange(
@@ -263,20 +265,20 @@ class TrioTransport(httpx.AsyncBaseTransport):
         if connection is not None:
             return connection
         observe("connect")
+        network = self._network or default_network()
         if timeouts.get("connect") is None:
-            stream = await self._open(origin)
+            stream = await self._open(network, origin)
         else:
             with within(timeouts["connect"], httpx.ConnectTimeout):
-                stream = await self._open(origin)
-        connection = Connection(origin, stream, trio.current_time())
+                stream = await self._open(network, origin)
+        connection = Connection(origin, stream, trio.current_time(), network)
         if self._is_closed:
             await connection.close()
             raise httpx.ConnectError("the transport was closed meanwhile")
         self._in_use.add(connection)
         return connection
 
-    async def _open(self, origin: Origin) -> trio.abc.Stream:
-        network = self._network or default_network()
+    async def _open(self, network: Network, origin: Origin) -> trio.abc.Stream:
         try:
             stream = await network.connect(origin.host, origin.port)
         except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
@@ -286,7 +288,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         try:
             return await self._secure(network, stream, origin)
         except BaseException as exc:
-            await Connection(origin, stream, 0).close()
+            await Connection(origin, stream, 0, network).close()
             if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
                 raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
             raise
@@ -308,13 +310,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
         return secured
 
     def _context(self) -> ssl.SSLContext:
-        if isinstance(self._verify, ssl.SSLContext):
-            return self._verify
-        files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-        return _default_context(self._verify, *files)
+        # Once and for all: a TLS session goes with its context.
+        if not isinstance(self._verify, ssl.SSLContext):
+            files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+            self._verify = _default_context(self._verify, *files)
+        return self._verify
 
     def _is_readable(self, connection: Connection) -> bool:
-        return (self._network or default_network()).is_readable(connection.stream)
+        network = self._network or default_network()
+        # One that was made by the default network before is not of the one that is it now.
+        return network is not connection.network or network.is_readable(connection.stream)
 
     async def _release(self, connection: Connection, is_reusable: bool) -> None:
         self._in_use.discard(connection)
@@ -341,14 +346,14 @@ def _origin(request: httpx.Request) -> Origin:
     return Origin(scheme, host, port or _PORTS[scheme], name or host)
 
 
-def _head(request: httpx.Request, private: Confidential) -> memoryview:
+def _head(request: httpx.Request, method: bytes, private: Confidential) -> memoryview:
     fields = list(request.headers.raw)
     names = {name.lower() for name, _ in fields}
     if b"host" not in names:
         url = request.url
         fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
     return request_head(
-        request.method.encode("ascii"),
+        method,
         _target(request, private),
         [*fields, *((name, secret.view) for name, secret in private.fields)],
     )
