@@ -170,8 +170,7 @@ class ResponseReader:
         elif len(self._head) > MAX_HEAD_BYTES:
             self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
         if self.is_over or self._refusal is not None:
-            # It holds our methods, and so us.
-            self._parser = None
+            self.close()
         if self._surplus_from is not None:
             del self._pieces[self._surplus_from :]
         body = b"".join(self._pieces)
@@ -191,7 +190,7 @@ class ResponseReader:
         Raises:
             httpx.RemoteProtocolError: The response is not over.
         """
-        self._parser = None
+        self.close()
         if self.is_over:
             return
         if self._refusal is not None:
@@ -203,6 +202,10 @@ class ResponseReader:
         if self._is_framed or not is_clean:
             raise httpx.RemoteProtocolError("the connection ended before the body of the response")
         self.is_over = True
+
+    def close(self) -> None:
+        """Let go of the parser, which holds us. Nothing more can be fed then."""
+        self._parser = None
 
     def _parse(self, data: bytes | bytearray) -> None:
         assert self._parser is not None

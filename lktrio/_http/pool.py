@@ -64,8 +64,11 @@ class Pool:
                 break
             dead.append(self._remove(oldest))
         while same := self._of_origin.get(origin):
-            connection = self._remove(next(reversed(same)))
-            if now - connection.opened < self._max_age_seconds and not is_readable(connection):
+            connection = next(reversed(same))
+            is_usable = now - connection.opened < self._max_age_seconds
+            is_usable = is_usable and not is_readable(connection)
+            self._remove(connection)
+            if is_usable:
                 return connection, dead
             dead.append(connection)
         return None, dead

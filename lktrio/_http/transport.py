@@ -255,9 +255,10 @@ class TrioTransport(httpx.AsyncBaseTransport):
         trace: Trace | None = extensions.get("trace")
         origin = self._origin(request)
         content, length = _content(request)
-        head = _head(request, private, origin)
+        # (What is not ASCII is refused with the head.)
+        method = request.method.encode("ascii", "backslashreplace")
+        head = _head(request, method, private, origin)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
-        method = request.method.encode("ascii")
         while True:
             connection = await self._connection(origin, timeouts, private.observe, trace)
             begin = Exchange if trace is None else functools.partial(TracedExchange, trace, request)
@@ -319,14 +320,15 @@ class TrioTransport(httpx.AsyncBaseTransport):
             return connection
         observe("connect")
         network = self._network or default_network()
+        opener = network
         if trace is not None:
-            network = TracedNetwork(network, trace, timeouts.get("connect"))
+            opener = TracedNetwork(network, trace, timeouts.get("connect"))
         if timeouts.get("connect") is None:
-            stream = await self._open(network, origin)
+            stream = await self._open(opener, origin)
         else:
             with within(timeouts["connect"], httpx.ConnectTimeout):
-                stream = await self._open(network, origin)
-        connection = Connection(origin, stream, trio.current_time())
+                stream = await self._open(opener, origin)
+        connection = Connection(origin, stream, trio.current_time(), network)
         if self._is_closed:
             await connection.close()
             raise httpx.ConnectError("the transport was closed meanwhile")
@@ -347,7 +349,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
             if origin.scheme == "https":
                 stream = await self._secure(network, stream, origin)
         except BaseException as exc:
-            await Connection(origin, opened, 0).close()
+            await Connection(origin, opened, 0, network).close()
             if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
                 raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
             raise
@@ -370,13 +372,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
         return secured
 
     def _context(self) -> ssl.SSLContext:
-        if isinstance(self._verify, ssl.SSLContext):
-            return self._verify
-        files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-        return _default_context(self._verify, *files)
+        # Once and for all: a TLS session goes with its context.
+        if not isinstance(self._verify, ssl.SSLContext):
+            files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+            self._verify = _default_context(self._verify, *files)
+        return self._verify
 
     def _is_readable(self, connection: Connection) -> bool:
-        return (self._network or default_network()).is_readable(connection.stream)
+        network = self._network or default_network()
+        # One that was made by the default network before is not of the one that is it now.
+        return network is not connection.network or network.is_readable(connection.stream)
 
     async def _release(self, connection: Connection, is_reusable: bool) -> None:
         self._in_use.discard(connection)
@@ -394,7 +399,9 @@ class TrioTransport(httpx.AsyncBaseTransport):
             await one.close()
 
 
-def _head(request: httpx.Request, private: Confidential, origin: Origin) -> memoryview:
+def _head(
+    request: httpx.Request, method: bytes, private: Confidential, origin: Origin
+) -> memoryview:
     fields: list[tuple[bytes, bytes | memoryview]] = [*request.headers.raw]
     names = {name.lower() for name, _ in fields}
     if b"host" not in names:
@@ -404,7 +411,7 @@ def _head(request: httpx.Request, private: Confidential, origin: Origin) -> memo
     target = _target(request, private)
     if is_forwarded(origin):
         target = forwarded(request, target, fields, origin)
-    return request_head(request.method.encode("ascii"), target, fields)
+    return request_head(method, target, fields)
 
 
 def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
