@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal, Self
 from xml.etree import ElementTree
 
@@ -18,7 +18,7 @@ from tests.benchmarks.comparison import Result, compare
 from tests.benchmarks.document import first_of, picture, table, without_variants
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
 from tests.benchmarks.load_server import LoadServer, go_on
-from tests.benchmarks.rows import ROWS, WrongReply
+from tests.benchmarks.rows import ROWS, Noted, WrongReply
 
 
 class _Cheat:
@@ -29,8 +29,8 @@ class _Cheat:
     IMPORTS = "json"
 
     async def run(self, url: str, question: Question, work: Work) -> None:
-        async def ask(started: Callable[[], object]) -> Reply:
-            started()
+        async def ask(texts: list[str]) -> Reply:
+            texts.append("")
             return Reply("", "stop", 0, 0)
 
         await work(ask)
@@ -66,7 +66,7 @@ async def test_a_client_reads_the_whole_answer_and_says_when_it_begins(
 
     async def work(ask: Ask) -> None:
         # The rest of the answer comes only because the client has seen its beginning.
-        replies.extend([await ask(lambda: go_on(server.url)) for _ in range(2)])
+        replies.extend([await ask(Noted(lambda: go_on(server.url))) for _ in range(2)])
 
     await client.run(server.url, question, work)
     assert replies == [question.reply] * 2
@@ -78,7 +78,7 @@ async def test_a_client_reads_the_whole_of_a_tool_call(name: str, server: LoadSe
     replies: list[Reply] = []
 
     async def work(ask: Ask) -> None:
-        replies.append(await ask(lambda: None))
+        replies.append(await ask([]))
 
     await load(name).run(server.url, question, work)
     assert replies == [question.reply]
