@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
     Any,
@@ -245,7 +244,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         return await self._collect()
 
     async def _collect(self) -> CollectedResponse[T_co]:
-        self._batch = deque()
+        self._batch = []
         while await self._take_batch() is not None:
             pass
         result = self._watch.result
