@@ -214,8 +214,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
         private: Confidential = extensions.get(_EXTENSION, _NOTHING)
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
         origin = _origin(request)
-        content, length = _content(request)
-        head = _head(request, private)
+        head, content, length = _message(request, private)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
         method = request.method.encode("ascii")
         while True:
@@ -341,17 +340,28 @@ def _origin(request: httpx.Request) -> Origin:
     return Origin(scheme, host, port or _PORTS[scheme], name or host)
 
 
-def _head(request: httpx.Request, private: Confidential) -> memoryview:
-    fields = list(request.headers.raw)
-    names = {name.lower() for name, _ in fields}
-    if b"host" not in names:
+def _message(
+    request: httpx.Request, private: Confidential
+) -> tuple[memoryview, bytes | Body, int | None]:
+    """The head of a request, its body, and how long that is; None if it goes in chunks."""
+    fields: list[tuple[bytes, bytes | memoryview]] = []
+    # By name in lower case. `httpx.Headers` looks at all of them each time it is asked for one.
+    sent: dict[bytes, bytes] = {}
+    for name, value in request.headers.raw:
+        fields.append((name, value))
+        key = name.lower()
+        sent[key] = sent[key] + b", " + value if key in sent else value
+    if b"host" not in sent:
         url = request.url
         fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
-    return request_head(
-        request.method.encode("ascii"),
-        _target(request, private),
-        [*fields, *((name, secret.view) for name, secret in private.fields)],
+    content, length = _content(
+        request.stream,
+        in_chunks=sent.get(b"transfer-encoding", b"").lower() == b"chunked",
+        declared=sent.get(b"content-length"),
     )
+    fields += [(name, secret.view) for name, secret in private.fields]
+    head = request_head(request.method.encode("ascii"), _target(request, private), fields)
+    return head, content, length
 
 
 def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
@@ -364,21 +374,18 @@ def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview
     return memoryview(b"".join((path, b"?", private.query.view)))
 
 
-def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
-    """The body of a request, and how long it is; None if it goes in chunks."""
-    headers = request.headers
-    stream = request.stream
-    in_chunks = headers.get("transfer-encoding", "").lower() == "chunked"
+def _content(
+    stream: object, *, in_chunks: bool, declared: bytes | None
+) -> tuple[bytes | Body, int | None]:
     content: bytes | Body
     if isinstance(stream, httpx.ByteStream):
         # As it is: its asynchronous form is a generator, which a cancel leaves suspended.
         content = b"".join(stream)
         if not in_chunks:
-            declared = headers.get("content-length")
-            if declared != str(len(content)) and (content or declared not in {None, "0"}):
+            if declared != b"%d" % len(content) and (content or declared not in {None, b"0"}):
                 raise httpx.LocalProtocolError(
                     f"the body of the request has {len(content)} bytes, but its Content-Length "
-                    f"is {declared}"
+                    f"is {declared!r}"
                 )
             return content, len(content)
         return _Pieces(content), None
@@ -386,8 +393,8 @@ def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
         raise httpx.LocalProtocolError("the body of the request cannot be read by async for")
     if in_chunks:
         return stream, None
-    length = headers.get("content-length", "0")
-    if not length.isdecimal():
+    length = b"0" if declared is None else declared
+    if not length.isdigit():
         raise httpx.LocalProtocolError(f"the Content-Length of the request is {length!r}")
     return stream, int(length)
 
