@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -327,7 +327,8 @@ class LLM(ChatModel):
             # An explicit argument of the call would win; this one says nothing of its own.
             conn_options = attrs.evolve(conn_options, timeout=options.timeout)
         schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
-        names = frozenset(str(schema["function"]["name"]) for schema in schemas)
+        # An empty set takes as much as one of five, and most streams offer no tools.
+        names = frozenset(str(schema["function"]["name"]) for schema in schemas) if schemas else ()
         _check_tool_choice(options.body.get("tool_choice"), names)
         if not names:
             _warn_of_forced_choice(call)
@@ -485,7 +486,7 @@ def _checked_breakpoints(value: object) -> CacheBreakpoints:
     raise ValueError(f"prompt_cache_breakpoints={value!r} is none of True, False and 'auto'")
 
 
-def _check_tool_choice(choice: object, names: frozenset[str]) -> None:
+def _check_tool_choice(choice: object, names: Collection[str]) -> None:
     if isinstance(choice, Mapping) and names:
         name = cast("NamedToolChoice", choice)["function"]["name"]
         if name not in names:
