@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -326,7 +326,8 @@ class LLM(ChatModel):
                 conn_options, timeout=timeout_or(conn_options, options.timeout)
             )
         schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
-        names = frozenset(str(schema["function"]["name"]) for schema in schemas)
+        # An empty set takes as much as one of five, and most streams offer no tools.
+        names = frozenset(str(schema["function"]["name"]) for schema in schemas) if schemas else ()
         _check_tool_choice(options.body.get("tool_choice"), names)
         if not names:
             _warn_of_forced_choice(call)
@@ -494,7 +495,7 @@ def _checked_breakpoints(value: object) -> CacheBreakpoints:
     raise ValueError(f"prompt_cache_breakpoints={value!r} is none of True, False and 'auto'")
 
 
-def _check_tool_choice(choice: object, names: frozenset[str]) -> None:
+def _check_tool_choice(choice: object, names: Collection[str]) -> None:
     if isinstance(choice, Mapping) and names:
         name = cast("NamedToolChoice", choice)["function"]["name"]
         if name not in names:

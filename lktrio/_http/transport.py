@@ -254,10 +254,9 @@ class TrioTransport(httpx.AsyncBaseTransport):
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
         trace: Trace | None = extensions.get("trace")
         origin = self._origin(request)
-        content, length = _content(request)
         # (What is not ASCII is refused with the head.)
         method = request.method.encode("ascii", "backslashreplace")
-        head = _head(request, method, private, origin)
+        head, content, length = _message(request, method, private, origin)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
         while True:
             connection = await self._connection(origin, timeouts, private.observe, trace)
@@ -399,19 +398,30 @@ class TrioTransport(httpx.AsyncBaseTransport):
             await one.close()
 
 
-def _head(
+def _message(
     request: httpx.Request, method: bytes, private: Confidential, origin: Origin
-) -> memoryview:
-    fields: list[tuple[bytes, bytes | memoryview]] = [*request.headers.raw]
-    names = {name.lower() for name, _ in fields}
-    if b"host" not in names:
+) -> tuple[memoryview, bytes | Body, int | None]:
+    """The head of a request, its body, and how long that is; None if it goes in chunks."""
+    fields: list[tuple[bytes, bytes | memoryview]] = []
+    # By name in lower case. `httpx.Headers` looks at all of them each time it is asked for one.
+    sent: dict[bytes, bytes] = {}
+    for name, value in request.headers.raw:
+        fields.append((name, value))
+        key = name.lower()
+        sent[key] = sent[key] + b", " + value if key in sent else value
+    if b"host" not in sent:
         url = request.url
         fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
+    content, length = _content(
+        request.stream,
+        in_chunks=sent.get(b"transfer-encoding", b"").lower() == b"chunked",
+        declared=sent.get(b"content-length"),
+    )
     fields += ((name, secret.view) for name, secret in private.fields)
     target = _target(request, private)
     if is_forwarded(origin):
         target = forwarded(request, target, fields, origin)
-    return request_head(method, target, fields)
+    return request_head(method, target, fields), content, length
 
 
 def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
@@ -424,21 +434,18 @@ def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview
     return memoryview(b"".join((path, b"?", private.query.view)))
 
 
-def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
-    """The body of a request, and how long it is; None if it goes in chunks."""
-    headers = request.headers
-    stream = request.stream
-    in_chunks = headers.get("transfer-encoding", "").lower() == "chunked"
+def _content(
+    stream: object, *, in_chunks: bool, declared: bytes | None
+) -> tuple[bytes | Body, int | None]:
     content: bytes | Body
     if isinstance(stream, httpx.ByteStream):
         # As it is: its asynchronous form is a generator, which a cancel leaves suspended.
         content = b"".join(stream)
         if not in_chunks:
-            declared = headers.get("content-length")
-            if declared != str(len(content)) and (content or declared not in {None, "0"}):
+            if declared != b"%d" % len(content) and (content or declared not in {None, b"0"}):
                 raise httpx.LocalProtocolError(
                     f"the body of the request has {len(content)} bytes, but its Content-Length "
-                    f"is {declared}"
+                    f"is {declared!r}"
                 )
             return content, len(content)
         return _Pieces(content), None
@@ -446,8 +453,8 @@ def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
         raise httpx.LocalProtocolError("the body of the request cannot be read by async for")
     if in_chunks:
         return stream, None
-    length = headers.get("content-length", "0")
-    if not length.isdecimal():
+    length = b"0" if declared is None else declared
+    if not length.isdigit():
         raise httpx.LocalProtocolError(f"the Content-Length of the request is {length!r}")
     return stream, int(length)
 
