@@ -87,9 +87,11 @@ from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
 if typing.TYPE_CHECKING:
+    from ._converter import Converter, make_converter
     from ._execution import execute_function_call, execute_function_calls
     from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
     from ._hedge import HedgeAdapter, HedgeStatistics
+    from ._mismatch import Mismatch, Problem
     from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
     from ._turn_events import (
         AnswerRestarted,
@@ -138,6 +140,7 @@ __all__ = [
     "Clock",
     "CollectedResponse",
     "CompletionUsage",
+    "Converter",
     "FallbackAdapter",
     "FunctionCall",
     "FunctionCallOutput",
@@ -156,6 +159,7 @@ __all__ = [
     "LLMStream",
     "MetricsMetadata",
     "MetricsReport",
+    "Mismatch",
     "ModelAvailability",
     "ModelFacts",
     "ModelTable",
@@ -163,6 +167,7 @@ __all__ = [
     "NamedToolChoice",
     "NotGiven",
     "NotGivenOr",
+    "Problem",
     "Quota",
     "QuotaUsage",
     "RawFunctionTool",
@@ -194,11 +199,16 @@ __all__ = [
     "execute_function_calls",
     "function_tool",
     "is_given",
+    "make_converter",
     "run_turn",
     "to_fnc_ctx",
 ]
 
 _ROOM_OF: typing.Final = {
+    "Converter": "_converter",
+    "make_converter": "_converter",
+    "Mismatch": "_mismatch",
+    "Problem": "_mismatch",
     "execute_function_call": "_execution",
     "execute_function_calls": "_execution",
     "AvailabilityChangedEvent": "_fallback",

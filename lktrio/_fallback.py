@@ -10,7 +10,7 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 import trio
@@ -32,12 +32,16 @@ from ._relay import (
     call_on_output,
     check_models,
     combine_errors,
+    converter_of,
     is_output,
     result_of,
     stream_of,
     weight,
 )
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet
+
+if TYPE_CHECKING:
+    from ._converter import Converter
 
 __all__ = ["AvailabilityChangedEvent", "FallbackAdapter", "ModelAvailability"]
 
@@ -402,6 +406,11 @@ class FallbackAdapter(ChatModel):
         """Who is told of the adapter's streams, and who of its models' requests."""
         models = self._pool.models
         return join_instruments(self._instruments, *(each.instruments for each in models))
+
+    @property
+    def converter(self) -> Converter | None:
+        """That of the first of its models that has one."""
+        return converter_of(self._pool.models)
 
     @property
     def model(self) -> str:

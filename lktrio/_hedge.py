@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import trio
@@ -26,6 +26,7 @@ from ._relay import (
     call_on_output,
     check_models,
     combine_errors,
+    converter_of,
     is_output,
     result_of,
     stream_of,
@@ -34,6 +35,9 @@ from ._relay import (
 )
 from ._rounds import add_usage
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet
+
+if TYPE_CHECKING:
+    from ._converter import Converter
 
 __all__ = ["HedgeAdapter", "HedgeStatistics"]
 
@@ -354,6 +358,11 @@ class HedgeAdapter(ChatModel):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the adapter's streams, and who of its models' requests."""
         return join_instruments(self._instruments, *(each.instruments for each in self._models))
+
+    @property
+    def converter(self) -> Converter | None:
+        """That of the first of its models that has one."""
+        return converter_of(self._models)
 
     @property
     def model(self) -> str:

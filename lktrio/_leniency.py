@@ -6,11 +6,13 @@ integer. ``"false"`` is not False, 1 is not True, and a number is not a string.
 
 from __future__ import annotations
 
+import contextvars
+import enum
 import math
 import re
-from typing import Final
+from typing import Any, Final, TypeAlias
 
-__all__ = ["read_integer", "read_number"]
+__all__ = ["Tolerance", "Trial", "read_integer", "read_number", "tolerate", "trial"]
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
@@ -55,3 +57,46 @@ def read_integer(value: object) -> int | None:
     if isinstance(number, float):
         return int(number) if number.is_integer() else None
     return number
+
+
+# --- What was tolerated --------------------------------------------------------------------------
+
+
+class Tolerance(enum.IntEnum):
+    """How much had to be tolerated for a value to fit. A union takes the member with the least."""
+
+    NOTHING = 0
+    UNKNOWN_KEYS = 1
+    LIBERTIES = 2
+
+
+Memo: TypeAlias = dict[tuple[int, int], tuple[Any, Any]]
+"""What was found of parts of a value: by the part's and the union's identity, the part itself (so
+that no other takes its identity), and what was found."""
+
+
+class Trial:
+    """A member of a union is being tried.
+
+    Args:
+        memo: What is known of parts of the value from other trials.
+    """
+
+    __slots__ = ("memo", "tolerated")
+
+    def __init__(self, memo: Memo) -> None:
+        self.memo = memo
+        self.tolerated = Tolerance.NOTHING
+
+
+trial: Final[contextvars.ContextVar[Trial | None]] = contextvars.ContextVar(
+    "lktrio_trial", default=None
+)
+"""The trial that is going on."""
+
+
+def tolerate(what: Tolerance) -> None:
+    """Take note of what is tolerated, if a member of a union is being tried."""
+    current = trial.get()
+    if current is not None and current.tolerated < what:
+        current.tolerated = what

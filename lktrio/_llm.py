@@ -12,7 +12,7 @@ import platform
 import time
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
@@ -46,11 +46,14 @@ from ._request import ChatRequest, RequestSource
 from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
 from ._stream import ChatCall, ChatModel, LLMStream
-from ._tools import to_fnc_ctx
+from ._tools import check_converter, to_fnc_ctx
 from ._transport import HTTPClient, HTTPRequest, ReusedConnectionLost, Transport
 from ._value import Value
 from ._version import __version__
 from ._wire import read_headers, redact_error, status_error
+
+if TYPE_CHECKING:
+    from ._converter import Converter
 
 __all__ = ["LLM", "LLMStatistics"]
 
@@ -128,6 +131,8 @@ class LLM(ChatModel):
         allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
         model_table: What is known about models.
         instruments: Who is told of the requests.
+        converter: Reads types of your own in answers to a ``response_format``, and writes them in
+            options (see `make_converter`).
 
     Raises:
         ValueError: An argument, or the environment variable in its place, is missing or cannot
@@ -153,7 +158,9 @@ class LLM(ChatModel):
         allow_insecure: bool = False,
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
         instruments: Sequence[Instrument] | None = None,
+        converter: Converter | None = None,
     ) -> None:
+        self._converter = check_converter(converter)
         self._model = _checked_name("model", model)
         self._upstream = None if provider is None else _checked_provider(provider)
         self._base_url = resolve_base_url(base_url, os.environ)
@@ -212,6 +219,11 @@ class LLM(ChatModel):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the requests, and of the tools of a turn."""
         return self._instruments
+
+    @property
+    def converter(self) -> Converter | None:
+        """What reads types of the program's own in answers."""
+        return self._converter
 
     def __repr__(self) -> str:
         return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._gateway.state}>"
@@ -319,7 +331,9 @@ class LLM(ChatModel):
         chat_ctx = check_chat_ctx(call.chat_ctx)
         conn_options = check_conn_options(call.conn_options)
         response_format = call.response_format
-        shape = answer_shape(response_format) if is_given(response_format) else None
+        shape = None
+        if is_given(response_format):
+            shape = answer_shape(response_format, self._converter)
         if shape is not None:
             response_format = shape.to_json()
         options = merge_options(
@@ -330,6 +344,7 @@ class LLM(ChatModel):
                 "tool_choice": call.tool_choice,
                 "response_format": response_format,
             },
+            converter=self._converter,
         )
         urgency: InferenceClass | None = self._inference_class
         if is_given(call.inference_class):
@@ -395,7 +410,7 @@ class LLM(ChatModel):
     def _checked_options(
         self, extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None
     ) -> RequestOptions:
-        options = structure_options(extra_kwargs)
+        options = structure_options(extra_kwargs, converter=self._converter)
         self._check_plain_header(options)
         return options
 

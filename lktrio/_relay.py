@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
 import trio
@@ -25,12 +25,16 @@ from ._response import Attempt, ResponseInfo
 from ._response_format import answer_shape
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet, Source
 
+if TYPE_CHECKING:
+    from ._converter import Converter
+
 __all__ = [
     "Relay",
     "another_model_may_help",
     "call_on_output",
     "check_models",
     "combine_errors",
+    "converter_of",
     "is_output",
     "result_of",
     "stream_of",
@@ -228,8 +232,15 @@ def stream_of(source: Source, call: ChatCall, adapter: ChatModel) -> LLMStream[A
             tools=call.tools,
         ),
         instruments=call.instruments,
-        shape=answer_shape(response_format) if is_given(response_format) else None,
+        shape=answer_shape(response_format, adapter.converter)
+        if is_given(response_format)
+        else None,
     )
+
+
+def converter_of(models: Iterable[ChatModel]) -> Converter | None:
+    """The converter of the first model that has one."""
+    return next((model.converter for model in models if model.converter is not None), None)
 
 
 def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
+    TYPE_CHECKING,
     Any,
     Generic,
     Protocol,
@@ -42,6 +43,9 @@ from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._tools import Tool, Toolset
 from ._value import Value
+
+if TYPE_CHECKING:
+    from ._converter import Converter
 
 __all__ = [
     "MAX_UNDELIVERED_BYTES",
@@ -381,6 +385,11 @@ class ChatModel(abc.ABC):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the requests to this model, and of the tools of a turn with it."""
         return ()
+
+    @property
+    def converter(self) -> Converter | None:
+        """What reads types of the program's own in answers; None if there is no such thing."""
+        return None
 
     @abc.abstractmethod
     def stream(self, call: ChatCall) -> LLMStream[Any]:

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import strategies as st
 
 from lktrio._arguments import MalformedArguments, parse_arguments
-from lktrio._convert import Misfit, StrictConverter
+from lktrio._converter import Converter
 from lktrio._docstrings import read_docstring
+from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
 from lktrio._shapes import Field, Shape, Types
 from lktrio._strict_schema import NotStrict, strict_schema
 from lktrio._tools import ToolError, function_tool
-from lktrio._unstructure import unstructure
 from tests.json_schemas import fits, is_valid, strict_problems
 
 
@@ -56,6 +56,8 @@ class Typed:
     hashable: bool = True
 
 
+CONVERTER = Converter()
+
 TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
 INTEGERS = st.integers(-(2**53), 2**53)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -78,7 +80,7 @@ LEAVES = [
     Typed(
         datetime.timedelta,
         st.timedeltas(datetime.timedelta(days=-9999), datetime.timedelta(days=9999)).map(
-            unstructure
+            CONVERTER.unstructure
         ),
     ),
     Typed(uuid.UUID, st.uuids().map(str)),
@@ -214,11 +216,11 @@ def test_a_value_that_fits_the_schema_is_taken_and_comes_back_unchanged(
     shape = shape_of(typed)
     assert fits(value, root_schema(shape))
 
-    structured = StrictConverter().structure(value, shape)
+    structured = CONVERTER.structure(value, typed.type)
 
-    again = unstructure(structured)
+    again = CONVERTER.unstructure(structured)
     assert again == value
-    assert StrictConverter().structure(again, shape) == structured
+    assert CONVERTER.structure(again, typed.type) == structured
 
 
 @hypothesis.given(TYPES)
@@ -284,9 +286,9 @@ def test_what_the_strict_schema_allows_is_taken(typed: Typed, data: st.DataObjec
     value = data.draw(allowed(strict, strict.get("$defs", {})))
     assert fits(value, strict)
 
-    structured = StrictConverter().structure(value["it"], shape)
+    structured = CONVERTER.structure(value["it"], typed.type)
 
-    assert StrictConverter().structure(unstructure(structured), shape) == structured
+    assert CONVERTER.structure(CONVERTER.unstructure(structured), typed.type) == structured
 
 
 JSON = st.recursive(
@@ -298,14 +300,13 @@ JSON = st.recursive(
 
 @hypothesis.given(TYPES, JSON)
 def test_what_does_not_fit_is_refused_and_nothing_else_happens(typed: Typed, value: Any) -> None:
-    shape = shape_of(typed)
     try:
-        structured = StrictConverter().structure(value, shape)
-    except Misfit as misfit:
+        structured = CONVERTER.structure(value, typed.type)
+    except Mismatch as misfit:
         messages = [problem.message for problem in misfit.problems]
     else:
         messages = ["taken"]
-        assert StrictConverter().structure(unstructure(structured), shape) == structured
+        assert CONVERTER.structure(CONVERTER.unstructure(structured), typed.type) == structured
 
     assert messages
     assert all(messages)

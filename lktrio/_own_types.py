@@ -1,0 +1,322 @@
+"""What a program has said of types of its own: hooks, schemas, and the strategies of cattrs.
+
+A strategy hands a converter a function that hides what it knows in its default arguments. This
+module alone looks for it there: a schema has to say what the function will ask for, and a model is
+to be told which tag was wrong. It converts nothing.
+
+Source: https://catt.rs/en/stable/strategies.html
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol, Union, cast
+
+import attrs
+
+from ._json_values import check_json, plain_json
+from ._mismatch import json_type_of
+from ._shapes import Custom, Member
+
+__all__ = [
+    "Family",
+    "Registry",
+    "TaggedUnion",
+    "check_schema",
+    "is_ours",
+    "recognise",
+    "union_of_subclasses",
+]
+
+Predicate = Callable[[Any], bool]
+
+
+# --- Strategies ----------------------------------------------------------------------------------
+
+_STRATEGIES: Final = "cattrs.strategies."
+
+
+class _Strategy(Protocol):
+    def members(self, family: Iterable[Any]) -> tuple[Member, ...]:
+        """The classes that a type stands for; ``family`` are all that have subclasses included."""
+        ...
+
+
+@attrs.frozen(eq=False)
+class TaggedUnion:
+    """What ``configure_tagged_union`` has set up."""
+
+    tag_name: str
+    _hooks: Mapping[Any, Callable[..., Any]]
+    _default: Any
+
+    def members(self, family: Iterable[Any]) -> tuple[Member, ...]:  # noqa: ARG002  it has its own
+        """The classes and their tags. They are known once the strategy has returned."""
+        tags: dict[Any, list[Any]] = {}
+        for tag, hook in self._hooks.items():
+            tags.setdefault(_defaults(hook)["_cl"], []).append(tag)
+        return tuple(
+            Member(
+                type=class_,
+                tag_name=self.tag_name,
+                tags=tuple(own),
+                is_default=class_ is self._default,
+                other_tags=tuple(tag for tag in self._hooks if tag not in own),
+            )
+            for class_, own in tags.items()
+        )
+
+
+@attrs.frozen(eq=False)
+class Family:
+    """What ``include_subclasses`` has set up for one class."""
+
+    base: Any
+
+    def members(self, family: Iterable[Any]) -> tuple[Member, ...]:
+        """The class, and those of the family's classes that inherit from it."""
+        base = typing.get_origin(self.base) or self.base
+        return tuple(
+            Member(class_)
+            for class_ in family
+            if issubclass(typing.get_origin(class_) or class_, base)
+        )
+
+
+def recognise(hook: Callable[..., Any]) -> TaggedUnion | Family | None:
+    """Read what a strategy has hidden in a hook.
+
+    Args:
+        hook: The function that it registers.
+
+    Returns:
+        What the strategy has set up. None if the hook is none of a strategy's, or none that can
+        be read.
+    """
+    if not getattr(hook, "__module__", "").startswith(_STRATEGIES):
+        return None
+    known = _defaults(hook)
+    hooks: object = known.get("_tag_to_cl", known.get("_tag_to_hook"))
+    if isinstance(hooks, dict) and isinstance(known.get("_tag_name"), str):
+        return TaggedUnion(known["_tag_name"], cast("dict[Any, Any]", hooks), known.get("_default"))
+    # With overrides the fields are not those of the class, and what they are is in code.
+    if "_cl" in known and is_ours(known.get("_base_hook")):
+        return Family(known["_cl"])
+    return None
+
+
+def union_of_subclasses(hook: Callable[..., Any]) -> Any:
+    """The union that a class stands for by ``include_subclasses`` with a strategy for unions.
+
+    Args:
+        hook: The function that is registered for the class.
+
+    Returns:
+        The union; None if the function is none of the strategy's.
+    """
+    is_strategy = getattr(hook, "__module__", "").startswith(_STRATEGIES)
+    return _defaults(hook).get("_u") if is_strategy else None
+
+
+def is_ours(hook: object) -> bool:
+    """Whether a hook is one of this package.
+
+    Args:
+        hook: A hook.
+
+    Returns:
+        True if it is.
+    """
+    return getattr(hook, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+
+
+# --- What is known of types ----------------------------------------------------------------------
+
+
+class Registry:
+    """What a converter was told of types."""
+
+    def __init__(self) -> None:
+        self._predicates: list[Predicate] = []
+        self._writers: list[Predicate] = []
+        self._schemas: list[Custom] = []
+        self._strategies: list[tuple[Any, _Strategy]] = []
+        self._members: dict[int, tuple[Member, ...] | None] = {}
+        self.unions: list[Any] = []
+        """The unions that are read as a whole."""
+
+    def add_hook(self, type_: Any, predicate: Predicate | None = None) -> None:
+        """Take note of a hook.
+
+        Args:
+            type_: What it reads; ignored if there is a predicate.
+            predicate: Says what it reads.
+        """
+        if predicate is None:
+            self._add_union(type_)
+        self._predicates.append(predicate or _is_of(type_))
+
+    def add_writer(self, type_: Any, predicate: Predicate | None = None) -> None:
+        """Take note of a hook that writes.
+
+        Args:
+            type_: What it writes; ignored if there is a predicate.
+            predicate: Says what it writes.
+        """
+        if predicate is None:
+            self._add_union(type_)
+        self._writers.append(predicate or _is_of(type_))
+
+    def add_strategy(self, type_: Any, strategy: _Strategy) -> None:
+        """Take note of what a strategy has set up.
+
+        Args:
+            type_: The type it was set up for.
+            strategy: What it is.
+        """
+        self._strategies.append((type_, strategy))
+        self._members.clear()
+        self._add_union(type_)
+
+    def add_schema(self, type_: Any, schema: Mapping[str, Any]) -> None:
+        """Take note of a schema.
+
+        Args:
+            type_: The type.
+            schema: Its schema.
+        """
+        self._schemas.append(Custom(type_, schema, _types_of(schema)))
+        self._add_union(type_)
+
+    def _add_union(self, type_: Any) -> None:
+        if typing.get_origin(type_) in (Union, types.UnionType) and type_ not in self.unions:
+            self.unions.append(type_)
+
+    def reads(self, type_: Any) -> bool:
+        """Whether there is a hook that reads a type."""
+        return any(_holds(predicate, type_) for predicate in self._predicates)
+
+    def writes(self, type_: Any) -> bool:
+        """Whether there is a hook that writes a type."""
+        return any(_holds(predicate, type_) for predicate in self._writers)
+
+    def strategy_of(self, type_: Any) -> _Strategy | None:
+        """What a strategy has set up for a type."""
+        strategies = reversed(self._strategies)
+        return next((strategy for known, strategy in strategies if known == type_), None)
+
+    def custom(self, type_: Any) -> Custom | None:
+        """The schema of a type: the one that was registered last."""
+        return next((known for known in reversed(self._schemas) if known.type == type_), None)
+
+    def members(self, type_: Any) -> tuple[Member, ...] | None:
+        """The classes that a type stands for by a strategy."""
+        for place in reversed(range(len(self._strategies))):
+            known, strategy = self._strategies[place]
+            if known == type_:
+                # The same objects at every call: they stand where types stand.
+                if place not in self._members:
+                    family = dict.fromkeys(
+                        strategy.base
+                        for _, strategy in self._strategies
+                        if isinstance(strategy, Family)
+                    )
+                    members = strategy.members(family)
+                    alone = len(members) == 1 and members[0].tag_name is None
+                    self._members[place] = None if alone else members
+                return self._members[place]
+        return None
+
+
+def _is_of(known: Any) -> Predicate:
+    if isinstance(known, type):
+        return lambda type_: isinstance(type_, type) and issubclass(type_, known)
+    return lambda type_: bool(type_ == known)
+
+
+def _holds(predicate: Predicate, type_: Any) -> bool:
+    try:
+        return bool(predicate(type_))
+    except Exception:  # noqa: BLE001  cattrs takes a predicate that fails for one that does not hold
+        return False
+
+
+# --- Schemas -------------------------------------------------------------------------------------
+
+_EVERY_TYPE: Final = frozenset(
+    {"null", "boolean", "integer", "number", "string", "array", "object"}
+)
+
+
+def check_schema(type_: Any, schema: object) -> dict[str, Any]:
+    """Refuse what is no JSON Schema, and copy it otherwise.
+
+    Args:
+        type_: What it is the schema of.
+        schema: What was given.
+
+    Returns:
+        The schema.
+
+    Raises:
+        TypeError: If it is no mapping of JSON values.
+        ValueError: If it refers to a definition that it does not have.
+    """
+    name = getattr(type_, "__name__", None) or str(type_)
+    if not isinstance(schema, Mapping):
+        raise TypeError(f"the JSON Schema of {name} must be a mapping, got {schema!r}")
+    check_json(cast("object", schema), f"the JSON Schema of {name}")
+    plain = cast("dict[str, Any]", plain_json(cast("object", schema)))
+    definitions: dict[str, Any] = plain.get("$defs", {})
+    for reference in _references(plain):
+        if not reference.startswith(_PREFIX) or reference.removeprefix(_PREFIX) not in definitions:
+            raise ValueError(
+                f"the JSON Schema of {name} refers to {reference!r}, and has no such definition "
+                "under '$defs'"
+            )
+    return plain
+
+
+_PREFIX: Final = "#/$defs/"
+
+
+def _references(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        for name, member in cast("dict[str, Any]", schema).items():
+            if name == "$ref" and isinstance(member, str):
+                yield member
+            else:
+                yield from _references(member)
+    elif isinstance(schema, list):
+        for item in cast("list[Any]", schema):
+            yield from _references(item)
+
+
+def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The JSON types that a schema allows."""
+    named_types: object = schema.get("type")
+    if isinstance(named_types, str):
+        named_types = [named_types]
+    if isinstance(named_types, list):
+        named = frozenset(cast("list[str]", named_types))
+        # A number may be written as an integer.
+        return named | {"integer"} if "number" in named else named
+    if "const" in schema:
+        return frozenset({json_type_of(schema["const"])})
+    if "enum" in schema:
+        return frozenset(map(json_type_of, schema["enum"]))
+    for keyword in ("anyOf", "oneOf"):
+        if schema.get(keyword):
+            return frozenset[str]().union(*map(_types_of, schema[keyword]))
+    return _EVERY_TYPE
