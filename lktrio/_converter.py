@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any, Final, TypeVar, cast
 
 from cattrs import BaseConverter
@@ -21,7 +22,7 @@ from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
 from ._foreign import ForeignMismatch, ForeignType
 from ._leaves import Hook, constrained, leaf_hook
-from ._leniency import Memo, Tolerance, Trial, tolerate, trial
+from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
 from ._mismatch import (
     MAX_PROBLEMS,
     Mismatch,
@@ -56,7 +57,7 @@ from ._shapes import (
     read_metadata,
     upper_bound,
 )
-from ._unions import Option, ranked, sole_option, union_mismatch
+from ._unions import Option, may_be_meant, ranked, sole_option, union_mismatch
 from ._unstructure import BY_CLASS, Writer, writer
 
 __all__ = ["Converter", "make_converter"]
@@ -342,11 +343,15 @@ class Converter(BaseConverter):
             problems: list[Problem] = []
             for field, name, hook, null_is_default in plan:
                 if name not in value:
-                    if field.required:
+                    if field.make_default is not None and not is_exact:
+                        arguments[field.argument] = field.make_default()
+                    elif field.required:
                         problems.append(Problem((name,), Missing(field, value, known)))
                     continue
                 member = value[name]
                 if member is None and null_is_default:
+                    if field.make_default is not None:
+                        arguments[field.argument] = field.make_default()
                     continue
                 try:
                     arguments[field.argument] = hook(member, field.type)
@@ -408,11 +413,16 @@ class Converter(BaseConverter):
         while (inner is type_ or not self._registry.reads(inner)) and (peeled := peel(inner)):
             inner, metadata = peeled[0], (*peeled[1], *metadata)
         if inner is not type_:
-            constraints, _ = read_metadata(metadata)
+            constraints, *_ = read_metadata(metadata)
             hook = self._hook(inner)
             return hook if constraints is None else constrained(hook, inner, constraints)
         leaf = leaf_hook(shape, is_exact=self._is_exact)
-        return self._parts_hook(type_, shape) if leaf is None else leaf
+        if leaf is not None:
+            return leaf
+        hook = self._parts_hook(type_, shape)
+        if self._is_exact or not isinstance(shape, Record | Array | FixedTuple | StringKeyed):
+            return hook
+        return _or_its_text(shape, hook)
 
     def _parts_hook(self, type_: Any, shape: Shape) -> Hook:
         match shape:
@@ -579,9 +589,9 @@ class Converter(BaseConverter):
             Option(shape, type_, self._hook(type_), is_own=self._registry.reads(type_))
             for shape, type_ in zip(union.members, union.member_types, strict=True)
         ]
-        others = [option for option in options if option.type not in (None, type(None))]
-        if len(others) == 1 and len(options) == 2:
-            return self._optional_hook(union, options, others[0])
+        reads_text = not self._is_exact and any(
+            may_be_meant(option, container) for option in options for container in ([], {})
+        )
         choose = sole_option(options)
 
         def try_options(value: Any, memo: Memo) -> _Outcome:
@@ -608,6 +618,31 @@ class Converter(BaseConverter):
             problems = union_mismatch(union, options, value, failures, names_all=self._is_exact)
             return None, Tolerance.NOTHING, problems
 
+        def try_text(text: str, memo: Memo) -> _Outcome:
+            # First as the string it is. None of the members is to read it as the text of another.
+            attempt = Trial(memo)
+            tokens = trial.set(attempt), in_text.set(True)
+            try:
+                outcome = try_options(text, memo)
+            finally:
+                in_text.reset(tokens[1])
+                trial.reset(tokens[0])
+            if outcome[2] is None and outcome[1] is not Tolerance.LIBERTIES:
+                return outcome
+            tokens = trial.set(attempt), in_text.set(in_text.get())
+            try:
+                container = container_of(text)
+                if not any(may_be_meant(option, container) for option in options):
+                    return outcome
+                in_text.set(True)
+                structured = structure(container, None)
+            except Mismatch as misfit:
+                return None, Tolerance.NOTHING, misfit.problems
+            finally:
+                in_text.reset(tokens[1])
+                trial.reset(tokens[0])
+            return structured, Tolerance.LIBERTIES, None
+
         def structure(value: Any, _: Any) -> Any:
             current = trial.get()
             memo: Memo = {} if current is None else current.memo
@@ -618,6 +653,8 @@ class Converter(BaseConverter):
                 if key not in memo:
                     memo[key] = value, try_options(value, memo)
                 outcome: _Outcome = memo[key][1]
+            elif reads_text and isinstance(value, str):
+                outcome = try_text(value, memo)
             else:
                 outcome = try_options(value, memo)
             structured, tolerated, problems = outcome
@@ -626,15 +663,18 @@ class Converter(BaseConverter):
             tolerate(tolerated)
             return structured
 
-        return structure
+        others = [place for place, option in enumerate(options) if option.type is not NoneType]
+        if len(others) > 1 or len(options) > 2:
+            return structure
+        # Nothing has to be tried where there is one member besides None.
+        (place,) = others
+        hook, type_ = options[place].hook, options[place].type
 
-    def _optional_hook(self, union: OneOf, options: Sequence[Option], option: Option) -> Hook:
-        hook, type_ = option.hook, option.type
-        place = options.index(option)
-
-        def structure(value: Any, _: Any) -> Any:
+        def structure_optional(value: Any, _: Any) -> Any:
             if value is None:
                 return None
+            if reads_text and isinstance(value, str):
+                return structure(value, None)
             try:
                 return hook(value, type_)
             except Mismatch as misfit:
@@ -643,7 +683,7 @@ class Converter(BaseConverter):
                 union_mismatch(union, options, value, failures, names_all=self._is_exact)
             )
 
-        return structure
+        return structure_optional
 
     # --- Writing ---------------------------------------------------------------------------------
 
@@ -756,6 +796,25 @@ def _called_late(make: Callable[[], Hook]) -> Hook:
     return structure
 
 
+def _or_its_text(shape: Shape, hook: Hook) -> Hook:
+    """A hook that also reads an array or object that was sent as JSON text."""
+
+    def structure(value: Any, type_: Any) -> Any:
+        if not isinstance(value, str):
+            return hook(value, type_)
+        container = container_of(value)
+        if container is None:
+            raise mismatch(shape, value)
+        tolerate(Tolerance.LIBERTIES)
+        token = in_text.set(True)
+        try:
+            return hook(container, type_)
+        finally:
+            in_text.reset(token)
+
+    return structure
+
+
 def _foreign_hook(foreign: Foreign) -> Hook:
     type_ = ForeignType(foreign.python)
 
@@ -766,7 +825,7 @@ def _foreign_hook(foreign: Foreign) -> Hook:
             except ForeignMismatch:
                 tolerate(Tolerance.LIBERTIES)
         try:
-            return type_.structure(value, lenient=True)
+            return type_.structure(value, lenient=True, in_text=in_text.get())
         except ForeignMismatch as error:
             problems = error.problems
         raise Mismatch(Problem(path, Refusal(message)) for path, message in problems[:MAX_PROBLEMS])

@@ -10,11 +10,12 @@ import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 import trio
 
+from . import _later as later
 from ._chunks import ChatChunk, CollectedResponse
 from ._errors import APIConnectionError, APIError, APIStatusError
 from ._instruments import Instrument, check_instruments, join_instruments
@@ -39,9 +40,6 @@ from ._relay import (
     weight,
 )
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet
-
-if TYPE_CHECKING:
-    from ._converter import Converter
 
 __all__ = ["AvailabilityChangedEvent", "FallbackAdapter", "ModelAvailability"]
 
@@ -408,7 +406,7 @@ class FallbackAdapter(ChatModel):
         return join_instruments(self._instruments, *(each.instruments for each in models))
 
     @property
-    def converter(self) -> Converter | None:
+    def converter(self) -> later.Converter | None:
         """That of the first of its models that has one."""
         return converter_of(self._pool.models)
 

@@ -13,12 +13,18 @@ from typing import Literal, TypeAlias, cast
 
 import trio
 
-from ._credentials import Credentials, access_token, is_local_host, origin
+from ._credentials import (
+    Credentials,
+    access_token,
+    check_authorization,
+    is_local_host,
+    origin,
+)
 from ._transport import HTTPClient, Transport, check_client, make_client
 
-__all__ = ["Auth", "BodyEnds", "Gateway", "authorization", "check_authorization"]
+__all__ = ["Auth", "BodyEnds", "Gateway", "authorization"]
 
-Auth: TypeAlias = str | Callable[[], "str | Awaitable[str | None] | None"] | None
+Auth: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 """What authorises a request: the value of the ``Authorization`` header, None for none, or a
 (sync or async) callable that returns one of these and is asked before every attempt."""
 
@@ -28,7 +34,7 @@ async def authorization(auth: Auth | Credentials) -> str | None:
 
     Raises:
         TypeError: A callable returned something else than a string or None.
-        ValueError: It returned a string that is no header value.
+        ValueError: It returned a string that is no ``Authorization`` header.
     """
     if isinstance(auth, Credentials):
         return f"Bearer {access_token(auth, now=time.time())}"
@@ -37,21 +43,14 @@ async def authorization(auth: Auth | Credentials) -> str | None:
         value = auth()
         if inspect.isawaitable(value):
             value = await cast("Awaitable[object]", value)
-    if value is None or isinstance(value, str):
-        check_authorization(value)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        check_authorization("what the callable of auth= returned", value)
         return value
     raise TypeError(
         f"auth= must give a string or None, but the callable returned a {type(value).__name__}"
     )
-
-
-def check_authorization(value: str | None) -> None:
-    """Refuse what cannot stand in an ``Authorization`` header, without quoting it."""
-    if value is not None and (not value.strip() or not value.isascii() or not value.isprintable()):
-        raise ValueError(
-            "auth= must be the value of an Authorization header, for example "
-            "'Bearer sk-...': printable ASCII and not empty. Pass auth=None to send none"
-        )
 
 
 class BodyEnds:

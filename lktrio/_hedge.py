@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from . import _later as later
 from ._chunks import ChatChunk, CompletionUsage
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
@@ -35,9 +36,6 @@ from ._relay import (
 )
 from ._rounds import add_usage
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet
-
-if TYPE_CHECKING:
-    from ._converter import Converter
 
 __all__ = ["HedgeAdapter", "HedgeStatistics"]
 
@@ -360,7 +358,7 @@ class HedgeAdapter(ChatModel):
         return join_instruments(self._instruments, *(each.instruments for each in self._models))
 
     @property
-    def converter(self) -> Converter | None:
+    def converter(self) -> later.Converter | None:
         """That of the first of its models that has one."""
         return converter_of(self._models)
 

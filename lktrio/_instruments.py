@@ -19,7 +19,7 @@ from ._errors import APIError
 from ._function_results import FunctionCallResult
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool, Toolset
-from ._value import Value
+from ._value import Value, know_later_names
 
 __all__ = [
     "Instrument",
@@ -63,6 +63,9 @@ class RequestInfo:
 
     parent: RequestInfo | None = attrs.field(default=None, repr=False)
     """The request of the adapter on whose behalf this one is made, if there is one."""
+
+
+know_later_names(RequestInfo, RequestInfo=RequestInfo)
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)

@@ -1,7 +1,8 @@
-"""The two liberties that are taken with a model's arguments, and no third.
+"""The three liberties that are taken with a model's arguments, and no fourth.
 
-A numeric string is taken for a number where a number is wanted, and an integral float for an
-integer. ``"false"`` is not False, 1 is not True, and a number is not a string.
+A numeric string is taken for a number where a number is wanted, an integral float for an integer,
+and the JSON text of an array or object for that where nothing else fits: one layer of it, decoded
+by `read_container`. ``"false"`` is not False, 1 is not True, and a number is not a string.
 """
 
 from __future__ import annotations
@@ -12,7 +13,19 @@ import math
 import re
 from typing import Any, Final, TypeAlias
 
-__all__ = ["Tolerance", "Trial", "read_integer", "read_number", "tolerate", "trial"]
+from ._arguments import read_container
+
+__all__ = [
+    "Tolerance",
+    "Trial",
+    "container_of",
+    "in_text",
+    "read_container",
+    "read_integer",
+    "read_number",
+    "tolerate",
+    "trial",
+]
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
@@ -93,6 +106,34 @@ trial: Final[contextvars.ContextVar[Trial | None]] = contextvars.ContextVar(
     "lktrio_trial", default=None
 )
 """The trial that is going on."""
+
+
+in_text: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar(
+    "lktrio_in_text", default=False
+)
+"""Whether the value comes from JSON text that was in a string: there is one layer of that."""
+
+
+def container_of(text: str) -> list[Any] | dict[str, Any] | None:
+    """The array or object that a string is the text of.
+
+    Args:
+        text: A string where an array or object is wanted.
+
+    Returns:
+        The array or object. None if the text is none, or was in JSON text itself.
+    """
+    if in_text.get():
+        return None
+    current = trial.get()
+    if current is None:
+        return read_container(text)
+    # Decoded once, and kept: the memo knows values by their identity.
+    key = id(text), 0
+    if key not in current.memo:
+        current.memo[key] = text, read_container(text)
+    container: list[Any] | dict[str, Any] | None = current.memo[key][1]
+    return container
 
 
 def tolerate(what: Tolerance) -> None:

@@ -12,22 +12,24 @@ import platform
 import time
 import types
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, cast
+from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
 import trio
 
+from . import _later as later
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
+    check_authorization,
     check_plain_http,
     resolve_base_url,
     resolve_credentials,
     secret_words,
 )
 from ._errors import APIConnectionError, APIError, APITimeoutError
-from ._gateway import Auth, Gateway, authorization, check_authorization
+from ._gateway import Auth, Gateway, authorization
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
@@ -51,9 +53,6 @@ from ._transport import HTTPClient, HTTPRequest, ReusedConnectionLost, Transport
 from ._value import Value
 from ._version import __version__
 from ._wire import read_headers, redact_error, status_error
-
-if TYPE_CHECKING:
-    from ._converter import Converter
 
 __all__ = ["LLM", "LLMStatistics"]
 
@@ -158,7 +157,7 @@ class LLM(ChatModel):
         allow_insecure: bool = False,
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
         instruments: Sequence[Instrument] | None = None,
-        converter: Converter | None = None,
+        converter: later.Converter | None = None,
     ) -> None:
         self._converter = check_converter(converter)
         self._model = _checked_name("model", model)
@@ -221,7 +220,7 @@ class LLM(ChatModel):
         return self._instruments
 
     @property
-    def converter(self) -> Converter | None:
+    def converter(self) -> later.Converter | None:
         """What reads types of the program's own in answers."""
         return self._converter
 
@@ -518,9 +517,9 @@ def _checked_name(parameter: str, value: object) -> str:
 def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Auth:
     if api_key is not None or api_secret is not None:
         raise ValueError("auth= stands in place of api_key and api_secret; give one or the other")
-    if auth is None or isinstance(auth, str):
-        check_authorization(auth)
-    elif not callable(auth):
+    if isinstance(auth, str):
+        check_authorization("auth=", auth)
+    elif auth is not None and not callable(auth):
         raise TypeError(
             "auth= must be the value of an Authorization header, None, or a callable that "
             f"returns one; not a {type(auth).__name__}"

@@ -6,15 +6,13 @@ asks what a model is called; nothing here knows what is sent or how.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from ._value import Value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "DEFAULT_MODEL_TABLE",
@@ -156,6 +154,10 @@ class ModelTable(Value):
 
     otherwise: ModelFacts = attrs.field(factory=ModelFacts)
     """The facts for a model that no rule matches."""
+
+    def __repr__(self) -> str:
+        # The rules would fill pages, in the signature of `LLM` too.
+        return f"<ModelTable of {len(self.rules)} rules>"
 
     def facts(self, model: str) -> ModelFacts:
         """Look up a model.

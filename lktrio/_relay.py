@@ -10,11 +10,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 import trio
 
+from . import _later as later
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._errors import APIError, APIStatusError
 from ._instruments import RequestInfo
@@ -24,9 +25,6 @@ from ._options import APIConnectOptions
 from ._response import Attempt, ResponseInfo
 from ._response_format import answer_shape
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet, Source
-
-if TYPE_CHECKING:
-    from ._converter import Converter
 
 __all__ = [
     "Relay",
@@ -238,7 +236,7 @@ def stream_of(source: Source, call: ChatCall, adapter: ChatModel) -> LLMStream[A
     )
 
 
-def converter_of(models: Iterable[ChatModel]) -> Converter | None:
+def converter_of(models: Iterable[ChatModel]) -> later.Converter | None:
     """The converter of the first model that has one."""
     return next((model.converter for model in models if model.converter is not None), None)
 

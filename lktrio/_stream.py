@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
-    TYPE_CHECKING,
     Any,
     Generic,
     Protocol,
@@ -24,6 +23,7 @@ from typing import (
 import attrs
 import trio
 
+from . import _later as later
 from ._chat_context import ChatContext
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._errors import APIError
@@ -43,9 +43,6 @@ from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._tools import Tool, Toolset
 from ._value import Value
-
-if TYPE_CHECKING:
-    from ._converter import Converter
 
 __all__ = [
     "MAX_UNDELIVERED_BYTES",
@@ -387,7 +384,7 @@ class ChatModel(abc.ABC):
         return ()
 
     @property
-    def converter(self) -> Converter | None:
+    def converter(self) -> later.Converter | None:
         """What reads types of the program's own in answers; None if there is no such thing."""
         return None
 

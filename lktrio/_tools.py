@@ -31,7 +31,9 @@ from typing import (
 
 import attrs
 
+from . import _later as later
 from ._arguments import MalformedArguments, parse_arguments
+from ._chat_context import ChatContext, FunctionCall
 from ._json_values import check_json
 from ._value import Value
 
@@ -40,8 +42,6 @@ from ._value import Value
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._chat_context import ChatContext, FunctionCall
-    from ._converter import Converter
     from ._schema import JSONSchema
     from ._shapes import Field, Types
 
@@ -92,7 +92,14 @@ class ToolError(Exception):
 
 
 class StopResponse(Exception):
-    """Raise it in a tool whose call needs neither an output nor a reply."""
+    """Raise it in a tool whose call needs neither an output nor a reply.
+
+    Args:
+        args: For who reads a traceback; the model does not see it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -140,7 +147,8 @@ class DecodedArguments:
     """The arguments of one call, checked and converted."""
 
     values: Mapping[str, Any]
-    """The values by the names of their parameters. What is to have its default is absent."""
+    """The values by the names of their parameters. What is to have the default of the function
+    is absent; a default that a field specifier declares, as in ``Field(default=4)``, is there."""
 
     json: str
     """The arguments as canonical JSON text: one object, to keep in place of what the model
@@ -213,6 +221,12 @@ class _Definition(Protocol):
         """Write what the function returned as a JSON value."""
         ...
 
+    def complete(
+        self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Add the defaults that only field specifiers declare, where Python calls the function."""
+        ...
+
 
 class _TypedDefinition:
     """A function whose parameters say what they are by their annotations."""
@@ -226,7 +240,7 @@ class _TypedDefinition:
         options: _Options,
         receives: Literal["instance", "class"] | None,
         scope: Mapping[str, Any],
-        converter: Converter | None,
+        converter: later.Converter | None,
     ) -> None:
         from ._docstrings import read_docstring
         from ._shapes import UnresolvedAnnotation, type_parameters
@@ -242,7 +256,7 @@ class _TypedDefinition:
         # As it is now: what is registered later does not change what the model was told.
         self._given = None if converter is None else converter.copy()
         self._types: Types | None = None
-        self._converter: Converter | None = None
+        self._converter: later.Converter | None = None
         self._structure: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         # Read now, so that mistakes are found here. A name may be defined further down in the
         # module; it has to be when the tool is used.
@@ -295,7 +309,7 @@ class _TypedDefinition:
         # Without hooks of the program, its class says all of a value.
         return converter.unstructure(value, self._returned if self._given is not None else None)
 
-    def _own_converter(self) -> Converter:
+    def _own_converter(self) -> later.Converter:
         """One for each tool, so that nothing of its types outlives it."""
         from ._converter import Converter
 
@@ -319,6 +333,42 @@ class _TypedDefinition:
             members = [arg for arg in typing.get_args(returned) if arg is not ToolResult]
             returned = typing.Union[tuple(members)]  # noqa: UP007  the members are known at run time
         return None if returned in (ToolResult, inspect.Signature.empty) else returned
+
+    def complete(
+        self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not self._declared:
+            return args, kwargs
+        bound = inspect.signature(call).bind_partial(*args, **kwargs)
+        for field in self._declared:
+            if field.argument in bound.arguments:
+                continue
+            if field.make_default is None:
+                raise TypeError(f"{self.name}() misses the argument {field.argument!r}")
+            bound.arguments[field.argument] = field.make_default()
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
+    @functools.cached_property
+    def _declared(self) -> list[Field]:
+        """The parameters of which Python does not know the default, or takes it for another."""
+        from ._declared import read_specifier
+        from ._shapes import UnresolvedAnnotation
+
+        try:
+            parameters = self._parameters
+        except UnresolvedAnnotation:
+            # Who calls it from Python needs no annotations.
+            return []
+        return [
+            parameter.field
+            for parameter in parameters
+            if parameter.field is not None
+            and (
+                parameter.field.make_default is not None
+                or read_specifier(parameter.default) is not None
+            )
+        ]
 
     @functools.cached_property
     def _parameters(self) -> list[_Parameter]:
@@ -356,7 +406,7 @@ class _TypedDefinition:
         Raises:
             UnsupportedType: If a parameter cannot be filled from JSON.
         """
-        from ._shapes import Types, UnresolvedAnnotation
+        from ._shapes import Types, UnresolvedAnnotation, UnsupportedType
 
         if self._given is None:
             types_ = Types(self._scope)
@@ -372,17 +422,24 @@ class _TypedDefinition:
         parameters = list(signature.parameters.values())
         if self.receives is not None:
             del parameters[0]
-        return [
+        read = [
             self._read_parameter(parameter, types_, module)
             for parameter in parameters
             # Nothing in JSON says how many there are; the function works without them.
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if parameter.kind not in _VARIADIC
         ]
+        if len(read) < len(parameters) and all(parameter.takes_context for parameter in read):
+            raise UnsupportedType(
+                f"tool {self.name!r} takes nothing but *args or **kwargs, so that nothing says "
+                "what a model should send: if it stands for another function, decorate it with "
+                "@functools.wraps; else name its parameters, or give it a raw_schema"
+            )
+        return read
 
     def _read_parameter(
         self, parameter: inspect.Parameter, types_: Types, module: Mapping[str, Any]
     ) -> _Parameter:
-        from ._shapes import NO_DEFAULT, Field, UnresolvedAnnotation, UnsupportedType, hashable
+        from ._shapes import UnresolvedAnnotation, UnsupportedType
 
         where = f"parameter {parameter.name!r} of tool {self.name!r}"
         if parameter.annotation is parameter.empty:
@@ -400,8 +457,13 @@ class _TypedDefinition:
             annotation = types_.resolve(parameter.annotation, module)
             if _is_run_context(annotation):
                 return attrs.evolve(read, takes_context=True)
-            annotation = hashable(annotation)
-            shape = types_.shape(annotation)
+            field = types_.field(
+                parameter.name,
+                annotation,
+                required=parameter.default is parameter.empty,
+                default=parameter.default,
+                description=self._docstring.parameters.get(parameter.name),
+            )
         except UnresolvedAnnotation as error:
             if isinstance(parameter.annotation, str) and _RUN_CONTEXT.fullmatch(
                 parameter.annotation
@@ -411,20 +473,12 @@ class _TypedDefinition:
             raise UnresolvedAnnotation(f"{where}: {error}") from None
         except UnsupportedType as error:
             raise UnsupportedType(f"{where}: {error}") from None
-        required = parameter.default is parameter.empty
-        field = Field(
-            name=parameter.name,
-            argument=parameter.name,
-            shape=shape,
-            required=required,
-            default=NO_DEFAULT if required else parameter.default,
-            description=self._docstring.parameters.get(parameter.name),
-            type=annotation,
-        )
         return attrs.evolve(read, field=field)
 
 
 _MAX_PROBLEMS: Final = 10
+
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 _RUN_CONTEXT: Final = re.compile(r"(\w+\.)*RunContext(\[.*\])?(\s*\|\s*None)?")
 
@@ -439,7 +493,7 @@ class _RawDefinition:
         raw_schema: Mapping[str, Any],
         options: _Options,
         receives: Literal["instance", "class"] | None,
-        converter: Converter | None,
+        converter: later.Converter | None,
     ) -> None:
         self.function = function
         self._converter = None if converter is None else converter.copy()
@@ -469,7 +523,16 @@ class _RawDefinition:
             self._converter = Converter()
         return self._converter.unstructure(value)
 
+    def complete(
+        self,
+        call: Callable[..., Any],  # noqa: ARG002  there is nothing to find out
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
     def _read(self) -> list[_Parameter]:
+        from ._declared import read_specifier
         from ._shapes import Types, UnsupportedType
 
         parameters = list(inspect.signature(self.function).parameters.values())
@@ -478,7 +541,7 @@ class _RawDefinition:
         module = _globals_of(self.function)
         read: list[_Parameter] = []
         for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if parameter.kind in _VARIADIC:
                 continue
             try:
                 annotation = Types().resolve(parameter.annotation, module)
@@ -488,7 +551,9 @@ class _RawDefinition:
                 isinstance(annotation, str) and _RUN_CONTEXT.fullmatch(annotation) is not None
             )
             is_known = takes_context or parameter.name == "raw_arguments"
-            if not is_known and parameter.default is parameter.empty:
+            if not is_known and (
+                parameter.default is parameter.empty or read_specifier(parameter.default)
+            ):
                 raise TypeError(
                     f"parameter {parameter.name!r} of tool {self.name!r} is never filled: with a "
                     "raw_schema, a function takes `raw_arguments: dict[str, object]`, and a "
@@ -567,7 +632,7 @@ def _check_options(timeout: float | None, abandon_on_cancel: bool) -> _Options:
     return _Options(timeout, abandon_on_cancel)
 
 
-def check_converter(converter: object) -> Converter | None:
+def check_converter(converter: object) -> later.Converter | None:
     """Refuse what is no converter of this library, and say what to do with another.
 
     Args:
@@ -723,9 +788,10 @@ class Tool(Generic[P, R_co]):
         """Whether what a call returns must be awaited."""
         return self._definition.is_async
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function."""
-        return cast("R_co", self._call(*args, **kwargs))
+        completed, named = self._definition.complete(self._call, args, kwargs)
+        return cast("R_co", self._call(*completed, **named))
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
         self._definition.learn(owner)
@@ -882,7 +948,7 @@ def function_tool(
     description: str | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
-    converter: Converter | None = None,
+    converter: later.Converter | None = None,
 ) -> FunctionTool[Concatenate[Any, P], R]: ...
 @overload
 def function_tool(
@@ -893,7 +959,7 @@ def function_tool(
     description: str | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
-    converter: Converter | None = None,
+    converter: later.Converter | None = None,
 ) -> FunctionTool[P, R]: ...
 @overload
 def function_tool(
@@ -902,7 +968,7 @@ def function_tool(
     description: str | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
-    converter: Converter | None = None,
+    converter: later.Converter | None = None,
 ) -> _ToolDecorator: ...
 @overload
 def function_tool(
@@ -912,7 +978,7 @@ def function_tool(
     raw_schema: Mapping[str, Any],
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
-    converter: Converter | None = None,
+    converter: later.Converter | None = None,
 ) -> RawFunctionTool[P, R]: ...
 @overload
 def function_tool(
@@ -920,7 +986,7 @@ def function_tool(
     raw_schema: Mapping[str, Any],
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
-    converter: Converter | None = None,
+    converter: later.Converter | None = None,
 ) -> _RawToolDecorator: ...
 def function_tool(
     function: Any = None,
@@ -931,7 +997,7 @@ def function_tool(
     raw_schema: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
-    converter: Converter | None = None,
+    converter: later.Converter | None = None,
 ) -> Any:
     """Make a tool of a function or method, sync or async. Works bare and with arguments.
 
@@ -940,8 +1006,9 @@ def function_tool(
     bytes (the text in UTF-8), paths, classes with typed fields (attrs, dataclass, ``TypedDict``,
     ``NamedTuple``, pydantic, msgspec), and what ``annotated_types`` says of them. A parameter is
     described by a string in ``Annotated``, or else by the docstring (Google, NumPy, reST or
-    epydoc). A parameter annotated with `RunContext` receives it. ``*args`` and ``**kwargs`` are
-    left empty.
+    epydoc). A field of pydantic, msgspec, attrs or dataclasses, in the place of a default or in
+    ``Annotated``, gives default, bounds, description and name. A parameter annotated with
+    `RunContext` receives it. ``*args`` and ``**kwargs`` are left empty.
 
     Args:
         function: The function, where it is called bare.
@@ -961,7 +1028,8 @@ def function_tool(
         A `FunctionTool`, or a `RawFunctionTool` if there is a ``raw_schema``; or a decorator.
 
     Raises:
-        TypeError: If a parameter has no annotation or one that has no JSON form.
+        TypeError: If a parameter has no annotation or one that has no JSON form, or if there is
+            nothing but ``*args`` and ``**kwargs``.
         ValueError: If a name or an option is out of range.
     """
     converter = check_converter(converter)

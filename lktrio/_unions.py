@@ -31,7 +31,7 @@ from ._shapes import (
     Text,
 )
 
-__all__ = ["Option", "ranked", "sole_option", "union_mismatch"]
+__all__ = ["Option", "may_be_meant", "ranked", "sole_option", "union_mismatch"]
 
 
 @attrs.frozen(eq=False)
@@ -211,6 +211,11 @@ def union_mismatch(
 _MISSING: Final = object()
 
 
+def may_be_meant(option: Option, value: Any) -> bool:
+    """Whether a value looks like one of a member, whatever is in it."""
+    return _may_be_meant(option.bare, value)
+
+
 def _may_be_meant(member: Shape, value: Any) -> bool:
     if isinstance(member, Custom):
         return json_type_of(value) in member.json_types
@@ -221,6 +226,8 @@ def _may_be_meant(member: Shape, value: Any) -> bool:
             return isinstance(member, Array | FixedTuple) or (
                 isinstance(member, Record) and member.is_tuple
             )
+        case None:
+            return False
         case _:
             return isinstance(member, Scalar | Text | Choice)
 

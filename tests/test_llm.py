@@ -158,6 +158,12 @@ BAD_SETTINGS: dict[str, tuple[Mapping[str, Any], type[Exception], list[str]]] = 
     "empty auth": ({**NO_PAIR, "auth": ""}, ValueError, ["auth=", "Bearer"]),
     "auth with a line break": ({**NO_PAIR, "auth": "Bearer a\r\nb"}, ValueError, ["auth="]),
     "auth that is not ASCII": ({**NO_PAIR, "auth": "Bearer ä"}, ValueError, ["auth=", "ASCII"]),
+    "auth without a key": ({**NO_PAIR, "auth": "Bearer "}, ValueError, ["auth=", "variable"]),
+    "auth without a scheme": (
+        {**NO_PAIR, "auth": "sk-123"},
+        ValueError,
+        ["auth=f'Bearer {key}'", "'extra_headers': {'Authorization': key}"],
+    ),
     "auth of a wrong type": ({**NO_PAIR, "auth": 5}, TypeError, ["auth=", "int"]),
     "auth of bytes": ({**NO_PAIR, "auth": b"Bearer x"}, TypeError, ["auth=", "bytes"]),
     "unknown inference class": (
@@ -900,15 +906,33 @@ async def test_minted_tokens_are_made_for_every_attempt(
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(5, TypeError), (b"x", TypeError), ("", ValueError), ("a\nb", ValueError)]
+    ("value", "kind"),
+    [
+        (5, TypeError),
+        (b"x", TypeError),
+        ("", ValueError),
+        ("a\nb", ValueError),
+        ("Bearer ", ValueError),
+        ("Bearer sk-1\n", ValueError),
+        ("sk-1", ValueError),
+    ],
 )
 async def test_what_a_callable_must_not_return(value: Any, kind: type[Exception]) -> None:
+    asked: list[Any] = []
+
+    def give() -> Any:
+        asked.append(value)
+        return value
+
     async with MemoryNetwork(text("Hi")) as network:
         client = network.client()
-        async with LLM("m", base_url=TLS_BASE_URL, auth=lambda: value, http_client=client) as llm:
-            with pytest.raises(kind, match="auth="):
-                await ask(llm).collect()
+        async with LLM("m", base_url=TLS_BASE_URL, auth=give, http_client=client) as llm:
+            with pytest.raises(kind, match="auth=") as caught:
+                await ask(llm, APIConnectOptions(max_retry=3)).collect()
         assert network.connect_attempts == []
+    # Asking again would give the same.
+    assert len(asked) == 1
+    assert "sk-1" not in str(caught.value)
 
 
 async def test_what_a_callable_raises_is_the_program_s_own() -> None:

@@ -39,6 +39,9 @@ _MAX_HEAD: Final = 2**20
 class LeakError(AssertionError):
     """Something was left; the message lists what, one a line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
 
 def make_http_client(
     *, verify: ssl.SSLContext, keepalive_expiry: float | None, options: dict[str, Any]

@@ -59,6 +59,9 @@ in_background: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar(
 class ScriptError(AssertionError):
     """The client did what the script has no answer for."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
 
 @attrs.define(eq=False)
 class ReplyRecord:
