@@ -448,14 +448,15 @@ class Converter(BaseConverter):
 
     def _record_hook(self, record: Record, structure_fields: FieldsHook) -> Hook:
         names = {field.name for field in record.fields}
-        is_exact = self._is_exact
+        mappings = Mapping if self._is_exact else dict
 
         def structure(value: Any, _: Any) -> Any:
-            members = value
+            named = value
             if record.is_tuple and isinstance(value, list):
-                members = _named(cast("list[object]", value), record)
-            if not isinstance(members, Mapping if is_exact else dict):
+                named = _named(cast("list[object]", value), record)
+            if not isinstance(named, mappings):
                 raise mismatch(record, value)
+            members = cast("Mapping[str, object]", named)
             if trial.get() is not None and not members.keys() <= names:
                 tolerate(Tolerance.UNKNOWN_KEYS)
             arguments = structure_fields(members)
@@ -535,9 +536,9 @@ class Converter(BaseConverter):
         places = list(zip(range(len(hooks)), hooks, fixed.item_types, strict=True))
 
         def structure(value: Any, _: Any) -> Any:
-            if not isinstance(value, list) or len(cast("list[Any]", value)) != len(places):
+            if not isinstance(value, list) or len(cast("list[object]", value)) != len(places):
                 raise mismatch(fixed, value)
-            items = cast("list[Any]", value)
+            items = cast("list[object]", value)
             structured: list[Any] = []
             problems: list[Problem] = []
             for index, hook, item_type in places:
@@ -590,7 +591,8 @@ class Converter(BaseConverter):
             for shape, type_ in zip(union.members, union.member_types, strict=True)
         ]
         reads_text = not self._is_exact and any(
-            may_be_meant(option, container) for option in options for container in ([], {})
+            may_be_meant(option, list[Any]()) or may_be_meant(option, dict[str, Any]())
+            for option in options
         )
         choose = sole_option(options)
 

@@ -238,7 +238,7 @@ def json_types(shape: Shape) -> frozenset[str]:
         case Choice(members=members):
             return frozenset(json_type_of(value) for value, _ in members)
         case OneOf(members=members):
-            return frozenset().union(*map(json_types, members))
+            return frozenset[str]().union(*map(json_types, members))
         case Array() | FixedTuple():
             return frozenset({"array"})
         case StringKeyed():
@@ -387,8 +387,8 @@ def _alternatives(shape: Shape) -> list[str]:
             words = _either(_alternatives(value))
             return [f"a mapping with string keys (each value: {words})"]
         case Record(fields=fields, is_tuple=False):
-            members = (f"{field.name!r}: {_either(_alternatives(field.shape))}" for field in fields)
-            return ["{" + ", ".join(members) + "}"]
+            parts = (f"{field.name!r}: {_either(_alternatives(field.shape))}" for field in fields)
+            return ["{" + ", ".join(parts) + "}"]
         case Refined(inner=inner) | Alias(target=inner):
             return _alternatives(inner)
         case _:

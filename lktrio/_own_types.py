@@ -101,7 +101,9 @@ def recognise(hook: Callable[..., Any]) -> TaggedUnion | Family | None:
     known = _defaults(hook)
     hooks: object = known.get("_tag_to_cl", known.get("_tag_to_hook"))
     if isinstance(hooks, dict) and isinstance(known.get("_tag_name"), str):
-        return TaggedUnion(known["_tag_name"], cast("dict[Any, Any]", hooks), known.get("_default"))
+        return TaggedUnion(
+            known["_tag_name"], cast("dict[object, Any]", hooks), known.get("_default")
+        )
     # With overrides the fields are not those of the class, and what they are is in code.
     if "_cl" in known and is_ours(known.get("_base_hook")):
         return Family(known["_cl"])
@@ -299,7 +301,7 @@ def _references(schema: Any) -> Iterator[str]:
             else:
                 yield from _references(member)
     elif isinstance(schema, list):
-        for item in cast("list[Any]", schema):
+        for item in cast("list[object]", schema):
             yield from _references(item)
 
 

@@ -991,7 +991,7 @@ def hashable(type_: Any) -> Any:
     if origin in (Union, types.UnionType):
         return Union[args]  # noqa: UP007  the members are known at run time
     copy_with: Callable[[Any], Any] | None = getattr(type_, "copy_with", None)
-    return cast("Any", origin)[args] if copy_with is None else copy_with(args)
+    return origin[args] if copy_with is None else copy_with(args)
 
 
 def _wrapper_names(type_: Any) -> set[str]:

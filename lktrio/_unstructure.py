@@ -98,7 +98,7 @@ def _class_writer(class_: type[Any], converter: _Converter, *, declared: bool) -
         return lambda value: value.decode()
     if issubclass(class_, Mapping):
         return lambda value: {_key(key, write): write(member) for key, member in value.items()}
-    if declared and issubclass(class_, tuple) and hasattr(class_, "_fields"):
+    if declared and tuple in class_.__mro__ and hasattr(class_, "_fields"):
         return _named_tuple_writer(class_, converter)
     if issubclass(class_, Sequence | AbstractSet):
         return lambda value: [write(item) for item in value]
@@ -126,7 +126,7 @@ def _object_writer(class_: type[Any], converter: _Converter, *, declared: bool) 
         members = [(field.name, field.name) for field in dataclasses.fields(class_) if field.init]
     else:
         return _other_writer
-    types_ = converter.field_types(class_) if declared else {}
+    types_ = converter.field_types(class_) if declared else dict[str, Any]()
     write = converter.unstructure
     plan = [(name, attribute, types_.get(name)) for name, attribute in members]
 
@@ -249,7 +249,7 @@ def _mapping_writer(args: Sequence[Any], converter: _Converter) -> Writer:
             return write(value)
         return {
             _key(key, lambda key: write(key, key_type)): write(member, value_type)
-            for key, member in cast("Mapping[Any, Any]", value).items()
+            for key, member in cast("Mapping[object, object]", value).items()
         }
 
     return write_mapping
