@@ -13,59 +13,59 @@ converter, for what a program sends, takes nothing else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import NoneType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from cattrs import BaseConverter
-from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
-from ._foreign import ForeignMismatch, ForeignType
 from ._leaves import Hook, constrained, leaf_hook
-from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
-from ._mismatch import (
-    MAX_PROBLEMS,
-    Mismatch,
-    Missing,
-    Problem,
-    Refusal,
-    Refused,
-    Unknown,
-    describe,
-    mismatch,
-    refused,
+from ._own_types import (
+    Registry,
+    check_schema,
+    guarded,
+    is_ours,
+    recognise,
+    union_of_subclasses,
 )
-from ._own_types import Registry, check_schema, is_ours, recognise, union_of_subclasses
+from ._parts import (
+    FieldsHook,
+    Part,
+    array_hook,
+    exact_fields_hook,
+    fields_hook,
+    foreign_hook,
+    mapping_hook,
+    member_hook,
+    record_hook,
+    tuple_hook,
+)
 from ._shapes import (
     Alias,
     Array,
-    Choice,
-    Custom,
     Field,
     FixedTuple,
     Foreign,
     Member,
     OneOf,
     Record,
+    Scalar,
     Shape,
     StringKeyed,
     Types,
     UnsupportedType,
-    accepts_null,
     hashable,
     peel,
     read_metadata,
     upper_bound,
 )
-from ._unions import Option, may_be_meant, ranked, sole_option, union_mismatch
+from ._unions import Option, exact_union_hook, union_hook
 from ._unstructure import BY_CLASS, Writer, writer
 
 __all__ = ["Converter", "make_converter"]
 
-T = TypeVar("T")
-FieldsHook = Callable[[Mapping[str, Any]], dict[str, Any]]
-
-_BUILT_IN: Final = (*BY_CLASS, int, float, bool)
+_BUILT_IN: Final = (str, bytes, int, float, bool, pathlib.Path)
 """Classes whose hooks cattrs looks up by the class alone, before it asks any predicate."""
 
 
@@ -99,16 +99,15 @@ class Converter(BaseConverter):
         self._writes: set[Any] = set()
         self._writes_declared = False
 
-        def structure_built_in(value: Any, type_: Any) -> Any:
-            return self._bound_hook(type_)(value, type_)
-
-        for class_ in _BUILT_IN:
-            super().register_structure_hook(class_, structure_built_in)
-        for class_, write in BY_CLASS.items():
-            super().register_unstructure_hook(class_, functools.partial(write, self.unstructure))
         # The first that are registered are the last that are asked.
         self._structure_func.register_func_list([(_always, self._late, True)])
         self._unstructure_func.register_func_list([(_always, self._make_writer, True)])
+        self._structure_func.register_cls_list(
+            [(class_, self._structure_built_in) for class_ in _BUILT_IN]
+        )
+        self._unstructure_func.register_cls_list(
+            [(class_, functools.partial(write, self.unstructure)) for class_, write in BY_CLASS]
+        )
 
     # --- What a program registers ----------------------------------------------------------------
 
@@ -325,49 +324,27 @@ class Converter(BaseConverter):
             Takes a JSON object and returns the Python values by the names of their arguments;
             those that are to have their default are not among them. It raises `Mismatch`.
         """
-        is_exact = self._is_exact
-        known = {field.name: None for field in fields}
-        plan = [
-            (
-                field,
-                field.name,
-                self._hook(field.type),
-                # Null where the default is meant. What a program sends is sent.
-                not is_exact and not field.required and not accepts_null(field.shape),
-            )
-            for field in fields
-        ]
+        parts = [self._part(field.type, field.shape) for field in fields]
+        return (exact_fields_hook if self._is_exact else fields_hook)(fields, parts)
 
-        def structure(value: Mapping[str, Any]) -> dict[str, Any]:
-            arguments: dict[str, Any] = {}
-            problems: list[Problem] = []
-            for field, name, hook, null_is_default in plan:
-                if name not in value:
-                    if field.make_default is not None and not is_exact:
-                        arguments[field.argument] = field.make_default()
-                    elif field.required:
-                        problems.append(Problem((name,), Missing(field, value, known)))
-                    continue
-                member = value[name]
-                if member is None and null_is_default:
-                    if field.make_default is not None:
-                        arguments[field.argument] = field.make_default()
-                    continue
-                try:
-                    arguments[field.argument] = hook(member, field.type)
-                except Mismatch as misfit:
-                    problems += misfit.under(name)
-                    if len(problems) >= MAX_PROBLEMS:
-                        break
-            if is_exact and value.keys() - known:
-                problems += [
-                    Problem((name,), Unknown(list(known))) for name in value if name not in known
-                ]
-            if problems:
-                raise Mismatch(problems[:MAX_PROBLEMS])
-            return arguments
+    def _part(self, type_: Any, shape: Shape) -> Part:
+        as_it_is: Collection[type[Any]] = ()
+        if not self._is_exact and isinstance(shape, Scalar | OneOf):
+            as_it_is = self._plain_classes(type_, shape)
+        return Part(type_, self._hook(type_), as_it_is)
 
-        return structure
+    def _plain_classes(self, type_: Any, shape: Shape) -> Collection[type[Any]]:
+        """The classes of JSON values that need no hook to be what is wanted."""
+        reads = self._registry.reads
+        match shape:
+            case Scalar(python=python):
+                # A float of Python may be infinite.
+                return () if python is float or reads(type_) or reads(python) else (python,)
+            case OneOf(members=members, member_types=types) if not reads(type_):
+                parts = zip(types, members, strict=True)
+                return [class_ for part in parts for class_ in self._plain_classes(*part)]
+            case _:
+                return ()
 
     def _hook(self, type_: Any) -> Hook:
         """The hook for a type, to be part of another or to be called."""
@@ -381,11 +358,16 @@ class Converter(BaseConverter):
             self._bound[type_] = hook
         return hook
 
+    def _structure_built_in(self, value: Any, type_: Any) -> Any:
+        return self._hook(type_)(value, type_)
+
     def _bound_hook(self, type_: Any) -> Hook:
-        found: Hook = self.get_structure_hook(type_)
+        if type_ is NoneType:
+            return self._make_once(type_)
+        found: Hook = self.get_structure_hook(type_, cache_result=False)
         if is_ours(found) or not self._registry.reads(type_):
             return self._make_once(type_)
-        return _guarded(found, type_, self._registry.custom(type_))
+        return guarded(found, type_, self._registry.custom(type_))
 
     def _late(self, type_: Any) -> Hook:
         """What cattrs is given for a type that the program has no hook for.
@@ -417,275 +399,46 @@ class Converter(BaseConverter):
             hook = self._hook(inner)
             return hook if constraints is None else constrained(hook, inner, constraints)
         leaf = leaf_hook(shape, is_exact=self._is_exact)
-        if leaf is not None:
-            return leaf
-        hook = self._parts_hook(type_, shape)
-        if self._is_exact or not isinstance(shape, Record | Array | FixedTuple | StringKeyed):
-            return hook
-        return _or_its_text(shape, hook)
+        return self._parts_hook(type_, shape) if leaf is None else leaf
 
     def _parts_hook(self, type_: Any, shape: Shape) -> Hook:
+        is_exact = self._is_exact
         match shape:
-            case OneOf():
-                return self._union_hook(shape)
-            case Array():
-                return self._array_hook(shape)
-            case FixedTuple():
-                return self._tuple_hook(shape)
-            case StringKeyed():
-                return self._mapping_hook(shape)
-            case Record():
-                return self._record_hook(shape, self.fields_hook(shape.fields))
+            case OneOf(members=members, member_types=types):
+                reads = self._registry.reads
+                options = [
+                    Option(member, member_type, self._hook(member_type), reads(member_type))
+                    for member, member_type in zip(members, types, strict=True)
+                ]
+                return (exact_union_hook if is_exact else union_hook)(shape, options)
+            case Array(item=item, item_type=item_type):
+                return array_hook(shape, self._part(item_type, item), is_exact=is_exact)
+            case FixedTuple(items=items, item_types=types):
+                parts = [self._part(*part) for part in zip(types, items, strict=True)]
+                return tuple_hook(shape, parts, is_exact=is_exact)
+            case StringKeyed(key=key, value=value):
+                key_part = self._part(shape.key_type, key)
+                value_part = self._part(shape.value_type, value)
+                return mapping_hook(shape, key_part, value_part, is_exact=is_exact)
+            case Record(fields=fields):
+                return record_hook(shape, self.fields_hook(fields), is_exact=is_exact)
             case Foreign():
-                return _foreign_hook(shape)
+                return foreign_hook(shape)
             case Alias():
                 # It may hold itself.
                 return _called_late(lambda: self._hook(shape.target_type))
             case _:
                 raise UnsupportedType(f"{type_} has a schema and no hook")
 
-    # --- Hooks for values with parts -------------------------------------------------------------
-
-    def _record_hook(self, record: Record, structure_fields: FieldsHook) -> Hook:
-        names = {field.name for field in record.fields}
-        mappings = Mapping if self._is_exact else dict
-
-        def structure(value: Any, _: Any) -> Any:
-            named = value
-            if record.is_tuple and isinstance(value, list):
-                named = _named(cast("list[object]", value), record)
-            if not isinstance(named, mappings):
-                raise mismatch(record, value)
-            members = cast("Mapping[str, object]", named)
-            if trial.get() is not None and not members.keys() <= names:
-                tolerate(Tolerance.UNKNOWN_KEYS)
-            arguments = structure_fields(members)
-            try:
-                return record.build(**arguments)
-            except (ValueError, TypeError) as error:
-                # The class has rules of its own.
-                raise refused(f"refused by {record.name}: {error}") from error
-
-        return structure
-
     def _member_hook(self, member: Member) -> Hook:
-        name = member.tag_name
         shape = self._types.shape(member)
-        hook: Hook
         if self._registry.reads(member.type):
-            hook, has_tag = self._hook(member.type), True
-        else:
-            assert isinstance(shape, Record)
-            plain = self._types.shape(Member(member.type))
-            assert isinstance(plain, Record)
-            hook = self._record_hook(plain, self.fields_hook(plain.fields))
-            has_tag = any(field.name == name for field in plain.fields)
-        if name is None:
-            return hook
-        tag_name, tag_shape = name, Choice(tuple((tag, tag) for tag in member.tags))
-
-        def structure(value: Any, _: Any) -> Any:
-            if not isinstance(value, dict):
-                raise mismatch(shape, value)
-            members = cast("dict[str, Any]", value)
-            tag: object = members.get(tag_name, _MISSING)
-            if not _is_among(tag, member.tags) and (
-                not member.is_default or _is_among(tag, member.other_tags)
-            ):
-                if tag is _MISSING:
-                    misfit = refused(f"expected {describe(tag_shape)}, got nothing")
-                else:
-                    misfit = mismatch(tag_shape, tag)
-                raise Mismatch(misfit.under(tag_name))
-            if not has_tag:
-                members = {key: part for key, part in members.items() if key != tag_name}
-            return hook(members, member.type)
-
-        return structure
-
-    def _array_hook(self, array: Array) -> Hook:
-        hook, item_type = self._hook(array.item_type), array.item_type
-        sequences = (list, tuple) if self._is_exact else list
-
-        def structure(value: Any, _: Any) -> Any:
-            if not isinstance(value, sequences):
-                raise mismatch(array, value)
-            structured: list[Any] = []
-            problems: list[Problem] = []
-            for index, item in enumerate(cast("Sequence[Any]", value)):
-                try:
-                    structured.append(hook(item, item_type))
-                except Mismatch as misfit:
-                    problems += misfit.under(index)
-                    if len(problems) >= MAX_PROBLEMS:
-                        break
-            if problems:
-                raise Mismatch(problems[:MAX_PROBLEMS])
-            if array.build is list:
-                return structured
-            try:
-                return array.build(structured)
-            except TypeError:
-                pass
-            raise refused("objects and arrays cannot be items of this set")
-
-        return structure
-
-    def _tuple_hook(self, fixed: FixedTuple) -> Hook:
-        hooks = [self._hook(item_type) for item_type in fixed.item_types]
-        places = list(zip(range(len(hooks)), hooks, fixed.item_types, strict=True))
-
-        def structure(value: Any, _: Any) -> Any:
-            if not isinstance(value, list) or len(cast("list[object]", value)) != len(places):
-                raise mismatch(fixed, value)
-            items = cast("list[object]", value)
-            structured: list[Any] = []
-            problems: list[Problem] = []
-            for index, hook, item_type in places:
-                try:
-                    structured.append(hook(items[index], item_type))
-                except Mismatch as misfit:
-                    problems += misfit.under(index)
-            if problems:
-                raise Mismatch(problems[:MAX_PROBLEMS])
-            return tuple(structured)
-
-        return structure
-
-    def _mapping_hook(self, mapping: StringKeyed) -> Hook:
-        key_hook, key_type = self._hook(mapping.key_type), mapping.key_type
-        hook, value_type = self._hook(mapping.value_type), mapping.value_type
-        mappings = Mapping if self._is_exact else dict
-
-        def structure(value: Any, _: Any) -> Any:
-            if not isinstance(value, mappings):
-                raise mismatch(mapping, value)
-            structured: dict[Any, Any] = {}
-            problems: list[Problem] = []
-            current = trial.get()
-            for key, member in cast("Mapping[str, Any]", value).items():
-                try:
-                    if current is None:
-                        structured_key = key_hook(key, key_type)
-                    else:
-                        # JSON writes every key as a string: reading a number is no liberty.
-                        trial.set(None)
-                        try:
-                            structured_key = key_hook(key, key_type)
-                        finally:
-                            trial.set(current)
-                    structured[structured_key] = hook(member, value_type)
-                except Mismatch as misfit:
-                    problems += misfit.under(key)
-                    if len(problems) >= MAX_PROBLEMS:
-                        break
-            if problems:
-                raise Mismatch(problems[:MAX_PROBLEMS])
-            return mapping.build(structured)
-
-        return structure
-
-    def _union_hook(self, union: OneOf) -> Hook:
-        options = [
-            Option(shape, type_, self._hook(type_), is_own=self._registry.reads(type_))
-            for shape, type_ in zip(union.members, union.member_types, strict=True)
-        ]
-        reads_text = not self._is_exact and any(
-            may_be_meant(option, list[Any]()) or may_be_meant(option, dict[str, Any]())
-            for option in options
-        )
-        choose = sole_option(options)
-
-        def try_options(value: Any, memo: Memo) -> _Outcome:
-            failures: dict[int, tuple[Problem, ...]] = {}
-            best: _Outcome | None = None
-            only = None if choose is None else choose(value)
-            for place in ranked(options, value) if only is None else only:
-                option = options[place]
-                attempt = Trial(memo)
-                token = trial.set(attempt)
-                try:
-                    structured = option.hook(value, option.type)
-                except Mismatch as misfit:
-                    failures[place] = misfit.problems
-                    continue
-                finally:
-                    trial.reset(token)
-                if best is None or attempt.tolerated < best[1]:
-                    best = structured, attempt.tolerated, None
-                    if attempt.tolerated is Tolerance.NOTHING:
-                        break
-            if best is not None:
-                return best
-            problems = union_mismatch(union, options, value, failures, names_all=self._is_exact)
-            return None, Tolerance.NOTHING, problems
-
-        def try_text(text: str, memo: Memo) -> _Outcome:
-            # First as the string it is. None of the members is to read it as the text of another.
-            attempt = Trial(memo)
-            tokens = trial.set(attempt), in_text.set(True)
-            try:
-                outcome = try_options(text, memo)
-            finally:
-                in_text.reset(tokens[1])
-                trial.reset(tokens[0])
-            if outcome[2] is None and outcome[1] is not Tolerance.LIBERTIES:
-                return outcome
-            tokens = trial.set(attempt), in_text.set(in_text.get())
-            try:
-                container = container_of(text)
-                if not any(may_be_meant(option, container) for option in options):
-                    return outcome
-                in_text.set(True)
-                structured = structure(container, None)
-            except Mismatch as misfit:
-                return None, Tolerance.NOTHING, misfit.problems
-            finally:
-                in_text.reset(tokens[1])
-                trial.reset(tokens[0])
-            return structured, Tolerance.LIBERTIES, None
-
-        def structure(value: Any, _: Any) -> Any:
-            current = trial.get()
-            memo: Memo = {} if current is None else current.memo
-            if isinstance(value, dict | list):
-                # A part of a value is looked at again for every member its parents may be. What
-                # was found the first time is kept, or the work would double with every level.
-                key = id(cast("object", value)), id(union)
-                if key not in memo:
-                    memo[key] = value, try_options(value, memo)
-                outcome: _Outcome = memo[key][1]
-            elif reads_text and isinstance(value, str):
-                outcome = try_text(value, memo)
-            else:
-                outcome = try_options(value, memo)
-            structured, tolerated, problems = outcome
-            if problems is not None:
-                raise Mismatch(problems)
-            tolerate(tolerated)
-            return structured
-
-        others = [place for place, option in enumerate(options) if option.type is not NoneType]
-        if len(others) > 1 or len(options) > 2:
-            return structure
-        # Nothing has to be tried where there is one member besides None.
-        (place,) = others
-        hook, type_ = options[place].hook, options[place].type
-
-        def structure_optional(value: Any, _: Any) -> Any:
-            if value is None:
-                return None
-            if reads_text and isinstance(value, str):
-                return structure(value, None)
-            try:
-                return hook(value, type_)
-            except Mismatch as misfit:
-                failures = {place: misfit.problems}
-            raise Mismatch(
-                union_mismatch(union, options, value, failures, names_all=self._is_exact)
-            )
-
-        return structure_optional
+            return member_hook(member, shape, self._hook(member.type), takes_tag=True)
+        plain = self._types.shape(Member(member.type))
+        assert isinstance(plain, Record)
+        hook = record_hook(plain, self.fields_hook(plain.fields), is_exact=self._is_exact)
+        takes_tag = any(field.name == member.tag_name for field in plain.fields)
+        return member_hook(member, shape, hook, takes_tag=takes_tag)
 
     # --- Writing ---------------------------------------------------------------------------------
 
@@ -738,10 +491,6 @@ class Converter(BaseConverter):
         return {field.argument: field.type for field in fields}
 
 
-_Outcome = tuple[Any, Tolerance, tuple[Problem, ...] | None]
-_MISSING: Final = object()
-
-
 def make_converter() -> Converter:
     """Make a converter that knows what this library knows, to be taught types of your own.
 
@@ -776,16 +525,6 @@ def _class_of_strategy(predicate: Callable[..., Any]) -> Any:
     return defaults[0]
 
 
-def _named(items: list[object], record: Record) -> dict[str, Any]:
-    if len(items) > len(record.fields):
-        raise mismatch(record, items)
-    return {field.name: item for field, item in zip(record.fields, items, strict=False)}
-
-
-def _is_among(tag: object, tags: Iterable[object]) -> bool:
-    return any(type(tag) is type(known) and tag == known for known in tags)
-
-
 def _called_late(make: Callable[[], Hook]) -> Hook:
     hook: Hook | None = None
 
@@ -796,89 +535,3 @@ def _called_late(make: Callable[[], Hook]) -> Hook:
         return hook(value, type_)
 
     return structure
-
-
-def _or_its_text(shape: Shape, hook: Hook) -> Hook:
-    """A hook that also reads an array or object that was sent as JSON text."""
-
-    def structure(value: Any, type_: Any) -> Any:
-        if not isinstance(value, str):
-            return hook(value, type_)
-        container = container_of(value)
-        if container is None:
-            raise mismatch(shape, value)
-        tolerate(Tolerance.LIBERTIES)
-        token = in_text.set(True)
-        try:
-            return hook(container, type_)
-        finally:
-            in_text.reset(token)
-
-    return structure
-
-
-def _foreign_hook(foreign: Foreign) -> Hook:
-    type_ = ForeignType(foreign.python)
-
-    def structure(value: Any, _: Any) -> Any:
-        if trial.get() is not None:
-            try:
-                return type_.structure(value, lenient=False)
-            except ForeignMismatch:
-                tolerate(Tolerance.LIBERTIES)
-        try:
-            return type_.structure(value, lenient=True, in_text=in_text.get())
-        except ForeignMismatch as error:
-            problems = error.problems
-        raise Mismatch(Problem(path, Refusal(message)) for path, message in problems[:MAX_PROBLEMS])
-
-    return structure
-
-
-# --- Hooks of the program ------------------------------------------------------------------------
-
-
-def _guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
-    """A hook of the program, whose refusals are mismatches."""
-    name = getattr(type_, "__name__", None) or str(type_).replace("typing.", "")
-
-    def structure(value: Any, _: Any) -> Any:
-        try:
-            return hook(value, type_)
-        except Mismatch:
-            raise
-        except BaseValidationError as error:
-            # It was made by code of cattrs, which takes every exception for a problem.
-            raise Mismatch(_problems_of(error)[:MAX_PROBLEMS]) from error
-        except (ValueError, TypeError) as error:
-            cause = Refused(name, custom, value, str(error))
-            raise Mismatch([Problem((), cause)]) from error
-
-    return structure
-
-
-def _problems_of(error: BaseValidationError) -> list[Problem]:
-    """What is wrong by the word of cattrs, if nothing in it is a mistake of the program."""
-    problems: list[Problem] = []
-    for each in cast("Sequence[Exception]", error.exceptions):
-        step = _step_of(each)
-        if isinstance(each, BaseValidationError):
-            found = _problems_of(each)
-        elif isinstance(each, Mismatch):
-            found = list(each.problems)
-        elif isinstance(each, KeyError) and each.args == (step,):
-            found = [Problem((), Refusal("required but missing"))]
-        elif isinstance(each, ValueError | TypeError | ForbiddenExtraKeysError):
-            found = [Problem((), Refusal(str(each)))]
-        else:
-            raise each
-        problems += found if step is None else Mismatch(found).under(step)
-    return problems
-
-
-def _step_of(error: Exception) -> str | int | None:
-    for note in getattr(error, "__notes__", ()):
-        step: object = getattr(note, "name", getattr(note, "index", None))
-        if isinstance(step, str | int):
-            return step
-    return None

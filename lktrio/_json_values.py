@@ -184,12 +184,14 @@ def plain_json(value: object) -> object:
         return str.__str__(value)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, Mapping):
-        members = cast("Mapping[str, object]", value).items()
-        return {str.__str__(name): plain_json(member) for name, member in members}
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, list | tuple):
         return [plain_json(item) for item in cast("Sequence[object]", value)]
-    return int(value) if isinstance(value, int) else float(cast("float", value))
+    members = cast("Mapping[str, object]", value).items()
+    return {str.__str__(name): plain_json(member) for name, member in members}
 
 
 def _plain(value: object) -> object:

@@ -159,7 +159,8 @@ def _exact_int_hook(shape: Scalar) -> Hook:
     def structure(value: Any, _: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise mismatch(shape, value)
-        _check(value)
+        if not -(2**31) <= value < 2**31:
+            _check(value)
         return value
 
     return structure

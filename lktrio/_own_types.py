@@ -12,13 +12,22 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, Union, cast
 
 import attrs
+from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
 from ._json_values import check_json, plain_json
-from ._mismatch import json_type_of
+from ._leaves import Hook
+from ._mismatch import (
+    MAX_PROBLEMS,
+    Mismatch,
+    Problem,
+    Refusal,
+    Refused,
+    json_type_of,
+)
 from ._shapes import Custom, Member
 
 __all__ = [
@@ -26,6 +35,7 @@ __all__ = [
     "Registry",
     "TaggedUnion",
     "check_schema",
+    "guarded",
     "is_ours",
     "recognise",
     "union_of_subclasses",
@@ -322,3 +332,62 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
         if schema.get(keyword):
             return frozenset[str]().union(*map(_types_of, schema[keyword]))
     return _EVERY_TYPE
+
+
+# --- Hooks of the program ------------------------------------------------------------------------
+
+
+def guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
+    """Make the refusals of a program's hook mismatches.
+
+    Args:
+        hook: The hook.
+        type_: What it reads.
+        custom: The schema of that, if it has one.
+
+    Returns:
+        The hook. An exception that is neither a `ValueError` nor a `TypeError` is a mistake of the
+        program, and raised as it is.
+    """
+    name = getattr(type_, "__name__", None) or str(type_).replace("typing.", "")
+
+    def structure(value: Any, _: Any) -> Any:
+        try:
+            return hook(value, type_)
+        except Mismatch:
+            raise
+        except BaseValidationError as error:
+            # It was made by code of cattrs, which takes every exception for a problem.
+            raise Mismatch(_problems_of(error)[:MAX_PROBLEMS]) from error
+        except (ValueError, TypeError) as error:
+            cause = Refused(name, custom, value, str(error))
+            raise Mismatch([Problem((), cause)]) from error
+
+    return structure
+
+
+def _problems_of(error: BaseValidationError) -> list[Problem]:
+    """What is wrong by the word of cattrs, if nothing in it is a mistake of the program."""
+    problems: list[Problem] = []
+    for each in cast("Sequence[Exception]", error.exceptions):
+        step = _step_of(each)
+        if isinstance(each, BaseValidationError):
+            found = _problems_of(each)
+        elif isinstance(each, Mismatch):
+            found = list(each.problems)
+        elif isinstance(each, KeyError) and each.args == (step,):
+            found = [Problem((), Refusal("required but missing"))]
+        elif isinstance(each, ValueError | TypeError | ForbiddenExtraKeysError):
+            found = [Problem((), Refusal(str(each)))]
+        else:
+            raise each
+        problems += found if step is None else Mismatch(found).under(step)
+    return problems
+
+
+def _step_of(error: Exception) -> str | int | None:
+    for note in getattr(error, "__notes__", ()):
+        step: object = getattr(note, "name", getattr(note, "index", None))
+        if isinstance(step, str | int):
+            return step
+    return None

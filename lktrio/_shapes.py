@@ -956,8 +956,13 @@ def peel(type_: Any) -> tuple[Any, tuple[Any, ...]] | None:
     Returns:
         What was in it, and its metadata. None if it is no such thing.
     """
-    if typing.get_origin(type_) is typing.Annotated:
+    if isinstance(type_, type):
+        return None
+    origin = typing.get_origin(type_)
+    if origin is typing.Annotated:
         return type_.__origin__, type_.__metadata__
+    if origin in (Union, types.UnionType, Literal) or isinstance(origin, type):
+        return None
     if isinstance(type_, typing.NewType):
         return type_.__supertype__, ()
     if _special_form(type_) in _WRAPPERS:

@@ -1,18 +1,21 @@
-"""Which member of a union a value is meant to be, and what is said if it is none of them.
+"""Which member of a union a value is, and what is said if it is none of them.
 
-This module tries nothing: it says what to try first, and how to tell of the failure.
+This module knows in which order the members are tried and which of those that fit is kept. It does
+not know how a member is read.
 """
 
 from __future__ import annotations
 
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from types import NoneType
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
 from ._leaves import Hook
-from ._mismatch import Problem, Refusal, Unfit, describe, json_type_of
+from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
+from ._mismatch import Mismatch, Problem, Refusal, Unfit, describe, json_type_of
 from ._shapes import (
     Alias,
     Anything,
@@ -31,7 +34,7 @@ from ._shapes import (
     Text,
 )
 
-__all__ = ["Option", "may_be_meant", "ranked", "sole_option", "union_mismatch"]
+__all__ = ["Option", "exact_union_hook", "union_hook"]
 
 
 @attrs.frozen(eq=False)
@@ -57,7 +60,7 @@ class Option:
         object.__setattr__(self, "bare", _bare(self.shape))
 
 
-def ranked(options: Sequence[Option], value: Any) -> list[int]:
+def _ranked(options: Sequence[Option], value: Any) -> list[int]:
     """In which order the members are tried.
 
     The type JSON itself would choose comes first, so that nothing is lost: a string stays a
@@ -115,7 +118,7 @@ def _bare(shape: Shape) -> Shape:
                 return shape
 
 
-def sole_option(options: Sequence[Option]) -> Callable[[Any], Sequence[int] | None] | None:
+def _sole_option(options: Sequence[Option]) -> Callable[[Any], Sequence[int] | None] | None:
     """Find the member by its tag, where a tag alone decides.
 
     Args:
@@ -162,7 +165,7 @@ def _takes_objects(member: Shape) -> bool:
             return False
 
 
-def union_mismatch(
+def _union_mismatch(
     union: OneOf,
     options: Sequence[Option],
     value: Any,
@@ -211,11 +214,6 @@ def union_mismatch(
 _MISSING: Final = object()
 
 
-def may_be_meant(option: Option, value: Any) -> bool:
-    """Whether a value looks like one of a member, whatever is in it."""
-    return _may_be_meant(option.bare, value)
-
-
 def _may_be_meant(member: Shape, value: Any) -> bool:
     if isinstance(member, Custom):
         return json_type_of(value) in member.json_types
@@ -248,3 +246,132 @@ def _tags(members: Iterable[Shape]) -> dict[str, list[Choice]]:
         else:
             tags = {name: [*tags[name], own[name]] for name in tags if name in own}
     return tags or {}
+
+
+# --- Trying --------------------------------------------------------------------------------------
+
+_Outcome: TypeAlias = tuple[Any, Tolerance, tuple[Problem, ...] | None]
+"""What a value became, what had to be tolerated for it, and what was wrong if it became nothing."""
+
+
+def exact_union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
+    """Make what reads a union of which the first member that fits is the right one.
+
+    Args:
+        union: The union.
+        options: Its members.
+
+    Returns:
+        The hook.
+    """
+
+    def structure(value: Any, _: Any) -> Any:
+        failures: dict[int, tuple[Problem, ...]] = {}
+        for place, option in enumerate(options):
+            try:
+                return option.hook(value, option.type)
+            except Mismatch as misfit:
+                failures[place] = misfit.problems
+        raise Mismatch(_union_mismatch(union, options, value, failures, names_all=True))
+
+    return structure
+
+
+def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
+    """Make what reads a union. Each member is tried once, and the best is kept.
+
+    Args:
+        union: The union.
+        options: Its members.
+
+    Returns:
+        The hook.
+    """
+    reads_text = any(
+        _may_be_meant(option.bare, list[Any]()) or _may_be_meant(option.bare, dict[str, Any]())
+        for option in options
+    )
+    choose = _sole_option(options) if len(options) > 2 or reads_text else None
+
+    def try_options(value: Any, memo: Memo) -> _Outcome:
+        failures: dict[int, tuple[Problem, ...]] = {}
+        best: _Outcome | None = None
+        only = None if choose is None else choose(value)
+        for place in _ranked(options, value) if only is None else only:
+            option = options[place]
+            attempt = Trial(memo)
+            token = trial.set(attempt)
+            try:
+                structured = option.hook(value, option.type)
+            except Mismatch as misfit:
+                failures[place] = misfit.problems
+                continue
+            finally:
+                trial.reset(token)
+            if best is None or attempt.tolerated < best[1]:
+                best = structured, attempt.tolerated, None
+                if attempt.tolerated is Tolerance.NOTHING:
+                    break
+        if best is not None:
+            return best
+        problems = _union_mismatch(union, options, value, failures, names_all=False)
+        return None, Tolerance.NOTHING, problems
+
+    def try_text(text: str, memo: Memo) -> _Outcome:
+        attempt = Trial(memo)
+        token, token_in_text = trial.set(attempt), in_text.set(in_text.get())
+        try:
+            container = container_of(text)
+            # First as the string it is. No member is to read it as the text of another.
+            in_text.set(True)
+            outcome = try_options(text, memo)
+            if outcome[2] is None and outcome[1] is not Tolerance.LIBERTIES:
+                return outcome
+            if not any(_may_be_meant(option.bare, container) for option in options):
+                return outcome
+            return structure(container, None), Tolerance.LIBERTIES, None
+        except Mismatch as misfit:
+            return None, Tolerance.NOTHING, misfit.problems
+        finally:
+            in_text.reset(token_in_text)
+            trial.reset(token)
+
+    def structure(value: Any, _: Any) -> Any:
+        current = trial.get()
+        memo: Memo = {} if current is None else current.memo
+        if isinstance(value, dict | list):
+            # A part of a value is looked at again for every member its parents may be. What was
+            # found the first time is kept, or the work would double with every level.
+            key = id(cast("object", value)), id(union)
+            if key not in memo:
+                memo[key] = value, try_options(value, memo)
+            outcome: _Outcome = memo[key][1]
+        elif reads_text and isinstance(value, str):
+            outcome = try_text(value, memo)
+        else:
+            outcome = try_options(value, memo)
+        structured, tolerated, problems = outcome
+        if problems is not None:
+            raise Mismatch(problems)
+        tolerate(tolerated)
+        return structured
+
+    others = [place for place, option in enumerate(options) if option.type is not NoneType]
+    if len(others) > 1 or len(options) > 2:
+        return structure
+    # Nothing has to be tried where there is one member besides None.
+    (place,) = others
+    hook, type_ = options[place].hook, options[place].type
+
+    def structure_optional(value: Any, _: Any) -> Any:
+        if value is None:
+            return None
+        if reads_text and isinstance(value, str):
+            return structure(value, None)
+        try:
+            return hook(value, type_)
+        except Mismatch as misfit:
+            failures = {place: misfit.problems}
+        raise Mismatch(_union_mismatch(union, options, value, failures, names_all=False))
+
+    return structure_optional

@@ -74,11 +74,11 @@ def _write_path(_: Writer, value: pathlib.Path) -> Any:
     return str(value)
 
 
-BY_CLASS: Final[dict[type[Any], Callable[[Writer, Any], Any]]] = {
-    str: _write_str,
-    bytes: _write_bytes,
-    pathlib.Path: _write_path,
-}
+BY_CLASS: Final[tuple[tuple[type[Any], Callable[[Writer, Any], Any]], ...]] = (
+    (str, _write_str),
+    (bytes, _write_bytes),
+    (pathlib.Path, _write_path),
+)
 """The classes that cattrs looks up by themselves, before it asks any predicate."""
 
 

@@ -200,6 +200,7 @@ LATER = {
     "lktrio._leaves",
     "lktrio._mismatch",
     "lktrio._own_types",
+    "lktrio._parts",
     "lktrio._relay",
     "lktrio._rounds",
     "lktrio._schema",
