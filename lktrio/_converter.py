@@ -25,6 +25,7 @@ from ._own_types import (
     Registry,
     check_schema,
     guarded,
+    is_of_strategy,
     is_ours,
     recognise,
     union_of_subclasses,
@@ -314,6 +315,20 @@ class Converter(BaseConverter):
         """
         return self._hook(hashable(cl))(obj, cl)
 
+    # The parameter is named by cattrs.
+    def get_structure_hook(self, type: Any, cache_result: bool = True) -> Any:
+        """Return what reads a type, to be used in a hook.
+
+        Args:
+            type: The type.
+            cache_result: Whether it is kept.
+
+        Returns:
+            The hook: ``hook(value, type)``.
+        """
+        found = super().get_structure_hook(type, cache_result)
+        return self._late(type) if found == self._structure_built_in else found
+
     def fields_hook(self, fields: Sequence[Field]) -> FieldsHook:
         """Make a function that reads the arguments of a call.
 
@@ -364,7 +379,7 @@ class Converter(BaseConverter):
     def _bound_hook(self, type_: Any) -> Hook:
         if type_ is NoneType:
             return self._make_once(type_)
-        found: Hook = self.get_structure_hook(type_, cache_result=False)
+        found: Hook = super().get_structure_hook(type_, cache_result=False)
         if is_ours(found) or not self._registry.reads(type_):
             return self._make_once(type_)
         return guarded(found, type_, self._registry.custom(type_))
@@ -456,7 +471,7 @@ class Converter(BaseConverter):
         Raises:
             TypeError: If it, or something in it, has no JSON form.
         """
-        if unstructure_as is None or not self._writes_declared:
+        if unstructure_as in (None, object) or not self._writes_declared:
             return super().unstructure(obj)
         return super().unstructure(obj, hashable(unstructure_as))
 
@@ -519,7 +534,7 @@ def _always(_: Any) -> bool:
 
 def _class_of_strategy(predicate: Callable[..., Any]) -> Any:
     """The class for which a strategy registers a hook by a predicate of its own."""
-    if not getattr(predicate, "__module__", "").startswith("cattrs.strategies."):
+    if not is_of_strategy(predicate):
         return None
     defaults: tuple[Any, ...] = getattr(predicate, "__defaults__", None) or (None,)
     return defaults[0]

@@ -36,6 +36,7 @@ __all__ = [
     "TaggedUnion",
     "check_schema",
     "guarded",
+    "is_of_strategy",
     "is_ours",
     "recognise",
     "union_of_subclasses",
@@ -106,7 +107,7 @@ def recognise(hook: Callable[..., Any]) -> TaggedUnion | Family | None:
         What the strategy has set up. None if the hook is none of a strategy's, or none that can
         be read.
     """
-    if not getattr(hook, "__module__", "").startswith(_STRATEGIES):
+    if not is_of_strategy(hook):
         return None
     known = _defaults(hook)
     hooks: object = known.get("_tag_to_cl", known.get("_tag_to_hook"))
@@ -129,8 +130,7 @@ def union_of_subclasses(hook: Callable[..., Any]) -> Any:
     Returns:
         The union; None if the function is none of the strategy's.
     """
-    is_strategy = getattr(hook, "__module__", "").startswith(_STRATEGIES)
-    return _defaults(hook).get("_u") if is_strategy else None
+    return _defaults(hook).get("_u") if is_of_strategy(hook) else None
 
 
 def is_ours(hook: object) -> bool:
@@ -142,7 +142,24 @@ def is_ours(hook: object) -> bool:
     Returns:
         True if it is.
     """
-    return getattr(hook, "__module__", "").partition(".")[0] == __name__.partition(".")[0]
+    return _module_of(hook).partition(".")[0] == __name__.partition(".")[0]
+
+
+def is_of_strategy(function: object) -> bool:
+    """Whether a function is one of a strategy of cattrs.
+
+    Args:
+        function: A hook, or a predicate.
+
+    Returns:
+        True if it is.
+    """
+    return _module_of(function).startswith(_STRATEGIES)
+
+
+def _module_of(function: object) -> str:
+    # Functions made by `exec` have none.
+    return getattr(function, "__module__", None) or ""
 
 
 def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
@@ -165,6 +182,7 @@ class Registry:
         self._schemas: list[Custom] = []
         self._strategies: list[tuple[Any, _Strategy]] = []
         self._members: dict[int, tuple[Member, ...] | None] = {}
+        self._interns: dict[Any, Member] = {}
         self.unions: list[Any] = []
         """The unions that are read as a whole."""
 
@@ -244,11 +262,17 @@ class Registry:
                         for _, strategy in self._strategies
                         if isinstance(strategy, Family)
                     )
-                    members = strategy.members(family)
+                    members = tuple(map(self._interned, strategy.members(family)))
                     alone = len(members) == 1 and members[0].tag_name is None
                     self._members[place] = None if alone else members
                 return self._members[place]
         return None
+
+    def _interned(self, member: Member) -> Member:
+        """The same member for the same class in another union, so that it is defined once."""
+        others = member.other_tags if member.is_default else ()
+        key = member.type, member.tag_name, member.tags, member.is_default, others
+        return self._interns.setdefault(key, member)
 
 
 def _is_of(known: Any) -> Predicate:
@@ -375,7 +399,8 @@ def _problems_of(error: BaseValidationError) -> list[Problem]:
             found = _problems_of(each)
         elif isinstance(each, Mismatch):
             found = list(each.problems)
-        elif isinstance(each, KeyError) and each.args == (step,):
+        elif isinstance(each, KeyError) and _is_in_code_of_cattrs(each):
+            step = str(each.args[0])
             found = [Problem((), Refusal("required but missing"))]
         elif isinstance(each, ValueError | TypeError | ForbiddenExtraKeysError):
             found = [Problem((), Refusal(str(each)))]
@@ -383,6 +408,16 @@ def _problems_of(error: BaseValidationError) -> list[Problem]:
             raise each
         problems += found if step is None else Mismatch(found).under(step)
     return problems
+
+
+def _is_in_code_of_cattrs(error: Exception) -> bool:
+    """Whether it was raised there, and not in what that calls."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(
+        "<cattrs generated"
+    )
 
 
 def _step_of(error: Exception) -> str | int | None:

@@ -272,6 +272,10 @@ def exact_union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
                 return option.hook(value, option.type)
             except Mismatch as misfit:
                 failures[place] = misfit.problems
+        for problems in failures.values():
+            if isinstance(problems[0].cause, Refusal):
+                # This was the right member, so what it says is the more helpful.
+                raise Mismatch(problems)
         raise Mismatch(_union_mismatch(union, options, value, failures, names_all=True))
 
     return structure

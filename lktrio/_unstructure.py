@@ -54,6 +54,8 @@ def writer(type_: Any, converter: _Converter, *, declared: bool) -> Writer:
     Returns:
         The writer. It raises `TypeError` for a value that has no JSON form.
     """
+    if type_ is Any:
+        return converter.unstructure
     if isinstance(type_, type) and not isinstance(type_, types.GenericAlias):
         return _class_writer(type_, converter, declared=declared)
     return _declared_writer(type_, converter) or converter.unstructure
@@ -126,16 +128,18 @@ def _object_writer(class_: type[Any], converter: _Converter, *, declared: bool) 
         members = [(field.name, field.name) for field in dataclasses.fields(class_) if field.init]
     else:
         return _other_writer
-    types_ = converter.field_types(class_) if declared else dict[str, Any]()
     write = converter.unstructure
-    plan = [(name, attribute, types_.get(name)) for name, attribute in members]
-
-    def write_members(value: Any) -> dict[str, Any]:
-        return {name: write(getattr(value, attribute), type_) for name, attribute, type_ in plan}
+    plan: list[tuple[str, str, Any]] = []
 
     def write_object(value: Any) -> Any:
         foreign = unstructure_foreign(value)
-        return write_members(value) if foreign is None else foreign
+        if foreign is not None:
+            return foreign
+        if not plan:
+            # Read when there is a value: strategies ask for writers before they have said all.
+            types_ = converter.field_types(class_) if declared else dict[str, Any]()
+            plan.extend((name, attribute, types_.get(name)) for name, attribute in members)
+        return {name: write(getattr(value, attribute), type_) for name, attribute, type_ in plan}
 
     return write_object
 
@@ -148,12 +152,16 @@ def _other_writer(value: Any) -> Any:
 
 
 def _named_tuple_writer(class_: type[Any], converter: _Converter) -> Writer:
-    types_ = list(converter.field_types(class_).values())
-    if not types_:
-        return lambda value: [converter.unstructure(item) for item in value]
-    return lambda value: [
-        converter.unstructure(item, type_) for item, type_ in zip(value, types_, strict=True)
-    ]
+    write = converter.unstructure
+    types_: list[Any] = []
+
+    def write_named_tuple(value: Any) -> Any:
+        if not types_:
+            types_.extend(converter.field_types(class_).values())
+        declared_types = types_ or [None] * len(value)
+        return [write(item, type_) for item, type_ in zip(value, declared_types, strict=True)]
+
+    return write_named_tuple
 
 
 # --- By what a value is declared as --------------------------------------------------------------
