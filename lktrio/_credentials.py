@@ -25,7 +25,7 @@ __all__ = [
     "Credentials",
     "Origin",
     "access_token",
-    "check_authorization",
+    "authorization_fault",
     "check_plain_http",
     "is_local_host",
     "origin",
@@ -172,15 +172,16 @@ _SCHEME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ONE_WORD_SCHEMES: Final = ("bearer", "basic")
 
 
-def check_authorization(source: str, value: str) -> None:
-    """Refuse what is no ``Authorization`` header, before a server has to.
+def authorization_fault(value: str) -> str | None:
+    """Say what keeps a value from being an ``Authorization`` header, before a server has to.
 
     Args:
-        source: What gave the value, for the message, in which the value itself is not shown.
-        value: The value of the header.
+        value: The value of the header: a scheme and what goes with it, such as ``Bearer sk-...``.
 
-    Raises:
-        ValueError: If it is not a scheme and what goes with it, such as ``Bearer sk-...``.
+    Returns:
+        The rest of a sentence, for after what gave the value, which itself is not in it; None if
+        nothing is wrong. It is the caller that raises: no frame with the value in it is then part
+        of the traceback.
     """
     scheme, _, rest = value.strip().partition(" ")
     if not value.strip():
@@ -199,11 +200,8 @@ def check_authorization(source: str, value: str) -> None:
     elif scheme.lower() in _ONE_WORD_SCHEMES and " " in rest.strip():
         fault = "has blanks in the key, or two schemes: it takes one of each"
     else:
-        return
-    raise ValueError(
-        f"{source} {fault}. An Authorization header looks like 'Bearer sk-...'; with None, none is "
-        "sent"
-    )
+        return None
+    return f"{fault}. An Authorization header looks like 'Bearer sk-...'; with None, none is sent"
 
 
 _SHORTEST_SECRET: Final = 6

@@ -73,7 +73,7 @@ def read_specifier(value: object) -> Declared | None:
     if _is_pydantic(value):
         field_info = cast("Any", value)
         name = getattr(field_info, "validation_alias", None) or field_info.alias
-        if getattr(field_info, "default_factory_takes_validated_data", False):
+        if _takes_values(field_info.default_factory):
             return Declared(problem="a default_factory that takes the other values is not called")
         return _declared(field_info.default, field_info.default_factory, name)
     if (type(value).__module__, type(value).__name__) == ("msgspec._core", "Field"):
@@ -87,6 +87,20 @@ def _is_pydantic(value: object) -> bool:
     return any(
         class_.__name__ == "FieldInfo" and class_.__module__.partition(".")[0] == "pydantic"
         for class_ in type(value).__mro__
+    )
+
+
+def _takes_values(factory: object) -> bool:
+    """Whether a factory wants the values of the fields before it, as pydantic allows since 2.10."""
+    try:
+        parameters = inspect.signature(cast("Any", factory)).parameters.values()
+    except (TypeError, ValueError):
+        # There is none, or it is written in C and does not say.
+        return False
+    return any(
+        parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in parameters
     )
 
 

@@ -16,7 +16,7 @@ import trio
 from ._credentials import (
     Credentials,
     access_token,
-    check_authorization,
+    authorization_fault,
     is_local_host,
     origin,
 )
@@ -46,8 +46,12 @@ async def authorization(auth: Auth | Credentials) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        check_authorization("what the callable of auth= returned", value)
-        return value
+        fault = authorization_fault(value)
+        if fault is None:
+            return value
+        # A traceback may show what is in the frames that it goes through.
+        value = None
+        raise ValueError(f"what the callable of auth= returned {fault}")
     raise TypeError(
         f"auth= must give a string or None, but the callable returned a {type(value).__name__}"
     )

@@ -22,7 +22,7 @@ from . import _later as later
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
-    check_authorization,
+    authorization_fault,
     check_plain_http,
     resolve_base_url,
     resolve_credentials,
@@ -363,6 +363,14 @@ class LLM(ChatModel):
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
         if dropped:
             logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
+        effort = options.body.get("reasoning_effort")
+        if body.get("reasoning_effort", effort) != effort:
+            logger.debug(
+                "%s takes tools at reasoning_effort=%r only; not sent: %r",
+                self._model,
+                body["reasoning_effort"],
+                effort,
+            )
         sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
         if breakpoints == "auto":
@@ -372,6 +380,7 @@ class LLM(ChatModel):
             messages=build_messages(
                 sent_ctx.items,
                 cache_breakpoints=breakpoints,
+                content_beside_calls=facts.content_beside_calls,
             ),
             options=body,
             tools=schemas,
@@ -518,7 +527,9 @@ def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Au
     if api_key is not None or api_secret is not None:
         raise ValueError("auth= stands in place of api_key and api_secret; give one or the other")
     if isinstance(auth, str):
-        check_authorization("auth=", auth)
+        fault = authorization_fault(auth)
+        if fault is not None:
+            raise ValueError(f"auth= {fault}")
     elif auth is not None and not callable(auth):
         raise TypeError(
             "auth= must be the value of an Authorization header, None, or a callable that "

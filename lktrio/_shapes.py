@@ -847,15 +847,18 @@ class Types:
             if isinstance(hint, dataclasses.InitVar):
                 hint = cast("Any", hint).type
             stated: Any = parameter.default if field is None else field.default
-            if read_specifier(stated) is not None:
-                # To pydantic's dataclasses it is no default, and their signature shows none.
+            required = parameter.default is parameter.empty
+            declared = read_specifier(stated)
+            if declared is not None:
+                # In the signature of pydantic's dataclasses it may be the default, or none.
                 hint = Annotated[hint, stated]
+                required = declared.make_default is None and declared.problem is None
             yield _RawField(
                 name=name,
                 type=hint,
-                required=parameter.default is parameter.empty,
+                required=required,
                 default=NO_DEFAULT
-                if parameter.default is parameter.empty or stated is dataclasses.MISSING
+                if required or stated is dataclasses.MISSING
                 else parameter.default,
                 description=metadata_description(field.metadata) if field is not None else None,
             )

@@ -37,7 +37,7 @@ import trio
 from ._credentials import same_origin
 from ._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
 from ._value import Value
-from ._wire import read_headers, status_error
+from ._wire import content_codings, read_headers, status_error
 
 if TYPE_CHECKING:
     from ._network import DirectTransport
@@ -602,8 +602,7 @@ class _Refusal:
 
 
 def _make_decoder(encoding: str) -> _Decoder | None:
-    codings = [coding.strip().lower() for coding in encoding.split(",") if coding.strip()]
-    codings = [coding for coding in codings if coding != "identity"]
+    codings = content_codings(encoding)
     if not codings:
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):

@@ -171,6 +171,8 @@ def test_where_a_string_fits_it_stays_one(type_: Any, value: Any, expected: Any)
             '[{"text": "x"}]',
             'expected an object with "text" or an object with "seconds", got the string "[{"text": "x"}]"',
         ),
+        (tuple[int, str], {}, "expected an array of exactly 2 items, got an empty object"),
+        (tuple[int, str], "[1]", "expected an array of exactly 2 items, got an array of 1 item"),
         (int | float, "[1]", 'expected an integer or a number, got the string "[1]"'),
         (bool, "[true]", 'expected true or false, got the string "[true]"'),
         (Todo | None, "null", 'expected an object with "text" or null, got the string "null"'),

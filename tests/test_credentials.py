@@ -6,7 +6,6 @@ import base64
 import hashlib
 import hmac
 import json
-import re
 import subprocess
 import sys
 import traceback
@@ -26,7 +25,7 @@ from lktrio._credentials import (
     Credentials,
     Origin,
     access_token,
-    check_authorization,
+    authorization_fault,
     check_plain_http,
     is_local_host,
     origin,
@@ -194,7 +193,7 @@ class TestAuthorization:
         ],
     )
     def test_a_scheme_and_what_goes_with_it(self, value: str) -> None:
-        check_authorization("auth=", value)
+        assert authorization_fault(value) is None
 
     @pytest.mark.parametrize(
         ("value", "fault"),
@@ -219,13 +218,13 @@ class TestAuthorization:
             ("Basic sk-1 x", "two schemes"),
         ],
     )
-    def test_what_is_no_header_is_refused_without_being_shown(self, value: str, fault: str) -> None:
-        with pytest.raises(ValueError, match=re.escape(fault)) as caught:
-            check_authorization("auth=", value)
+    def test_what_is_no_header_is_told_without_being_shown(self, value: str, fault: str) -> None:
+        said = authorization_fault(value)
 
-        assert str(caught.value).startswith("auth= ")
-        assert "'Bearer sk-...'" in str(caught.value)
-        assert "sk-1" not in str(caught.value)
+        assert said is not None
+        assert fault in said
+        assert "'Bearer sk-...'" in said
+        assert "sk-1" not in said
 
 
 class TestResolveBaseURL:

@@ -30,15 +30,14 @@ def functions_of(value: Any) -> dict[str, Any]:
     """The functions that a class defines itself, or a function alone."""
     if not inspect.isclass(value):
         return {value.__name__: value}
-    found: dict[str, Any] = {}
-    for name, member in vars(value).items():
-        if isinstance(member, staticmethod | classmethod):
-            member = member.__func__
-        elif isinstance(member, property):
-            member = member.fget
-        if inspect.isfunction(member):
-            found[name] = member
-    return found
+    functions = {name: function_of(member) for name, member in vars(value).items()}
+    return {name: each for name, each in functions.items() if inspect.isfunction(each)}
+
+
+def function_of(member: Any) -> Any:
+    if isinstance(member, staticmethod | classmethod):
+        return member.__func__
+    return member.fget if isinstance(member, property) else member
 
 
 @pytest.mark.parametrize("name", CLASSES)
