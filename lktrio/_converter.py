@@ -271,12 +271,11 @@ class Converter(BaseConverter):
             raise TypeError("a Converter has no settings; copy() takes no arguments")
         return self.copy_for({})
 
-    def copy_for(self, scope: Mapping[str, Any], *, with_docstrings: bool = True) -> Converter:
+    def copy_for(self, scope: Mapping[str, Any]) -> Converter:
         """Make a converter with the same hooks, for types of a local scope.
 
         Args:
             scope: Names that string annotations may use.
-            with_docstrings: Whether descriptions are read from the docstrings of classes.
 
         Returns:
             The converter.
@@ -284,7 +283,7 @@ class Converter(BaseConverter):
         other = Converter()
         for register in self._registered:
             register(other)
-        other._types = Types(scope, own=other._registry, with_docstrings=with_docstrings)
+        other._types = Types(scope, own=other._registry)
         return other
 
     # --- Reading ---------------------------------------------------------------------------------
