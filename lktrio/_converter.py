@@ -103,10 +103,11 @@ class Converter(BaseConverter):
         # The first that are registered are the last that are asked.
         self._structure_func.register_func_list([(_always, self._late, True)])
         self._unstructure_func.register_func_list([(_always, self._make_writer, True)])
-        self._structure_func.register_cls_list(
+        # cattrs leaves out of which types these lists are.
+        self._structure_func.register_cls_list(  # pyright: ignore[reportUnknownMemberType]
             [(class_, self._structure_built_in) for class_ in _BUILT_IN]
         )
-        self._unstructure_func.register_cls_list(
+        self._unstructure_func.register_cls_list(  # pyright: ignore[reportUnknownMemberType]
             [(class_, functools.partial(write, self.unstructure)) for class_, write in BY_CLASS]
         )
 
@@ -486,7 +487,7 @@ class Converter(BaseConverter):
         return self._registry.writes(class_)
 
     def _make_writer(self, type_: Any) -> Writer:
-        return writer(type_, self, declared=self._writes_declared)
+        return writer(type_, self)
 
     def field_types(self, class_: type[Any]) -> Mapping[str, Any]:
         """The types of the fields of a class, by the names of their arguments.
@@ -495,8 +496,10 @@ class Converter(BaseConverter):
             class_: The class.
 
         Returns:
-            The types. Empty if they are not known.
+            The types. Empty if they are not known, or do not matter.
         """
+        if not self._writes_declared:
+            return {}
         try:
             shape = self._types.shape(Member(class_))
         except UnsupportedType:

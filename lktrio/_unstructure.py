@@ -42,14 +42,12 @@ class _Converter(Protocol):
     def field_types(self, class_: type[Any]) -> Mapping[str, Any]: ...
 
 
-def writer(type_: Any, converter: _Converter, *, declared: bool) -> Writer:
+def writer(type_: Any, converter: _Converter) -> Writer:
     """Make what writes values of a type.
 
     Args:
         type_: The class of the values, or what they are declared as.
         converter: Writes what is in them.
-        declared: Whether there are hooks for something else than classes, so that it matters what
-            a value in another is declared as.
 
     Returns:
         The writer. It raises `TypeError` for a value that has no JSON form.
@@ -57,7 +55,7 @@ def writer(type_: Any, converter: _Converter, *, declared: bool) -> Writer:
     if type_ is Any:
         return converter.unstructure
     if isinstance(type_, type) and not isinstance(type_, types.GenericAlias):
-        return _class_writer(type_, converter, declared=declared)
+        return _class_writer(type_, converter)
     return _declared_writer(type_, converter) or converter.unstructure
 
 
@@ -84,7 +82,7 @@ BY_CLASS: Final[tuple[tuple[type[Any], Callable[[Writer, Any], Any]], ...]] = (
 """The classes that cattrs looks up by themselves, before it asks any predicate."""
 
 
-def _class_writer(class_: type[Any], converter: _Converter, *, declared: bool) -> Writer:
+def _class_writer(class_: type[Any], converter: _Converter) -> Writer:
     write = converter.unstructure
     if issubclass(class_, enum.Enum):
         return lambda value: write(value.value)
@@ -100,11 +98,11 @@ def _class_writer(class_: type[Any], converter: _Converter, *, declared: bool) -
         return lambda value: value.decode()
     if issubclass(class_, Mapping):
         return lambda value: {_key(key, write): write(member) for key, member in value.items()}
-    if declared and tuple in class_.__mro__ and hasattr(class_, "_fields"):
+    if tuple in class_.__mro__ and hasattr(class_, "_fields"):
         return _named_tuple_writer(class_, converter)
     if issubclass(class_, Sequence | AbstractSet):
         return lambda value: [write(item) for item in value]
-    return _object_writer(class_, converter, declared=declared)
+    return _object_writer(class_, converter)
 
 
 def _as_it_is(value: Any) -> Any:
@@ -116,7 +114,7 @@ def _key(key: Any, write: Writer) -> str:
     return written if isinstance(written, str) else str(written)
 
 
-def _object_writer(class_: type[Any], converter: _Converter, *, declared: bool) -> Writer:
+def _object_writer(class_: type[Any], converter: _Converter) -> Writer:
     members: list[tuple[str, str]] = []
     if attrs.has(class_):
         members = [
@@ -137,7 +135,7 @@ def _object_writer(class_: type[Any], converter: _Converter, *, declared: bool) 
             return foreign
         if not plan:
             # Read when there is a value: strategies ask for writers before they have said all.
-            types_ = converter.field_types(class_) if declared else dict[str, Any]()
+            types_ = converter.field_types(class_)
             plan.extend((name, attribute, types_.get(name)) for name, attribute in members)
         return {name: write(getattr(value, attribute), type_) for name, attribute, type_ in plan}
 
