@@ -1,13 +1,11 @@
 """JSON values to Python values and back, by Python type, on cattrs.
 
 cattrs looks up the hook for a type, and takes the hooks of the program. This module alone knows
-which hooks stand behind those, how they are put together once for each type, and which member of a
-union is meant. How values without parts are read is known to `_leaves`, and how values are written
-to `_unstructure`.
+which hooks stand behind those, and puts them together once for each type. What the hooks do is
+known to `_leaves`, `_parts` and `_unions`, and how values are written to `_unstructure`.
 
-A value that fits the schema arrives unchanged. What else is taken is listed in `_leniency`; null
-for a parameter that has a default means the default, and unknown keys are ignored. The exact
-converter, for what a program sends, takes nothing else.
+A value that fits the schema arrives unchanged. What else is taken is listed in `_leniency`. The
+exact converter, for what a program sends, takes nothing else.
 """
 
 from __future__ import annotations
@@ -97,7 +95,6 @@ class Converter(BaseConverter):
         self._is_exact = _is_exact
         self._bound: dict[Any, Hook] = {}
         self._making: set[Any] = set()
-        self._writes: set[Any] = set()
         self._writes_declared = False
 
         # The first that are registered are the last that are asked.

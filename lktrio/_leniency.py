@@ -3,6 +3,10 @@
 A numeric string is taken for a number where a number is wanted, an integral float for an integer,
 and the JSON text of an array or object for that where nothing else fits: one layer of it, decoded
 by `read_container`. ``"false"`` is not False, 1 is not True, and a number is not a string.
+
+Two things besides are no liberties but how JSON is read: null for a member that has a default
+means the default, and a named tuple may be written as an object. That is all that the converter
+takes and a schema does not allow; a test holds it to this list.
 """
 
 from __future__ import annotations

@@ -264,7 +264,6 @@ SECRET = "sk-do-not-show"
         {"extra_headers": {"X-Key": SECRET + "\ud800"}},
         {"extra_headers": {"X-Key": SECRET}, "seed": "x"},
     ],
-    ids=repr,
 )
 def test_nothing_that_may_be_secret_is_in_an_error(options: Any) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:
