@@ -14,12 +14,13 @@ import functools
 import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import NoneType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
 from cattrs import BaseConverter
 
 from ._leaves import Hook, constrained, leaf_hook
 from ._own_types import (
+    Predicate,
     Registry,
     check_schema,
     guarded,
@@ -63,6 +64,8 @@ from ._unions import Option, exact_union_hook, union_hook
 from ._unstructure import BY_CLASS, Writer, writer
 
 __all__ = ["Converter", "make_converter"]
+
+T = TypeVar("T")
 
 _BUILT_IN: Final = (str, bytes, int, float, bool, pathlib.Path)
 """Classes whose hooks cattrs looks up by the class alone, before it asks any predicate."""
@@ -129,7 +132,7 @@ class Converter(BaseConverter):
         self._forget(lambda other: other.register_json_schema(type_, schema))
 
     # The parameters are those of cattrs, which leaves types out that a checker would want.
-    def register_structure_hook(self, cl: Any, func: Any = None) -> Any:
+    def register_structure_hook(self, cl: Any, func: Hook | None = None) -> Any:
         """Register a function that reads a type: ``hook(value, type)``. Works as a decorator, too.
 
         Args:
@@ -160,7 +163,7 @@ class Converter(BaseConverter):
         # Equality is how cattrs compares unions; it asks its own predicates for them too early.
         return super().register_structure_hook_func(lambda known: bool(known == type_), hook)
 
-    def register_structure_hook_func(self, check_func: Any, func: Any) -> None:
+    def register_structure_hook_func(self, check_func: Predicate, func: Hook) -> None:
         """Register a function that reads all types for which a predicate holds.
 
         Args:
@@ -180,7 +183,9 @@ class Converter(BaseConverter):
         self._registry.add_hook(None, check_func)
         super().register_structure_hook_func(check_func, func)
 
-    def register_structure_hook_factory(self, predicate: Any, factory: Any = None) -> Any:
+    def register_structure_hook_factory(
+        self, predicate: Predicate, factory: Callable[..., Hook] | None = None
+    ) -> Any:
         """Register a function that makes hooks for all types for which a predicate holds.
 
         Args:
@@ -197,7 +202,7 @@ class Converter(BaseConverter):
         self._forget(lambda other: other.register_structure_hook_factory(predicate, factory))
         return factory
 
-    def register_unstructure_hook(self, cls: Any, func: Any = None) -> Any:
+    def register_unstructure_hook(self, cls: Any, func: Writer | None = None) -> Any:
         """Register a function that writes a type: ``hook(value)``. Works as a decorator, too.
 
         Args:
@@ -217,7 +222,7 @@ class Converter(BaseConverter):
         self._registry.add_writer(cls)
         return self._forget(lambda other: other.register_unstructure_hook(cls, func))
 
-    def register_unstructure_hook_func(self, check_func: Any, func: Any) -> None:
+    def register_unstructure_hook_func(self, check_func: Predicate, func: Writer) -> None:
         """Register a function that writes all types for which a predicate holds.
 
         Args:
@@ -231,7 +236,9 @@ class Converter(BaseConverter):
         self._registry.add_writer(None, check_func)
         super().register_unstructure_hook_func(check_func, func)
 
-    def register_unstructure_hook_factory(self, predicate: Any, factory: Any = None) -> Any:
+    def register_unstructure_hook_factory(
+        self, predicate: Predicate, factory: Callable[..., Writer] | None = None
+    ) -> Any:
         """Register a function that makes hooks for all types for which a predicate holds.
 
         Args:
@@ -295,6 +302,12 @@ class Converter(BaseConverter):
     def version(self) -> int:
         """Another number after each registration."""
         return len(self._registered)
+
+    @overload
+    def structure(self, obj: Any, cl: type[T]) -> T: ...
+
+    @overload
+    def structure(self, obj: Any, cl: Any) -> Any: ...
 
     def structure(self, obj: Any, cl: Any) -> Any:
         """Make a Python value of a JSON value.

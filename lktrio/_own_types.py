@@ -13,7 +13,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, Union, cast
+from typing import Any, Final, Protocol, TypeAlias, Union, cast
 
 import attrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
@@ -32,6 +32,7 @@ from ._shapes import Custom, Member
 
 __all__ = [
     "Family",
+    "Predicate",
     "Registry",
     "TaggedUnion",
     "check_schema",
@@ -42,7 +43,8 @@ __all__ = [
     "union_of_subclasses",
 ]
 
-Predicate = Callable[[Any], bool]
+Predicate: TypeAlias = Callable[[Any], bool]
+"""Takes a type, and says whether a hook is for it."""
 
 
 # --- Strategies ----------------------------------------------------------------------------------
