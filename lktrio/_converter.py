@@ -20,6 +20,7 @@ from cattrs import BaseConverter
 
 from ._leaves import Hook, constrained, leaf_hook
 from ._own_types import (
+    Family,
     Predicate,
     Registry,
     check_schema,
@@ -177,7 +178,11 @@ class Converter(BaseConverter):
                 # How the class is read without the strategy, which is what is done anyway.
                 return
             strategy = recognise(func) or self._registry.strategy_of(union_of_subclasses(func))
-            if strategy is not None:
+            # With overrides, what is read is in the code of the hook alone.
+            is_known = not isinstance(strategy, Family) or (
+                strategy.is_plain or self._registry.reads(class_)
+            )
+            if strategy is not None and is_known:
                 self._registry.add_strategy(class_, strategy)
                 return
         self._registry.add_hook(None, check_func)
@@ -453,7 +458,10 @@ class Converter(BaseConverter):
                 # It may hold itself.
                 return _called_late(lambda: self._hook(shape.target_type))
             case _:
-                raise UnsupportedType(f"{type_} has a schema and no hook")
+                raise UnsupportedType(
+                    f"the hook for {type_} is never asked, because cattrs looks up the hooks of "
+                    "built-in classes by the class; use register_structure_hook"
+                )
 
     def _member_hook(self, member: Member) -> Hook:
         shape = self._types.shape(member)

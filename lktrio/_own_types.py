@@ -89,6 +89,9 @@ class Family:
 
     base: Any
 
+    is_plain: bool
+    """Whether the class is read by its fields as they are, none of them renamed by an override."""
+
     def members(self, family: Iterable[Any]) -> tuple[Member, ...]:
         """The class, and those of the family's classes that inherit from it."""
         base = typing.get_origin(self.base) or self.base
@@ -117,9 +120,8 @@ def recognise(hook: Callable[..., Any]) -> TaggedUnion | Family | None:
         return TaggedUnion(
             known["_tag_name"], cast("dict[object, Any]", hooks), known.get("_default")
         )
-    # With overrides the fields are not those of the class, and what they are is in code.
-    if "_cl" in known and is_ours(known.get("_base_hook")):
-        return Family(known["_cl"])
+    if "_cl" in known and "_base_hook" in known:
+        return Family(known["_cl"], is_ours(known["_base_hook"]))
     return None
 
 

@@ -357,10 +357,6 @@ class Member:
     other_tags: tuple[str | int | bool | None, ...] = ()
     """The values of the key which mean another member."""
 
-    @property
-    def __name__(self) -> str:
-        return cast("str", self.type.__name__)
-
 
 Shape: TypeAlias = (
     Anything

@@ -94,8 +94,6 @@ def _class_writer(class_: type[Any], converter: _Converter) -> Writer:
         return write_duration
     if issubclass(class_, uuid.UUID | decimal.Decimal | pathlib.PurePath):
         return str
-    if issubclass(class_, bytes):
-        return lambda value: value.decode()
     if issubclass(class_, Mapping):
         return lambda value: {_key(key, write): write(member) for key, member in value.items()}
     if tuple in class_.__mro__ and hasattr(class_, "_fields"):
@@ -130,9 +128,6 @@ def _object_writer(class_: type[Any], converter: _Converter) -> Writer:
     plan: list[tuple[str, str, Any]] = []
 
     def write_object(value: Any) -> Any:
-        foreign = unstructure_foreign(value)
-        if foreign is not None:
-            return foreign
         if not plan:
             # Read when there is a value: strategies ask for writers before they have said all.
             types_ = converter.field_types(class_)

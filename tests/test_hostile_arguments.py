@@ -69,6 +69,7 @@ class Point:
         (list[int] | dict[str, int], lambda n: ["x"] * n),
         (list[Point | list[int]], lambda n: [{"x": "a"}] * n),
     ],
+    ids=["list", "classes", "mapping", "set", "lists", "union", "containers", "objects"],
 )
 def test_misfits_without_end_are_not_looked_for_to_the_end(
     type_: Any, misfits: Callable[[int], Any]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import decimal
+import enum
 import functools
 import gc
 import json
+import pathlib
 import weakref
 from typing import (
     Annotated,
@@ -24,6 +27,7 @@ from typing import (
 
 import attrs
 import cattrs
+import pydantic
 import pytest
 import typing_extensions
 from annotated_types import Ge
@@ -45,6 +49,7 @@ from lktrio import (
     make_converter,
 )
 from lktrio._function_results import returned
+from lktrio._mismatch import describe, json_types
 from lktrio._options import merge_options, structure_options
 from lktrio._response_format import AnswerShape, answer_shape
 from tests.json_schemas import fits, is_valid, strict_problems
@@ -1058,3 +1063,258 @@ def test_class_methods_may_read_and_write() -> None:
     assert f.encode_output(decoded.values["days"][0]) == ["1 C", "2 C"]
     with pytest.raises(ToolError, match=r"days\[0\]\[1\]: expected a string, got the string \"x\""):
         f.decode_arguments('{"days": [["1 C", "x"]]}')
+
+
+def test_subclasses_with_overrides_are_read_by_the_strategy_itself() -> None:
+    converter = make_converter()
+    include_subclasses(Shape, converter, overrides={"name": override(rename="n")})
+
+    assert converter.structure({"n": "a", "side": 1.0}, Shape) == Angular("a", 1.0)
+
+
+# --- Odds and ends -------------------------------------------------------------------------------
+
+
+def test_hooks_that_write_may_be_registered_by_decorators() -> None:
+    converter = make_converter()
+
+    @converter.register_unstructure_hook
+    def write(value: Money) -> str:
+        return "money"
+
+    @converter.register_unstructure_hook_factory(lambda type_: type_ is complex)
+    def make(type_: Any) -> Any:
+        return str
+
+    assert converter.unstructure([FIVE, 1j]) == ["money", "1j"]
+
+
+def test_what_cattrs_finds_by_the_class_alone_is_strict_too() -> None:
+    converter = make_converter()
+    hook = cattrs.BaseConverter.get_structure_hook(converter, int)
+
+    assert hook("5", int) == 5
+    with pytest.raises(Mismatch, match="expected an integer, got true"):
+        hook(True, int)
+
+
+def test_a_hook_that_is_never_asked_is_refused() -> None:
+    converter = make_converter()
+    converter.register_structure_hook_func(lambda type_: type_ is str, lambda value, _: value)
+    converter.register_json_schema(str, {"type": "string"})
+
+    with pytest.raises(TypeError, match="is never asked"):
+        converter.structure("x", str)
+
+
+def test_a_predicate_that_fails_does_not_hold() -> None:
+    converter = money_converter()
+    converter.register_structure_hook_func(lambda type_: type_.no_such_thing, lambda value, _: 1)
+
+    assert converter.structure(["5 EUR"], list[Money]) == [FIVE]
+
+
+def test_an_open_class_takes_anything_for_what_is_open() -> None:
+    assert make_converter().structure({"it": [1]}, Box) == Box([1])
+
+
+def test_a_subclass_of_int_is_an_integer() -> None:
+    class Level(enum.IntEnum):
+        HIGH = 2
+
+    assert make_converter().structure(Level.HIGH, int) == 2
+    with pytest.raises(Mismatch, match="expected an integer, got a value of type object"):
+        make_converter().structure(object(), int)
+
+
+def test_a_text_is_decoded_once_for_all_members() -> None:
+    @attrs.frozen
+    class Few:
+        numbers: list[int]
+
+    @attrs.frozen
+    class Many:
+        numbers: list[int]
+        more: int = 0
+
+    converter = make_converter()
+    converter = converter.copy_for({"Few": Few, "Many": Many})
+    assert converter.structure({"numbers": "[1]"}, Few | Many) == Few([1])
+    with pytest.raises(Mismatch, match=r"^\[0\]: expected an integer, got the string"):
+        converter.structure('["x"]', list[int] | dict[str, int])
+
+
+def test_a_refusal_without_a_schema_names_the_class() -> None:
+    def read(value: object, _: object) -> AttrsOrder:
+        raise ValueError("not today")
+
+    converter = money_converter()
+    converter.register_structure_hook(AttrsOrder, read)
+
+    with pytest.raises(Mismatch, match=r"^refused by AttrsOrder: not today$"):
+        converter.structure({}, AttrsOrder)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words", "types"),
+    [
+        ({}, "any JSON value", 7),
+        ({"const": 5}, "an integer", 1),
+        ({"enum": ["a", None]}, "null or a string", 2),
+        (
+            {"anyOf": [{"type": "number"}, {"oneOf": [{"type": "array"}]}]},
+            "a number or an array",
+            3,
+        ),
+        ({"type": "string", "description": "An ID."}, "an ID", 1),
+        ({"type": "string", "description": "URL of it"}, "URL of it", 1),
+        ({"type": "string", "description": " "}, "a string", 1),
+        ({"type": ["boolean", "object"]}, "true or false or an object", 2),
+    ],
+)
+def test_what_is_expected_is_read_from_a_schema(
+    schema: dict[str, Any], words: str, types: int
+) -> None:
+    converter = make_converter()
+    converter.register_structure_hook(Money, lambda value, _: Money(1))
+    converter.register_json_schema(Money, schema)
+    shape = converter.types.shape(Money)
+
+    assert describe(shape) == words
+    assert len(json_types(shape)) == types
+
+
+@pytest.mark.parametrize(
+    ("type_", "types"),
+    [
+        (datetime.date, {"string"}),
+        (decimal.Decimal, {"string", "number", "integer"}),
+        (dict[str, int], {"object"}),
+        (AttrsOrder, {"object"}),
+        (Line, {"object", "array"}),
+        (Annotated[int, Ge(1)], {"integer"}),
+        (Prices, {"array", "object"}),
+    ],
+)
+def test_the_json_types_of_a_type(type_: Any, types: set[str]) -> None:
+    assert json_types(MONEY.types.shape(type_)) == types
+
+
+def test_a_refined_type_is_described_as_the_type() -> None:
+    assert describe(MONEY.types.shape(Annotated[int, Ge(1)]), python=True) == "an integer"
+
+
+def test_nested_code_that_cattrs_makes_says_where() -> None:
+    converter = money_converter()
+    for class_ in (AttrsOrder, Box[AttrsOrder]):
+        converter.register_structure_hook_func(
+            lambda type_, class_=class_: type_ == class_,
+            make_dict_structure_fn(class_, converter, _cattrs_forbid_extra_keys=True),
+        )
+
+    with pytest.raises(Mismatch) as caught:
+        converter.structure({"it": {"total": 5}}, Box[AttrsOrder])
+    assert str(caught.value) == "it.total: an amount ends with EUR"
+    with pytest.raises(Mismatch, match=r"^it: Extra fields in constructor"):
+        converter.structure({"it": {"total": "5 EUR", "more": 1}}, Box[AttrsOrder])
+
+
+def test_in_code_that_cattrs_makes_only_a_missing_member_is_a_missing_member() -> None:
+    def fail(value: object, _: object) -> Money:
+        if value == "noted":
+            error = ValueError("refused")
+            error.add_note("a note of the hook")
+            raise error
+        raise KeyError("total")
+
+    converter = money_converter()
+    converter.register_structure_hook(Money, fail)
+    converter.register_structure_hook(AttrsOrder, make_dict_structure_fn(AttrsOrder, converter))
+
+    with pytest.raises(KeyError):
+        converter.structure({"total": "5 EUR"}, AttrsOrder)
+    with pytest.raises(Mismatch, match=r"^total: refused$"):
+        converter.structure({"total": "noted"}, AttrsOrder)
+
+
+def test_what_is_declared_is_written_through_every_kind_of_type() -> None:
+    class Row(NamedTuple):
+        owner: UserId
+
+    many = typing_extensions.TypeAliasType("many", list[UserId])
+    converter = make_converter()
+    converter.register_unstructure_hook(UserId, lambda value: f"u{value}")
+
+    assert [converter.unstructure(Row(UserId(n))) for n in (1, 2)] == [["u1"], ["u2"]]
+    assert converter.unstructure([UserId(1)], many) == ["u1"]
+    assert converter.unstructure(UserId(1), ItemT) == 1
+    assert converter.unstructure(UserId(1), Literal[1]) == 1
+    assert converter.unstructure("x", list[UserId] | int) == "x"
+    assert converter.unstructure([1], list[UserId] | tuple[UserId, int] | None) == ["u1"]
+    assert converter.unstructure([[1]], list[list[UserId] | int]) == [["u1"]]
+    assert converter.unstructure(pathlib.Path("a")) == "a"
+
+
+def test_a_result_that_is_annotated_with_what_is_not_there_is_written_by_its_class() -> None:
+    def f() -> Any:
+        return FIVE
+
+    f.__annotations__ = {"return": "NoSuchThing"}
+    tool = function_tool(f, converter=MONEY)
+
+    assert tool.encode_output(FIVE) == "5.00 EUR"
+
+
+def test_a_raw_tool_without_a_converter_writes_what_is_known() -> None:
+    @function_tool(raw_schema={"name": "raw"})
+    def raw(raw_arguments: dict[str, object]) -> Any: ...
+
+    assert raw.encode_output({"a": datetime.date(2024, 1, 1)}) == {"a": "2024-01-01"}
+
+
+def test_a_default_of_an_answer_is_written_by_its_converter() -> None:
+    @attrs.frozen
+    class Tip:
+        total: Money = FIVE
+
+    schema = AnswerShape(Tip, MONEY).schema
+    assert "default" not in json.dumps(schema)
+    assert AnswerShape(Tip, MONEY).parse(lktrio.CollectedResponse(text="{}")) == Tip()
+
+
+def test_a_member_that_another_library_reads_is_refused() -> None:
+    class Model(pydantic.BaseModel):
+        it: int
+
+    converter = make_converter()
+    configure_tagged_union(Cat | Model, converter)
+
+    with pytest.raises(TypeError, match="read by a library of its own"):
+        converter.structure({}, Cat | Model)
+
+
+def test_a_class_with_subclasses_may_have_a_schema_of_its_own() -> None:
+    converter = make_converter()
+    converter.register_structure_hook_func(
+        lambda type_: type_ is Round, lambda value, _: Round("r", value["radius"])
+    )
+    converter.register_json_schema(Round, {"type": "object", "required": ["radius"]})
+    include_subclasses(Shape, converter, subclasses=(Round, Angular))
+
+    @function_tool(converter=converter)
+    def f(shape: Shape) -> None: ...
+
+    options = f.definition(strict=False)["function"]["parameters"]["properties"]["shape"]["anyOf"]
+    assert {"type": "object", "required": ["radius"]} in options
+    assert converter.structure({"radius": 1.0}, Shape) == Round("r", 1.0)
+
+
+def test_a_default_member_with_a_schema_needs_no_tag() -> None:
+    converter = make_converter()
+    converter.register_structure_hook(Money, lambda value, _: Money(value["cents"]))
+    converter.register_json_schema(Money, {"type": "object", "required": ["cents"]})
+    configure_tagged_union(Cat | Money, converter, default=Money)
+
+    assert converter.structure({"cents": 5}, Cat | Money) == Money(5)
+    shape = converter.types.shape(Cat | Money)
+    assert shape.members[1].schema["required"] == ["cents"]
