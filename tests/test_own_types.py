@@ -44,6 +44,7 @@ from lktrio import (
     ToolContext,
     ToolError,
     ToolResult,
+    _later,
     execute_function_call,
     function_tool,
     make_converter,
@@ -1112,6 +1113,7 @@ def test_a_predicate_that_fails_does_not_hold() -> None:
     converter.register_structure_hook_func(lambda type_: type_.no_such_thing, lambda value, _: 1)
 
     assert converter.structure(["5 EUR"], list[Money]) == [FIVE]
+    assert converter.structure(["a"], list[str]) == ["a"]
 
 
 def test_an_open_class_takes_anything_for_what_is_open() -> None:
@@ -1194,6 +1196,7 @@ def test_what_is_expected_is_read_from_a_schema(
         (Line, {"object", "array"}),
         (Annotated[int, Ge(1)], {"integer"}),
         (Prices, {"array", "object"}),
+        (Any, {"null", "boolean", "integer", "number", "string", "array", "object"}),
     ],
 )
 def test_the_json_types_of_a_type(type_: Any, types: set[str]) -> None:
@@ -1253,6 +1256,17 @@ def test_what_is_declared_is_written_through_every_kind_of_type() -> None:
     assert converter.unstructure([1], list[UserId] | tuple[UserId, int] | None) == ["u1"]
     assert converter.unstructure([[1]], list[list[UserId] | int]) == [["u1"]]
     assert converter.unstructure(pathlib.Path("a")) == "a"
+    assert converter.unstructure(Box(1), Box[UserId]) == {"it": 1}
+    assert pet_converter().unstructure([Cat(1), 2], list[Cat | Dog | int]) == [
+        {"kind": "cat", "lives": 1},
+        2,
+    ]
+
+
+def test_an_annotation_finds_the_converter_without_importing_it_before() -> None:
+    assert _later.Converter is Converter
+    with pytest.raises(AttributeError, match="no attribute 'Other'"):
+        _later.Other  # noqa: B018
 
 
 def test_a_result_that_is_annotated_with_what_is_not_there_is_written_by_its_class() -> None:
