@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, cast
 
-import attrs
 import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -26,16 +25,16 @@ from trio.lowlevel import enable_ki_protection
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
-from .connection import Body, Connection, ConnectionLost, Exchange, Origin, Phase, within
+from .connection import Connection, ConnectionLost, Exchange, Origin, Phase, within
 from .for_httpx2 import for_httpx2
-from .message import host_field, request_head
 from .network import Network, default_network
+from .outgoing import confidential_of, outgoing
 from .pool import Pool
 from .proxy import Proxies
 from .trace import Trace, TracedExchange, TracedNetwork
-from .tunnel import forwarded, is_forwarded, pass_proxy, tls_ends
+from .tunnel import pass_proxy, tls_ends
 
-__all__ = ["Confidential", "TrioTransport"]
+__all__ = ["TrioTransport"]
 
 MAX_KEEPALIVE: Final = 100
 """How many idle connections a transport keeps, if nobody says otherwise."""
@@ -49,33 +48,6 @@ MAX_AGE_SECONDS: Final = 300.0
 _PORTS: Final = {"http": 80, "https": 443}
 # RFC 9110, section 9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_EXTENSION: Final = "lktrio"
-
-
-def _observe_nothing(_phase: Phase) -> None:
-    pass
-
-
-@attrs.frozen
-class Confidential:
-    """What the engine gives with a request, besides what every request of httpx has."""
-
-    observe: Callable[[Phase], None] = _observe_nothing
-    """Told when another phase begins."""
-
-    fields: tuple[tuple[bytes, Secret], ...] = ()
-    """Further fields of the header, whose values must not be seen."""
-
-    query: Secret | None = None
-    """The query of the URL, with its parameters in their encoded form."""
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """The request's extensions that carry this."""
-        return {_EXTENSION: self}
-
-
-_NOTHING: Final = Confidential()
 
 
 class TrioTransport(httpx.AsyncBaseTransport):
@@ -250,13 +222,13 @@ class TrioTransport(httpx.AsyncBaseTransport):
         """
         self._check_usable()
         extensions = request.extensions
-        private: Confidential = extensions.get(_EXTENSION, _NOTHING)
+        private = confidential_of(request)
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
         trace: Trace | None = extensions.get("trace")
         origin = self._origin(request)
         # (What is not ASCII is refused with the head.)
         method = request.method.encode("ascii", "backslashreplace")
-        head, content, length = _message(request, method, private, origin)
+        head, content, length = outgoing(request, method, private, origin)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
         while True:
             connection = await self._connection(origin, timeouts, private.observe, trace)
@@ -396,82 +368,6 @@ class TrioTransport(httpx.AsyncBaseTransport):
             dead = self._pool.put(connection, trio.current_time())
         for one in dead:
             await one.close()
-
-
-def _message(
-    request: httpx.Request, method: bytes, private: Confidential, origin: Origin
-) -> tuple[memoryview, bytes | Body, int | None]:
-    """The head of a request, its body, and how long that is; None if it goes in chunks."""
-    fields: list[tuple[bytes, bytes | memoryview]] = []
-    # By name in lower case. `httpx.Headers` looks at all of them each time it is asked for one.
-    sent: dict[bytes, bytes] = {}
-    for name, value in request.headers.raw:
-        fields.append((name, value))
-        key = name.lower()
-        sent[key] = sent[key] + b", " + value if key in sent else value
-    if b"host" not in sent:
-        url = request.url
-        fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
-    content, length = _content(
-        request.stream,
-        in_chunks=sent.get(b"transfer-encoding", b"").lower() == b"chunked",
-        declared=sent.get(b"content-length"),
-    )
-    fields += ((name, secret.view) for name, secret in private.fields)
-    target = _target(request, private)
-    if is_forwarded(origin):
-        target = forwarded(request, target, fields, origin)
-    return request_head(method, target, fields), content, length
-
-
-def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
-    target: object = request.extensions.get("target")
-    if isinstance(target, bytes):
-        return target
-    path = request.url.raw_path
-    if private.query is None:
-        return path
-    return memoryview(b"".join((path, b"?", private.query.view)))
-
-
-def _content(
-    stream: object, *, in_chunks: bool, declared: bytes | None
-) -> tuple[bytes | Body, int | None]:
-    content: bytes | Body
-    if isinstance(stream, httpx.ByteStream):
-        # As it is: its asynchronous form is a generator, which a cancel leaves suspended.
-        content = b"".join(stream)
-        if not in_chunks:
-            if declared != b"%d" % len(content) and (content or declared not in {None, b"0"}):
-                raise httpx.LocalProtocolError(
-                    f"the body of the request has {len(content)} bytes, but its Content-Length "
-                    f"is {declared!r}"
-                )
-            return content, len(content)
-        return _Pieces(content), None
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise httpx.LocalProtocolError("the body of the request cannot be read by async for")
-    if in_chunks:
-        return stream, None
-    length = b"0" if declared is None else declared
-    if not length.isdigit():
-        raise httpx.LocalProtocolError(f"the Content-Length of the request is {length!r}")
-    return stream, int(length)
-
-
-class _Pieces:
-    """One piece, as a body that is read by ``async for``."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = [content] if content else []
-
-    def __aiter__(self) -> _Pieces:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._content:
-            raise StopAsyncIteration
-        return self._content.pop()
 
 
 @functools.lru_cache(maxsize=8)
