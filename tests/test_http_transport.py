@@ -322,7 +322,7 @@ async def slow() -> AsyncIterator[bytes]:
 
 
 def upload(url: str, body: httpx.AsyncByteStream, **headers: str) -> httpx.Request:
-    fields = {"Transfer-Encoding": "chunked"} if not headers else headers
+    fields = headers or {"Transfer-Encoding": "chunked"}
     return httpx.Request("POST", url, headers=fields, stream=body)
 
 
@@ -751,7 +751,7 @@ async def test_a_read_timeout_is_the_silence_between_bytes(autojump_clock: MockC
 
 async def test_a_write_timeout_is_for_each_piece(autojump_clock: MockClock) -> None:
     async def serve(peer: Peer) -> None:
-        while await peer.stream.receive_some(60_000):
+        while await peer.stream.receive_some(60_000):  # noqa: ASYNC110 - a slow reader
             await trio.sleep(2)
 
     async with RawServer(serve, window=60_000) as server, server.transport() as transport:
@@ -835,9 +835,8 @@ async def test_one_that_was_not_closed_is_reported() -> None:
     async with RawServer(answering(HI)) as server:
         transport = server.transport()
         await get(transport, server.url)
-        with pytest.warns(
-            ResourceWarning, match=r"<TrioTransport open: 0 .* 1 idle> was not closed"
-        ):
+        said = r"<TrioTransport open: 0 .* 1 idle> was not closed"
+        with pytest.warns(ResourceWarning, match=said):  # noqa: PT031 - it is what is left
             del transport
             gc.collect()
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from socket import SO_LINGER, SOL_SOCKET
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
@@ -84,10 +84,8 @@ class Peer:
     def farewell(self) -> bytes:
         """The bytes on the wire that end TLS in order (close_notify)."""
         assert self.tls is not None
-        try:
+        with suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
-        except ssl.SSLWantReadError:
-            pass
         return self._outgoing.read()
 
     async def write(self, wire: bytes) -> None:
