@@ -88,13 +88,18 @@ from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
 if typing.TYPE_CHECKING:
-    from ._execution import execute_function_call, execute_function_calls
+    from ._execution import (
+        current_tool_thread_limiter,
+        execute_function_call,
+        execute_function_calls,
+    )
     from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
     from ._hedge import HedgeAdapter, HedgeStatistics
     from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
     from ._turn_events import (
         AnswerRestarted,
         CallReady,
+        CallsMissing,
         ReasoningDelta,
         RefusalDelta,
         RoundFinished,
@@ -126,6 +131,7 @@ __all__ = [
     "AvailabilityChangedEvent",
     "CacheBreakpoint",
     "CallReady",
+    "CallsMissing",
     "ChatCall",
     "ChatChunk",
     "ChatCompletionOptions",
@@ -193,6 +199,7 @@ __all__ = [
     "UnknownContent",
     "UnknownItem",
     "__version__",
+    "current_tool_thread_limiter",
     "default_network",
     "execute_function_call",
     "execute_function_calls",
@@ -204,6 +211,7 @@ __all__ = [
 ]
 
 _ROOM_OF: typing.Final = {
+    "current_tool_thread_limiter": "_execution",
     "execute_function_call": "_execution",
     "execute_function_calls": "_execution",
     "AvailabilityChangedEvent": "_fallback",
@@ -216,6 +224,7 @@ _ROOM_OF: typing.Final = {
     "run_turn": "_turn",
     "AnswerRestarted": "_turn_events",
     "CallReady": "_turn_events",
+    "CallsMissing": "_turn_events",
     "ReasoningDelta": "_turn_events",
     "RefusalDelta": "_turn_events",
     "RoundFinished": "_turn_events",

@@ -14,7 +14,16 @@ from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._errors import APIConnectionError, APIError
 from ._sse import MAX_EVENT_BYTES, Event, EventReader
-from ._wire import ChunkPayload, Done, decode_body, decode_event, decode_plain, payload_error, quote
+from ._wire import (
+    ChunkPayload,
+    Done,
+    decode_body,
+    decode_event,
+    decode_plain,
+    has_failed,
+    payload_error,
+    quote,
+)
 
 __all__ = ["AnswerReader"]
 
@@ -213,6 +222,8 @@ class AnswerReader:
 
 def _looks_failed(payload: ChunkPayload) -> bool:
     if payload.x_groq is not None and payload.x_groq.error:
+        return True
+    if payload.base_resp is not None and has_failed(payload):
         return True
     for choice in payload.choices or ():
         if (choice.error or choice.finish_reason == "error") and not choice.index:

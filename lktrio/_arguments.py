@@ -13,13 +13,16 @@ from typing import Any, Final, NamedTuple, cast
 
 from ._json_text import is_cut_off
 
-__all__ = ["Arguments", "MalformedArguments", "parse_arguments"]
+__all__ = ["Arguments", "MalformedArguments", "parse_arguments", "read_container"]
 
 _MAX_CHARACTERS: Final = 1_000_000
 """A quarter of a million tokens, more than a model writes in one answer."""
 
 _MAX_NESTING: Final = 50
 """Each level takes some ten stack frames in the converter, of the thousand that Python has."""
+
+_MAX_NESTING_IN_TEXT: Final = 15
+"""These levels come on top of those above them."""
 
 _MAX_LAYERS: Final = 3
 """How often arguments may be JSON in a JSON string."""
@@ -56,7 +59,8 @@ def parse_arguments(raw: str) -> Arguments:
 
     Blank text and null are no arguments. JSON in a JSON string is unwrapped. Text that is closed
     but malformed (fences, comments, single quotes, trailing commas, Python's literals) is
-    repaired. A lone surrogate becomes U+FFFD.
+    repaired. A word that means nothing without quotes (``undefined``, ``nil``, ``Paris``) is not.
+    A lone surrogate becomes U+FFFD.
 
     Args:
         raw: The text.
@@ -73,7 +77,7 @@ def parse_arguments(raw: str) -> Arguments:
         )
     try:
         value = _decode(raw)
-        if not _is_nested_too_deeply(value):
+        if not _is_nested_too_deeply(value, _MAX_NESTING):
             value = _clean(value)
             return Arguments(value, json.dumps(value, ensure_ascii=False))
     except RecursionError:
@@ -81,6 +85,29 @@ def parse_arguments(raw: str) -> Arguments:
     raise MalformedArguments(
         f"The arguments are nested too deeply: more than {_MAX_NESTING} levels."
     )
+
+
+def read_container(text: str) -> list[Any] | dict[str, Any] | None:
+    """Decode an array or object that a model wrote as the text of one.
+
+    Args:
+        text: A string among the arguments.
+
+    Returns:
+        The array or object; None if the text is not one as JSON has it, or is nested too deeply.
+    """
+    if not text.lstrip(_BLANKS).startswith(("[", "{")):
+        return None
+    try:
+        value = _loads(text)
+        if _is_nested_too_deeply(value, _MAX_NESTING_IN_TEXT):
+            return None
+        return cast("list[Any] | dict[str, Any]", _clean(value))
+    except (MalformedArguments, json.JSONDecodeError, RecursionError):
+        return None
+
+
+_BLANKS: Final = " \t\r\n"
 
 
 def _decode(raw: str) -> dict[str, Any]:
@@ -127,6 +154,12 @@ def _repair(text: str, error: json.JSONDecodeError) -> Any:
         raise MalformedArguments(explanation)
     if len(text) * len(_MARK.findall(text)) > _MAX_REPAIR_WORK:
         raise MalformedArguments(explanation)
+    word = _word_without_quotes(text)
+    if word is not None:
+        raise MalformedArguments(
+            f"The arguments contain {_cut(word)} without quotes, which is not JSON: put text in "
+            "double quotes, and write null where there is no value."
+        )
     # Imported here because few programs ever meet such arguments.
     import json_repair
 
@@ -135,6 +168,62 @@ def _repair(text: str, error: json.JSONDecodeError) -> Any:
         return cast("object", json_repair.loads(text, skip_json_loads=True, strict=True))
     except ValueError:
         raise MalformedArguments(explanation) from None
+
+
+_MEANS_ONE_THING: Final = re.compile(
+    r"(?i:true|false|null|none)|[-+]?((0|[1-9][0-9_]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"
+)
+"""The three names and the numbers of JSON (RFC 8259, sections 3 and 6), and spellings of them that
+Python and others have."""
+
+_TOKENS: Final = re.compile(
+    r"""
+      (?P<string> "(?:[^"\\]|\\.)*+" | '(?:[^'\\]|\\.)*+' | \u201c[^\u201d]*+\u201d )
+    | (?P<comment> //[^\n]*+ | \#[^\n]*+ | /\*.*?\*/ )
+    | (?P<mark> [{}\[\],:] )
+    | (?P<blank> \s++ )
+    | (?P<word> [^\s"'\u201c{}\[\],:/\#]++ | . )
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+
+
+def _word_without_quotes(text: str) -> str | None:
+    """Find a word that could only be taken for a string: one in the place of a value that is no
+    value of JSON, or one in the place of a name that has no value.
+
+    What follows a string is left to the repair: it may belong to it, as in ``"say "hi" now"``.
+    """
+    open_brackets: list[str] = []
+    before, start, end = "", -1, -1
+    for token in _TOKENS.finditer(text):
+        kind, piece = token.lastgroup, token[0]
+        if kind == "word":
+            start, end = token.start() if start < 0 else start, token.end()
+        if kind not in ("mark", "string"):
+            continue
+        if start >= 0:
+            word, start = text[start:end], -1
+            if before in ("{", ",") and open_brackets[-1:] == ["{"]:
+                is_clear = piece == ":"
+            else:
+                is_value = before in (":", "[", ",")
+                is_clear = not is_value or _MEANS_ONE_THING.fullmatch(word) is not None
+            if not is_clear:
+                return word
+        if piece in ("{", "["):
+            open_brackets.append(piece)
+        elif piece in ("}", "]"):
+            del open_brackets[-1:]
+        before = piece if kind == "mark" else "string"
+    return None
+
+
+_MAX_QUOTE: Final = 40
+
+
+def _cut(word: str) -> str:
+    return word if len(word) <= _MAX_QUOTE else word[:_MAX_QUOTE] + "..."
 
 
 def _loads(text: str) -> Any:
@@ -153,9 +242,9 @@ def _refuse_constant(name: str) -> None:
     raise MalformedArguments(f"The arguments contain {name}, which is not a JSON number; use null.")
 
 
-def _is_nested_too_deeply(value: dict[str, Any]) -> bool:
+def _is_nested_too_deeply(value: list[Any] | dict[str, Any], limit: int) -> bool:
     level: list[list[Any] | dict[str, Any]] = [value]
-    for _ in range(_MAX_NESTING):
+    for _ in range(limit):
         level = [
             member
             for container in level

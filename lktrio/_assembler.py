@@ -100,6 +100,17 @@ class Assembler:
         return self._finish_reason
 
     @property
+    def has_delivered(self) -> bool:
+        """Whether text, a refusal or a tool call has been appended to a list: handed out. Fragments
+        of a call are output before they are that."""
+        return bool(
+            self._text.tell()
+            or self._refusal.tell()
+            or self._early
+            or (self._result is not None and self._result.tool_calls)
+        )
+
+    @property
     def has_begun(self) -> bool:
         """Whether the server has said anything of an answer."""
         return bool(self.model or self.has_output or self.has_reasoning or self._finish_reason)

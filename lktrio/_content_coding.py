@@ -10,6 +10,7 @@ import zlib
 from typing import Final, Protocol
 
 from ._errors import APIConnectionError
+from ._wire import content_codings
 
 __all__ = ["Decoder", "make_decoder"]
 
@@ -96,8 +97,7 @@ class _Refusal:
 
 def make_decoder(encoding: str) -> Decoder | None:
     """Make what decodes a body with this ``Content-Encoding``; None if there is nothing to do."""
-    codings = [coding.strip().lower() for coding in encoding.split(",") if coding.strip()]
-    codings = [coding for coding in codings if coding != "identity"]
+    codings = content_codings(encoding)
     if not codings:
         return None
     if codings in (["gzip"], ["x-gzip"], ["deflate"]):

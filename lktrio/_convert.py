@@ -22,7 +22,7 @@ import attrs
 from cattrs import BaseConverter
 
 from ._foreign import ForeignMismatch, ForeignType
-from ._leniency import read_integer, read_number
+from ._leniency import read_container, read_integer, read_number
 from ._shapes import (
     Alias,
     Anything,
@@ -115,11 +115,11 @@ class StrictConverter:
         Raises:
             Misfit: If it does not fit.
         """
-        token = _attempts.set({})
+        token = _run.set(_Run())
         try:
             return self._converters[_Mode.LENIENT].structure(value, cast("Any", shape))
         finally:
-            _attempts.reset(token)
+            _run.reset(token)
 
     def structure_fields(self, value: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
         """Make the arguments of a call from a JSON object.
@@ -129,17 +129,17 @@ class StrictConverter:
             fields: The parameters.
 
         Returns:
-            The Python values by the names of their arguments. Those that are to have their
-            default are not among them.
+            The Python values by the names of their arguments. Those that are to have the
+            default of the function are not among them.
 
         Raises:
             Misfit: If it does not fit.
         """
-        token = _attempts.set({})
+        token = _run.set(_Run())
         try:
             return self._structure_fields(value, fields, _Mode.LENIENT)
         finally:
-            _attempts.reset(token)
+            _run.reset(token)
 
     # --- Hooks, one for each kind of shape -------------------------------------------------------
 
@@ -188,6 +188,18 @@ class StrictConverter:
     def _structure(self, value: Any, shape: Shape, mode: _Mode) -> Any:
         return self._converters[mode].structure(value, cast("Any", shape))
 
+    def _structure_text(self, text: str, shape: Shape, mode: _Mode) -> Any:
+        """Structure an array or object that was sent as JSON text. There is one layer of that."""
+        run = _run.get()
+        container = run.container(text) if mode is _Mode.LENIENT else None
+        if container is None:
+            raise _misfit(shape, text)
+        run.is_in_text = True
+        try:
+            return self._structure(container, shape, mode)
+        finally:
+            run.is_in_text = False
+
     def _structure_fields(
         self, value: Mapping[str, Any], fields: Sequence[Field], mode: _Mode
     ) -> dict[str, Any]:
@@ -195,12 +207,16 @@ class StrictConverter:
         problems: list[Problem] = []
         for field in fields:
             if field.name not in value:
-                if field.required:
+                if field.make_default is not None:
+                    arguments[field.argument] = field.make_default()
+                elif field.required:
                     known = {field.name for field in fields}
                     problems.append(_missing(field, [name for name in value if name not in known]))
                 continue
             member = value[field.name]
             if member is None and not field.required and not accepts_null(field.shape):
+                if field.make_default is not None:
+                    arguments[field.argument] = field.make_default()
                 continue
             try:
                 arguments[field.argument] = self._structure(member, field.shape, mode)
@@ -212,6 +228,8 @@ class StrictConverter:
 
     def _record_hook(self, record: Record, mode: _Mode) -> Hook:
         def structure(value: Any, _: Any) -> Any:
+            if isinstance(value, str):
+                return self._structure_text(value, record, mode)
             if record.is_tuple and isinstance(value, list):
                 value = _named(cast("list[object]", value), record)
             if not isinstance(value, dict):
@@ -230,6 +248,8 @@ class StrictConverter:
 
     def _array_hook(self, array: Array, mode: _Mode) -> Hook:
         def structure(value: Any, _: Any) -> Any:
+            if isinstance(value, str):
+                return self._structure_text(value, array, mode)
             if not isinstance(value, list):
                 raise _misfit(array, value)
             items = cast("list[object]", value)
@@ -244,6 +264,8 @@ class StrictConverter:
 
     def _tuple_hook(self, fixed: FixedTuple, mode: _Mode) -> Hook:
         def structure(value: Any, _: Any) -> Any:
+            if isinstance(value, str):
+                return self._structure_text(value, fixed, mode)
             if not isinstance(value, list):
                 raise _misfit(fixed, value)
             items = cast("list[object]", value)
@@ -272,6 +294,8 @@ class StrictConverter:
         key_mode = _Mode.LENIENT
 
         def structure(value: Any, _: Any) -> Any:
+            if isinstance(value, str):
+                return self._structure_text(value, mapping, mode)
             if not isinstance(value, dict):
                 raise _misfit(mapping, value)
             structured: dict[Any, Any] = {}
@@ -307,7 +331,7 @@ class StrictConverter:
                 return self._structure_one_of(value, union, mode)
             # A part of a value is looked at again for every member its parents may be. What was
             # found the first time is kept, or the work would double with every level.
-            attempts = _attempts.get()
+            attempts = _run.get().attempts
             key = (id(cast("object", value)), id(union), mode)
             if key not in attempts:
                 try:
@@ -327,6 +351,11 @@ class StrictConverter:
         for attempted in _Mode:
             if attempted > mode:
                 break
+            if attempted is _Mode.LENIENT and isinstance(value, str):
+                # No member takes the string. Which of them its text is for, its members tell.
+                container = _run.get().container(value)
+                if any(_may_be_meant(_bare(member), container) for member in union.members):
+                    return self._structure_text(value, union, mode)
             for member in ranked:
                 try:
                     return self._structure(value, member, attempted)
@@ -335,9 +364,27 @@ class StrictConverter:
         raise _union_misfit(union, value, failures)
 
 
-_attempts: Final[contextvars.ContextVar[dict[tuple[int, int, _Mode], Any]]] = (
-    contextvars.ContextVar("lktrio_union_attempts")
-)
+class _Run:
+    """What is known while one value is structured."""
+
+    def __init__(self) -> None:
+        self.attempts: dict[tuple[int, int, _Mode], Any] = {}
+        """What became of the parts that may be several types: the value, or the misfit."""
+        self.is_in_text = False
+        """Whether the value comes from JSON text that was in a string of the arguments."""
+        self._containers: dict[int, list[Any] | dict[str, Any] | None] = {}
+
+    def container(self, text: str) -> list[Any] | dict[str, Any] | None:
+        """The array or object that a string is the text of; None if it is none. It is decoded once,
+        and kept: `attempts` knows values by their identity."""
+        if self.is_in_text:
+            return None
+        if id(text) not in self._containers:
+            self._containers[id(text)] = read_container(text)
+        return self._containers[id(text)]
+
+
+_run: Final[contextvars.ContextVar[_Run]] = contextvars.ContextVar("lktrio_structuring")
 
 
 # --- Scalars -------------------------------------------------------------------------------------
@@ -428,7 +475,9 @@ def _foreign_hook(foreign: Foreign, mode: _Mode) -> Hook:
 
     def structure(value: Any, _: Any) -> Any:
         try:
-            return type_.structure(value, lenient=mode is _Mode.LENIENT)
+            return type_.structure(
+                value, lenient=mode is _Mode.LENIENT, in_text=_run.get().is_in_text
+            )
         except ForeignMismatch as error:
             raise Misfit([Problem(path, message) for path, message in error.problems]) from None
 
@@ -602,6 +651,8 @@ def _may_be_meant(member: Shape, value: Any) -> bool:
             return isinstance(member, Array | FixedTuple) or (
                 isinstance(member, Record) and member.is_tuple
             )
+        case None:
+            return False
         case _:
             return isinstance(member, Scalar | Text | Choice)
 

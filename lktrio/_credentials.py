@@ -25,6 +25,7 @@ __all__ = [
     "Credentials",
     "Origin",
     "access_token",
+    "authorization_fault",
     "check_plain_http",
     "is_local_host",
     "origin",
@@ -163,6 +164,44 @@ def _signer() -> Callable[[bytes, str, str], str]:
     signer.register_algorithm("HS256", HS256(HMACAlgorithm.SHA256))
     # PyJWT's own annotation names types of cryptography, which need not be installed.
     return cast("Callable[[bytes, str, str], str]", getattr(signer, "encode"))  # noqa: B009
+
+
+# RFC 9110, section 11.4: a scheme, spaces, and what goes with it. Of these two schemes it is one
+# word (RFC 6750, section 2.1; RFC 7617, section 2).
+_SCHEME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ONE_WORD_SCHEMES: Final = ("bearer", "basic")
+
+
+def authorization_fault(value: str) -> str | None:
+    """Say what keeps a value from being an ``Authorization`` header, before a server has to.
+
+    Args:
+        value: The value of the header: a scheme and what goes with it, such as ``Bearer sk-...``.
+
+    Returns:
+        The rest of a sentence, for after what gave the value, which itself is not in it; None if
+        nothing is wrong. It is the caller that raises: no frame with the value in it is then part
+        of the traceback.
+    """
+    scheme, _, rest = value.strip().partition(" ")
+    if not value.strip():
+        fault = "is empty: give the header that the server wants"
+    elif not rest and scheme.lower() in _ONE_WORD_SCHEMES:
+        fault = "has a scheme and no key (is the variable with the key empty?)"
+    elif value != value.strip():
+        fault = "has blanks or a line break around it: take them off"
+    elif not value.isascii() or not value.isprintable():
+        fault = "has characters in it that are not printable ASCII"
+    elif not rest or not _SCHEME.fullmatch(scheme):
+        fault = (
+            "has no scheme: write auth=f'Bearer {key}'. To a server that wants the bare key, "
+            "auth=None and extra_kwargs={'extra_headers': {'Authorization': key}} send it"
+        )
+    elif scheme.lower() in _ONE_WORD_SCHEMES and " " in rest.strip():
+        fault = "has blanks in the key, or two schemes: it takes one of each"
+    else:
+        return None
+    return f"{fault}. An Authorization header looks like 'Bearer sk-...'; with None, none is sent"
 
 
 _SHORTEST_SECRET: Final = 6

@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 import trio
 
+from ._bare import raise_bare
 from ._chat_context import FunctionCall
 from ._chunks import FunctionToolCall
 from ._function_results import (
@@ -30,18 +31,46 @@ from ._function_results import (
     unknown_tool,
 )
 from ._instruments import Instrument, ToolWatch, check_instruments
-from ._lifetime import bare
 from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
 
 __all__ = [
     "Lanes",
     "check_max_concurrency",
+    "current_tool_thread_limiter",
     "execute_function_call",
     "execute_function_calls",
     "run_call",
 ]
 
 logger = logging.getLogger("lktrio")
+
+
+_TOOL_THREADS: Final = 40
+"""How many sync tools run at once, unless told otherwise; Trio's own default, for all else."""
+
+_limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunVar(
+    "lktrio_tool_threads"
+)
+
+
+def current_tool_thread_limiter() -> trio.CapacityLimiter:
+    """The limiter of the threads in which sync tools run, in this `trio.run`.
+
+    It is theirs alone: however many tools hang, name lookups and whatever else the program does in
+    threads still find one (they use `trio.to_thread.current_default_thread_limiter`). It admits 40
+    at once, and the others wait; set ``total_tokens`` for another number, and look at
+    ``statistics()`` for how many run and wait. A tool that was left behind
+    (``abandon_on_cancel=True``) holds its place until its thread has ended.
+
+    Raises:
+        RuntimeError: It is called outside of a `trio.run`.
+    """
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_TOOL_THREADS)
+        _limiter.set(limiter)
+        return limiter
 
 
 async def execute_function_call(
@@ -62,9 +91,9 @@ async def execute_function_call(
     * "An internal error occurred" after any other exception, which is logged;
     * nothing, and no reply is required, after `StopResponse`.
 
-    A sync function runs in a worker thread. The thread cannot be stopped: it is waited for,
-    ``timeout`` or not, and its result counts; with ``abandon_on_cancel=True`` it is left behind
-    and its result thrown away.
+    A sync function runs in a worker thread (see `current_tool_thread_limiter`). The thread cannot
+    be stopped: it is waited for, ``timeout`` or not, and its result counts; with
+    ``abandon_on_cancel=True`` it is left behind and its result thrown away.
 
     Args:
         tool_call: The call, from a stream or from a conversation.
@@ -130,7 +159,7 @@ async def execute_function_calls(
             for place, tool_call in enumerate(tool_calls):
                 lanes.start_soon(partial(run, place, tool_call))
     except BaseExceptionGroup as group:
-        raise bare(group) from None
+        raise_bare(group)
     return [results[place] for place in range(len(tool_calls))]
 
 
@@ -249,7 +278,9 @@ async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:
     # In a box, because Trio takes a coroutine for a mistake. Here it is what an async function
     # returns that is behind a decorator and does not look like one.
     box: list[Any] = await trio.to_thread.run_sync(
-        lambda: [function()], abandon_on_cancel=tool.abandon_on_cancel
+        lambda: [function()],
+        abandon_on_cancel=tool.abandon_on_cancel,
+        limiter=current_tool_thread_limiter(),
     )
     value = box[0]
     return await value if inspect.isawaitable(value) else value

@@ -6,25 +6,28 @@ run inside another one is known elsewhere.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import attrs
 import trio
 
+from ._callbacks import check_callable, check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CollectedResponse
 from ._errors import APIConnectionError, APIError, APIStatusError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
+from ._lifetime import forget_locals
 from ._options import (
     APIConnectOptions,
-    check_callable,
     check_conn_options,
     check_retries,
     check_seconds,
+    timeout_or,
 )
 from ._relay import (
     Relay,
@@ -42,6 +45,10 @@ from ._stream import ChatCall, ChatModel, LLMStream, Outlet
 __all__ = ["AvailabilityChangedEvent", "FallbackAdapter", "ModelAvailability"]
 
 logger = logging.getLogger("lktrio")
+
+_LONGEST_PAUSE: Final = 24 * 60 * 60.0
+"""Seconds for which a server's ``Retry-After`` keeps its model out, at most: one wrong header must
+not do it for ever."""
 
 
 @attrs.frozen
@@ -142,7 +149,7 @@ class _Pool:
         health = self.health[index]
         pause = self._cooldown
         if isinstance(error, APIStatusError) and error.retry_after is not None:
-            pause = max(pause, error.retry_after)
+            pause = max(pause, min(error.retry_after, _LONGEST_PAUSE))
         health.retry_at, health.last_error = trio.current_time() + pause, error
         if health.available:
             health.available = False
@@ -154,7 +161,8 @@ class _Pool:
         if self._on_change is None:
             return
         try:
-            self._on_change(AvailabilityChangedEvent(model, available))
+            event = AvailabilityChangedEvent(model, available)
+            not_awaitable("on_availability_changed", functools.partial(self._on_change, event))
         except Exception:
             # A listener must not cost the caller the answer.
             logger.exception("on_availability_changed raised an exception")
@@ -167,6 +175,11 @@ class _Policy:
     should_fall_back: Callable[[APIError], bool]
     accept: Judge | None
     restart_after_output: bool
+
+    def allows(self, error: APIError) -> bool:
+        """Whether another model may not have an error."""
+        ask = functools.partial(self.should_fall_back, error)
+        return not_awaitable("should_fall_back", ask)
 
 
 class _Rejected(Exception):
@@ -201,14 +214,20 @@ class _FallbackSource:
         """Raise `RuntimeError` if one of the models cannot be asked here and now."""
         self._relay.check_open()
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:  # noqa: ARG002  each stream looks for itself
+    async def run(self, outlet: Outlet) -> None:
         """Put the chunks of the first model that answers.
 
         Raises:
             APIError: The last model's error.
         """
+        self._relay.begin(outlet)
+        try:
+            await self._ask_in_turn(outlet)
+        finally:
+            self._relay.end()
+
+    async def _ask_in_turn(self, outlet: Outlet) -> None:
         relay, pool = self._relay, self._pool
-        relay.begin(outlet)
         failures: list[tuple[ChatModel, APIError]] = []
         tried: frozenset[int] = frozenset()
         while (index := pool.choose(tried)) is not None:
@@ -219,6 +238,8 @@ class _FallbackSource:
             error, may_go_on = await self._ask(index, outlet)
             if error is None:
                 return
+            # The pool remembers it for longer than the request lasts.
+            forget_locals(error)
             tried |= {index}
             failures.append((pool.models[index], error))
             if not may_go_on:
@@ -249,7 +270,7 @@ class _FallbackSource:
             if self._relay.is_out_of_time:
                 # The time was short, which says nothing of the model.
                 return error, False
-            if not self._policy.should_fall_back(error):
+            if not self._policy.allows(error):
                 return error, False
             if isinstance(error, APIStatusError | APIConnectionError):
                 pool.failed(index, error)
@@ -335,8 +356,9 @@ class FallbackAdapter(ChatModel):
             ``max_retry`` of all options. (Not used for a model that is itself an adapter.)
         retry_interval: Seconds between such retries. Replaces that of all options.
         conn_options: Options for single models, in place of the call's: a list with an entry for
-            each model (None for none), or a mapping from model to options. The call's
-            ``total_timeout`` bounds the stream as a whole in any case.
+            each model (None for none), or a mapping from model to options. A ``timeout`` that
+            they do not give is the call's. The call's ``total_timeout`` bounds the stream as a
+            whole in any case.
         should_fall_back: Whether another model may not have an error; then the next one is asked,
             and after a status, a lost connection or a timeout this one is passed over for a while.
             Default: every error but a status that says that the request itself is wrong (400, 405,
@@ -346,7 +368,7 @@ class FallbackAdapter(ChatModel):
             ``should_fall_back`` says so, when the answer does not fit the ``response_format``.
             Nothing is delivered before the verdict: the answer then comes all at once.
         cooldown: Seconds for which a model that has failed is passed over. A longer
-            ``Retry-After`` wins.
+            ``Retry-After`` wins, up to a day.
         sticky: Begin with the model that answered last, in place of the first.
         restart_after_output: Ask the next model also if output was delivered (the original's
             ``retry_on_chunk_sent``). The stream then yields a chunk whose ``restart`` is True: all
@@ -382,11 +404,11 @@ class FallbackAdapter(ChatModel):
         check_retries("max_retry_per_llm", max_retry_per_llm)
         check_seconds("retry_interval", retry_interval, zero=True, infinite=False)
         check_seconds("cooldown", cooldown, zero=True)
-        check_callable("should_fall_back", should_fall_back)
+        check_sync_callable("should_fall_back", should_fall_back)
         if accept is not None:
             check_callable("accept", accept)
         if on_availability_changed is not None:
-            check_callable("on_availability_changed", on_availability_changed)
+            check_sync_callable("on_availability_changed", on_availability_changed)
         self._attempt_timeout = attempt_timeout
         self._max_retry = max_retry_per_llm
         self._retry_interval = retry_interval
@@ -449,7 +471,8 @@ class FallbackAdapter(ChatModel):
             self._options_of(model, own, call_options)
             for model, own in zip(models, self._options, strict=True)
         ]
-        relay = Relay(models, call, options)
+        is_judged = self._policy.accept is not None
+        relay = Relay(models, call, options, is_judged=is_judged)
         source = _FallbackSource(self._pool, self._policy, relay, options)
         return stream_of(source, relay.call, self)
 
@@ -465,6 +488,7 @@ class FallbackAdapter(ChatModel):
             options,
             max_retry=self._max_retry,
             retry_interval=self._retry_interval,
+            timeout=timeout_or(options, call.timeout),
             first_output_timeout=first_output,
             total_timeout=min(totals, default=None),
         )

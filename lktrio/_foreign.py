@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast, get_origin
 
-from ._leniency import read_integer, read_number
+from ._leniency import read_container, read_integer, read_number
 
 __all__ = ["ForeignMismatch", "ForeignType", "is_foreign", "unstructure_foreign"]
 
@@ -79,12 +79,13 @@ class ForeignType:
     definitions: dict[str, JSONSchema]
     """What the schema refers to, by the names it uses."""
 
-    def structure(self, value: Any, *, lenient: bool) -> Any:
+    def structure(self, value: Any, *, lenient: bool, in_text: bool = False) -> Any:
         """Make a value of the type.
 
         Args:
             value: A JSON value.
             lenient: Whether to take the liberties.
+            in_text: Whether the value was itself decoded from a string, so that no string in it is.
 
         Returns:
             What the library makes of it.
@@ -93,7 +94,7 @@ class ForeignType:
             ForeignMismatch: If the library refuses it.
         """
         if lenient:
-            value = self._relax(value, self.schema)
+            value = self._relax(value, self.schema, in_text)
         return self._validate(value)
 
     def _resolve(self, schema: JSONSchema) -> JSONSchema:
@@ -101,22 +102,27 @@ class ForeignType:
             schema = self.definitions[schema["$ref"].removeprefix(_REF_PREFIX)]
         return schema
 
-    def _relax(self, value: Any, schema: Any) -> Any:
+    def _relax(self, value: Any, schema: Any, in_text: bool) -> Any:
         """Take the liberties, and leave out what is null for "use the default"."""
         if not isinstance(schema, dict):
             return value
         schema = self._resolve(cast("JSONSchema", schema))
         options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
         if options:
-            return self._relax_option(value, [self._resolve(option) for option in options])
+            resolved = [self._resolve(option) for option in options]
+            return self._relax_option(value, resolved, in_text)
         types = _types(schema)
+        if isinstance(value, str) and not in_text and types <= {"array", "object"}:
+            container = read_container(value)
+            if types & _json_types(container):
+                return self._relax(container, schema, in_text=True)
         if isinstance(value, dict):
-            return self._relax_object(cast("dict[str, Any]", value), schema)
+            return self._relax_object(cast("dict[str, Any]", value), schema, in_text)
         if isinstance(value, list):
             items = schema.get("prefixItems", [])
             rest = schema.get("items")
             return [
-                self._relax(item, items[index] if index < len(items) else rest)
+                self._relax(item, items[index] if index < len(items) else rest, in_text)
                 for index, item in enumerate(cast("list[object]", value))
             ]
         if isinstance(value, str | float) and not types & _json_types(value):
@@ -126,21 +132,27 @@ class ForeignType:
             return value if number is None else number
         return value
 
-    def _relax_object(self, value: dict[str, Any], schema: JSONSchema) -> dict[str, Any]:
+    def _relax_object(
+        self, value: dict[str, Any], schema: JSONSchema, in_text: bool
+    ) -> dict[str, Any]:
         properties: dict[str, Any] = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
         relaxed: dict[str, Any] = {}
         for name, member in value.items():
             if name not in properties:
-                relaxed[name] = self._relax(member, schema.get("additionalProperties"))
+                relaxed[name] = self._relax(member, schema.get("additionalProperties"), in_text)
             elif member is not None or name in required or self._accepts_null(properties[name]):
-                relaxed[name] = self._relax(member, properties[name])
+                relaxed[name] = self._relax(member, properties[name], in_text)
         return relaxed
 
-    def _relax_option(self, value: Any, options: list[JSONSchema]) -> Any:
+    def _relax_option(self, value: Any, options: list[JSONSchema], in_text: bool) -> Any:
         fitting = [option for option in options if _may_be(value, option)]
+        if not fitting and isinstance(value, str) and not in_text:
+            container = read_container(value)
+            if any(_types(option) & _json_types(container) for option in options if container):
+                return self._relax_option(container, options, in_text=True)
         for option in fitting or options:
-            relaxed = self._relax(value, option)
+            relaxed = self._relax(value, option, in_text)
             if fitting or relaxed is not value:
                 return relaxed
         return value

@@ -7,22 +7,20 @@ This module knows who owns the client and which Trio run it belongs to. It makes
 from __future__ import annotations
 
 import inspect
-import re
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeAlias, cast
-from urllib.request import getproxies
 
-import httpx
 import trio
 
-from ._credentials import Credentials, access_token, is_local_host, origin
+from ._bare import raise_bare
+from ._credentials import Credentials, access_token, authorization_fault
 from ._http import BroughtSender, HTTPClient, OwnSender, Sender, TrioTransport, is_client
 from ._secret import Secret
 
-__all__ = ["Auth", "Authority", "BodyEnds", "Gateway", "authorization", "check_authorization"]
+__all__ = ["Auth", "Authority", "BodyEnds", "Gateway", "authorization"]
 
-Auth: TypeAlias = str | Callable[[], "str | Awaitable[str | None] | None"] | None
+Auth: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 """What authorises a request: the value of the ``Authorization`` header, None for none, or a
 (sync or async) callable that returns one of these and is asked before every attempt."""
 
@@ -36,33 +34,31 @@ async def authorization(auth: Authority) -> Secret | None:
 
     Raises:
         TypeError: A callable returned something else than a string or None.
-        ValueError: It returned a string that is no header value.
+        ValueError: It returned a string that is no ``Authorization`` header.
     """
     if isinstance(auth, Credentials):
         return Secret(f"Bearer {access_token(auth, now=time.time())}")
     if auth is None or isinstance(auth, Secret):
         return auth
-    value = auth()
-    if inspect.isawaitable(value):
-        value = await cast("Awaitable[object]", value)
+    try:
+        value = auth()
+        if inspect.isawaitable(value):
+            value = await cast("Awaitable[object]", value)
+    except BaseExceptionGroup as group:
+        # The callable has a nursery: of what went wrong in it, one exception is told.
+        raise_bare(group)
     if value is None:
         return None
     if isinstance(value, str):
+        fault = authorization_fault(value)
+        # From here on it shows itself in no local variable.
         value = Secret(value)
-        check_authorization(value)
-        return value
+        if fault is None:
+            return value
+        raise ValueError(f"what the callable of auth= returned {fault}")
     raise TypeError(
         f"auth= must give a string or None, but the callable returned a {type(value).__name__}"
     )
-
-
-def check_authorization(value: Secret) -> None:
-    """Refuse what cannot stand in an ``Authorization`` header, without quoting it."""
-    if not re.fullmatch(rb"[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*", value.view):
-        raise ValueError(
-            "auth= must be the value of an Authorization header, for example "
-            "'Bearer sk-...': printable ASCII and not empty. Pass auth=None to send none"
-        )
 
 
 _HELD_BY_HABIT: Final = 3
@@ -104,7 +100,6 @@ class Gateway:
 
     Args:
         client: The program's client or transport; None for an own one.
-        base_url: Where the API is.
         max_streams: How many streams may run at once; None for no bound.
         has_auth: Whether requests bring their authorisation, so that the client's is not used.
 
@@ -117,14 +112,12 @@ class Gateway:
         self,
         client: HTTPClient | TrioTransport | None,
         *,
-        base_url: str,
         max_streams: int | None,
         has_auth: bool,
     ) -> None:
-        self._is_local = is_local_host(origin(base_url).host)
-        self.running: set[trio.CancelScope] = set()
-        """The scopes of the streams that are running."""
-        self._visits: set[trio.CancelScope] = set()
+        self.running: dict[trio.CancelScope, trio.lowlevel.Task] = {}
+        """The scopes of the streams that are running, and their tasks."""
+        self._visits: dict[trio.CancelScope, trio.lowlevel.Task] = {}
         self.started = 0
         """How many streams have been started."""
         self.state: Literal["new", "open", "closed"] = "new"
@@ -133,7 +126,7 @@ class Gateway:
         self._max_streams = _checked_max_streams(max_streams)
         self._has_auth = has_auth
         self._brought = check_client(client)
-        self._own: HTTPClient | TrioTransport | None = None
+        self._own: TrioTransport | None = None
         self._sender: Sender | None = None
         self._run: object = None
         self._idle = trio.Event()
@@ -152,7 +145,7 @@ class Gateway:
         self._run = trio.lowlevel.current_trio_token()
         client = self._brought
         if client is None:
-            client = self._own = _make_client(proxies=not self._is_local)
+            client = self._own = TrioTransport()
         if isinstance(client, TrioTransport):
             self._sender = OwnSender(client)
         else:
@@ -162,9 +155,20 @@ class Gateway:
             self.limiter = trio.CapacityLimiter(self._max_streams)
 
     async def close(self) -> None:
-        """End the requests that are running, and close the client if it is our own."""
+        """End the requests that are running, and close the client if it is our own.
+
+        Raises:
+            RuntimeError: It is called from within one of these requests: each would wait for the
+                other.
+        """
         if self.state != "open":
             return
+        if self._is_within_request():
+            raise RuntimeError(
+                "an LLM cannot be left from within one of its own requests, for example by its "
+                "auth callable: leaving waits for the request, and the request for the callable. "
+                "Raise an exception there, and leave the LLM where it was entered"
+            )
         self.state = "closed"
         with trio.CancelScope(shield=True):
             for scope in self.running | self._visits:
@@ -173,6 +177,15 @@ class Gateway:
                 await self._idle.wait()
             if self._own is not None:
                 await self._own.aclose()
+
+    def _is_within_request(self) -> bool:
+        task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        if task in self._visits.values():
+            return True
+        # The callable may have a nursery of its own.
+        while task is not None and task not in self.running.values():
+            task = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        return task is not None
 
     def sender(self) -> Sender:
         """What requests are sent by.
@@ -195,20 +208,20 @@ class Gateway:
     def enter(self) -> trio.CancelScope:
         """A stream's request begins; returns the scope it must run in."""
         scope = trio.CancelScope()
-        self.running.add(scope)
+        self.running[scope] = trio.lowlevel.current_task()
         self.started += 1
         return scope
 
     def visit(self) -> trio.CancelScope:
         """A request that is no stream's begins; returns the scope it must run in."""
         scope = trio.CancelScope()
-        self._visits.add(scope)
+        self._visits[scope] = trio.lowlevel.current_task()
         return scope
 
     def leave(self, scope: trio.CancelScope) -> None:
         """A request has ended."""
-        self.running.discard(scope)
-        self._visits.discard(scope)
+        self.running.pop(scope, None)
+        self._visits.pop(scope, None)
         if not self.running and not self._visits and self.state == "closed":
             self._idle.set()
 
@@ -231,22 +244,6 @@ def check_client(client: HTTPClient | TrioTransport | None) -> HTTPClient | Trio
         f"http_client must be an httpx.AsyncClient or an lktrio.TrioTransport, not a "
         f"{type(client).__name__}; leave it out to use one of our own"
     )
-
-
-def _make_client(*, proxies: bool) -> HTTPClient | TrioTransport:
-    """Make what an `LLM` sends its requests over when the program brings nothing.
-
-    Args:
-        proxies: Whether proxies are taken from the environment. No proxy reaches this machine's own
-            loopback addresses.
-    """
-    found = getproxies() if proxies else {}
-    if not any(found.get(scheme) for scheme in ("http", "https", "all")):
-        return TrioTransport()
-    # No timeouts, because the clocks are Trio deadlines, and no limit of connections, because under
-    # Trio httpx loses a place when a request is cancelled that waits for it.
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
-    return httpx.AsyncClient(timeout=None, follow_redirects=False, limits=limits)  # noqa: S113
 
 
 def _checked_max_streams(value: object) -> int | None:

@@ -14,12 +14,14 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ._bare import raise_bare
+from ._callbacks import check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CompletionUsage
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
-from ._lifetime import MAX_UNDELIVERED_BYTES, bare
-from ._options import APIConnectOptions, check_callable, check_conn_options, check_seconds
+from ._lifetime import MAX_UNDELIVERED_BYTES, forget_locals
+from ._options import APIConnectOptions, check_conn_options, check_seconds
 from ._relay import (
     Relay,
     another_model_may_help,
@@ -161,6 +163,14 @@ class _HedgeSource:
         self._runners: list[_Runner] = []
         self._winner: _Runner | None = None
         self._failures: list[tuple[ChatModel, APIError]] = []
+        self._has_output = False
+        """Whether output was delivered."""
+        self._is_denied = False
+        """Whether the budget is used up."""
+        self._is_hedged = False
+        """Whether it has been counted that another request than the first one has won."""
+        self._has_asked_again = False
+        """Whether another model was asked because a winner had failed."""
         self._may_grow = True
         """Whether another request may still be started."""
         self._news = trio.Event()
@@ -170,7 +180,7 @@ class _HedgeSource:
         """Raise `RuntimeError` if one of the models cannot be asked here and now."""
         self._relay.check_open()
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:  # noqa: ARG002  each stream looks for itself
+    async def run(self, outlet: Outlet) -> None:
         """Put the chunks of the request that is first.
 
         Raises:
@@ -182,28 +192,43 @@ class _HedgeSource:
             async with trio.open_nursery() as nursery:
                 await self._start_all(nursery, outlet)
         except BaseExceptionGroup as group:
-            raise bare(group) from None
+            raise_bare(group)
+        finally:
+            self._relay.end()
+            for _, error in self._failures:
+                # They were raised through frames that hold the list.
+                forget_locals(error)
         if not outlet.is_complete:
             raise combine_errors(self._failures, self._relay.response)
 
     async def _start_all(self, nursery: trio.Nursery, outlet: Outlet) -> None:
         """Start the first request, and the others as long as there is no output."""
-        for index, model in enumerate(self._models):
+        for index in range(len(self._models)):
             if index:
                 with trio.move_on_after(self._after):
                     await self._news.wait()
-                if not self._may_grow or self._relay.is_out_of_time or not self._ledger.may_hedge():
+                if not self._may_grow or self._relay.is_out_of_time or not self._may_pay():
                     break
             self._news = trio.Event()
-            runner = _Runner(index, model, self._relay.start(index))
-            call_on_output(runner.stream, partial(self._begins, runner, outlet))
-            self._runners.append(runner)
-            nursery.start_soon(self._run, runner, outlet, name=f"request {index + 1} of the race")
+            self._start(index, nursery, outlet)
         self._may_grow = False
         self._decide_if_alone(outlet)
 
+    def _may_pay(self) -> bool:
+        """Whether the budget has room for one more request."""
+        self._is_denied = self._is_denied or not self._ledger.may_hedge()
+        return not self._is_denied
+
+    def _start(self, index: int, nursery: trio.Nursery, outlet: Outlet) -> _Runner:
+        runner = _Runner(index, self._models[index], self._relay.start(index))
+        call_on_output(runner.stream, partial(self._begins, runner, outlet))
+        self._runners.append(runner)
+        name = f"request {len(self._runners)} of the race"
+        nursery.start_soon(self._run, runner, nursery, outlet, name=name)
+        return runner
+
     @enable_ki_protection
-    async def _run(self, runner: _Runner, outlet: Outlet) -> None:
+    async def _run(self, runner: _Runner, nursery: trio.Nursery, outlet: Outlet) -> None:
         try:
             with runner.scope:
                 async with runner.stream as stream:
@@ -215,7 +240,7 @@ class _HedgeSource:
                         # The consumer sees the end now, and not at the end of the body.
                         outlet.complete(result_of(stream))
         except APIError as error:
-            self._fails(runner, error, outlet)
+            self._fails(runner, error, nursery, outlet)
         finally:
             if runner is not self._winner:
                 self._ledger.abandoned(runner.stream.usage)
@@ -232,6 +257,8 @@ class _HedgeSource:
                 self._wins(runner, outlet)
         if is_output(chunk, self._options):
             self._begins(runner, outlet)
+            if runner is self._winner:
+                self._has_output = True
 
     def _begins(self, runner: _Runner, outlet: Outlet) -> None:
         """A request has output; of a tool call, there is no chunk before it is whole."""
@@ -250,17 +277,21 @@ class _HedgeSource:
                     other.scope.cancel()
             outlet.put(runner.held, runner.size)
             runner.held = []
-            if runner.index:
+            if runner is not self._runners[0] and not self._is_hedged:
+                self._is_hedged = True
                 self._ledger.hedge_won()
             self._news.set()
         return self._winner is runner
 
-    def _fails(self, runner: _Runner, error: APIError, outlet: Outlet) -> None:
+    def _fails(
+        self, runner: _Runner, error: APIError, nursery: trio.Nursery, outlet: Outlet
+    ) -> None:
         if self._winner not in (None, runner):
             return
         runner.has_failed = True
         self._failures.append((runner.model, error))
         if self._winner is runner:
+            self._ask_again(runner, error, nursery, outlet)
             return
         others = [each for each in self._runners if not each.has_failed]
         rest = [each.model for each in others]
@@ -274,8 +305,29 @@ class _HedgeSource:
         self._decide_if_alone(outlet)
         self._news.set()
 
+    def _ask_again(
+        self, winner: _Runner, error: APIError, nursery: trio.Nursery, outlet: Outlet
+    ) -> None:
+        """A winner has failed. If nothing of its answer was delivered (it had begun a call, or had
+        no rival), the next model that has not failed is asked once more."""
+        if self._has_output or self._has_asked_again or self._relay.is_out_of_time:
+            return
+        failed = {each.index for each in self._runners if each.has_failed}
+        after = winner.index + 1
+        order = (*range(after, len(self._models)), *range(after - 1))
+        index = next((each for each in order if each not in failed), None)
+        if index is None or not self._may_succeed(self._models[index], winner.model, error):
+            return
+        if self._is_denied or not self._may_pay():
+            return
+        self._has_asked_again = True
+        self._winner = None
+        self._wins(self._start(index, nursery, outlet), outlet)
+
     def _may_succeed(self, model: ChatModel, failed: ChatModel, error: APIError) -> bool:
-        return self._may_help(error) and (model is not failed or the_same_model_may_help(error))
+        if model is failed and not the_same_model_may_help(error):
+            return False
+        return not_awaitable("should_hedge", partial(self._may_help, error))
 
     def _decide_if_alone(self, outlet: Outlet) -> None:
         """A request without a rival holds nothing back."""
@@ -297,13 +349,16 @@ class HedgeAdapter(ChatModel):
 
     A stream asks the first model. If it has given no output within ``after`` seconds, or fails
     with an error that the other model may not have, the next one is asked as well. The first
-    output (text, a refusal, a tool call) wins; the other request is cancelled and its connection
-    closed in that moment. What comes before the first output, such as reasoning, is held back until
-    the race is decided, up to 64 KiB, which then count as output.
+    output (text, a refusal, the first fragment of a tool call) wins; the other request is cancelled
+    and its connection closed in that moment. What comes before the first output, such as reasoning,
+    is held back until the race is decided, up to 64 KiB, which then count as output.
 
     An error that the other model would have, too, is raised at once. If all requests fail, the last
     error is raised; its ``other_errors`` holds the others. The requests themselves are not retried:
-    ``max_retry`` of the call is not used. (For that, hedge a `FallbackAdapter`.)
+    ``max_retry`` of the call is not used. (For that, hedge a `FallbackAdapter`.) But if the winner
+    fails before anything of its answer was delivered (a tool call is, when it is whole), the next
+    model that has not failed is asked, or the same one if there is only one: once, if
+    ``should_hedge`` and the budget allow it.
 
     The program enters and leaves the models. An adapter may be a model of another one.
 
@@ -344,7 +399,7 @@ class HedgeAdapter(ChatModel):
                 f"budget={shown(budget)} is not accepted; it takes a share from 0 to 1, for "
                 "example 0.1 for one request in ten"
             )
-        check_callable("should_hedge", should_hedge)
+        check_sync_callable("should_hedge", should_hedge)
         self._after = after
         self._may_help = should_hedge
         self._ledger = _Ledger(budget)

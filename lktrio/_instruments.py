@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import attrs
 
+from ._callbacks import is_async_callable, not_awaitable
 from ._chat_context import ChatContext, FunctionCall
 from ._chunks import CollectedResponse, CompletionUsage
 from ._errors import APIError
 from ._function_results import FunctionCallResult
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool, Toolset
-from ._value import Value
+from ._value import Value, know_later_names
 
 __all__ = [
     "Instrument",
@@ -63,6 +65,9 @@ class RequestInfo:
 
     parent: RequestInfo | None = attrs.field(default=None, repr=False)
     """The request of the adapter on whose behalf this one is made, if there is one."""
+
+
+know_later_names(RequestInfo, RequestInfo=RequestInfo)
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
@@ -162,8 +167,9 @@ class Instrument:
     was passed.
 
     Methods are called inside the library's tasks, between two steps of a stream: they must return
-    soon and must not block. One that raises is reported once, on the logger ``lktrio``, and the
-    instrument is never called again; the stream goes on.
+    soon and must not block. They are not awaited: an instrument with an async one is refused. One
+    that raises is reported once, on the logger ``lktrio``, and the instrument is never called
+    again; the stream goes on.
 
     The methods of one request are called in order: `request_started`; for each attempt
     `attempt_started` and, unless the answer comes or the request is cancelled, `attempt_failed`;
@@ -243,11 +249,14 @@ class Instrument:
         """
 
 
+_HOOKS: Final = tuple(name for name in vars(Instrument) if not name.startswith("_"))
+
+
 def check_instruments(value: object) -> tuple[Instrument, ...]:
     """The instruments that were passed as ``instruments``.
 
     Raises:
-        TypeError: They are no list of `Instrument`.
+        TypeError: They are no list of `Instrument`, or a method of one is async.
     """
     if value is None:
         return ()
@@ -267,6 +276,12 @@ def check_instruments(value: object) -> tuple[Instrument, ...]:
             raise TypeError(
                 f"instruments[{index}] must be an object of a subclass of Instrument, not {given}"
             )
+        for name in _HOOKS:
+            if is_async_callable(getattr(instrument, name)):
+                raise TypeError(
+                    f"instruments[{index}]: {type(instrument).__name__}.{name} must not be async: "
+                    "it is called, but never awaited; write: def"
+                )
     return cast("tuple[Instrument, ...]", instruments)
 
 
@@ -276,12 +291,12 @@ def join_instruments(*groups: Iterable[Instrument]) -> tuple[Instrument, ...]:
     return tuple(by_identity.values())
 
 
-def _tell(instruments: tuple[Instrument, ...], hook: Callable[[Instrument], None]) -> None:
+def _tell(instruments: tuple[Instrument, ...], hook: Callable[[Instrument], object]) -> None:
     for instrument in instruments:
         if instrument._has_raised:  # pyright: ignore[reportPrivateUsage]
             continue
         try:
-            hook(instrument)
+            not_awaitable("a method of an instrument", partial(hook, instrument))
         except Exception:
             # Also for instruments that do not allow their attributes to be set.
             object.__setattr__(instrument, "_has_raised", True)
@@ -292,6 +307,9 @@ def _tell(instruments: tuple[Instrument, ...], hook: Callable[[Instrument], None
 _request_of_this_task: Final[ContextVar[RequestInfo | None]] = ContextVar(
     "lktrio_request", default=None
 )
+
+
+_NO_CONVERSATION: Final = ChatContext()
 
 
 class Progress(Protocol):
@@ -305,6 +323,10 @@ class Progress(Protocol):
     @property
     def response(self) -> ResponseInfo:
         """The request so far."""
+        ...
+
+    def conclude(self) -> CollectedResponse[None] | None:
+        """The answer if it is whole: asked when the request was ended before it was told so."""
         ...
 
 
@@ -322,6 +344,8 @@ class Watch:
         """What is known so far; set by who makes the answer."""
         self.result: CollectedResponse[None] | None = None
         """The answer, once it is whole."""
+        self.has_let_go = False
+        """Whether the conversation is not known any more."""
         self.on_output: Callable[[], object] | None = None
         """Called when the first output is there, which for a tool call is long before its chunk.
         An adapter sets it, whose stream is made from this one."""
@@ -378,6 +402,12 @@ class Watch:
 
     def finish(self, now: float, error: Exception | None = None) -> None:
         """The request's task ends: with a whole answer, an error, or else by cancellation."""
+        # Set for an adapter's stream, which is held by it.
+        self.on_output = None
+        if self.result is None and error is None and self.progress is not None:
+            # Who leaves behind the finish reason has not cut the answer short.
+            self.result = self.progress.conclude()
+            self._ended = now
         if self.result is None:
             self._ended = now
             self._error = error
@@ -386,6 +416,12 @@ class Watch:
             request, metrics, result = self.request, self.metrics(lambda: now), self.result
             assert metrics is not None  # it was started
             _tell(self._instruments, lambda each: each.request_finished(request, metrics, result))
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing more comes: the conversation, with its pictures, is not needed any more."""
+        self.has_let_go = True
+        self.request = attrs.evolve(self.request, chat_ctx=_NO_CONVERSATION, parent=None)
 
     def metrics(self, clock: Callable[[], float]) -> LLMMetrics | None:
         """What has been measured; None before the start.

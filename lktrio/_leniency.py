@@ -1,7 +1,8 @@
-"""The two liberties that are taken with a model's arguments, and no third.
+"""The three liberties that are taken with a model's arguments, and no fourth.
 
-A numeric string is taken for a number where a number is wanted, and an integral float for an
-integer. ``"false"`` is not False, 1 is not True, and a number is not a string.
+A numeric string is taken for a number where a number is wanted, an integral float for an integer,
+and the JSON text of an array or object for that where nothing else fits: one layer of it, decoded
+by `read_container`. ``"false"`` is not False, 1 is not True, and a number is not a string.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import math
 import re
 from typing import Final
 
-__all__ = ["read_integer", "read_number"]
+from ._arguments import read_container
+
+__all__ = ["read_container", "read_integer", "read_number"]
 
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)

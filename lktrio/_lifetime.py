@@ -7,19 +7,28 @@ iterates, and what misuse looks like. It does not know what the values are or ho
 from __future__ import annotations
 
 import abc
+import contextlib
 import logging
 import types
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar
+from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
 
-from ._bare import bare
+from ._bare import bare, raise_bare
+from ._errors import APIError
 
-__all__ = ["MAX_UNDELIVERED_BYTES", "Channel", "TaskStream", "Words", "bare", "check_open"]
+__all__ = [
+    "MAX_UNDELIVERED_BYTES",
+    "Channel",
+    "TaskStream",
+    "Words",
+    "check_open",
+    "forget_frames",
+    "forget_locals",
+]
 
 logger = logging.getLogger("lktrio")
 
@@ -29,8 +38,10 @@ MAX_UNDELIVERED_BYTES: Final = 64 * 1024
 """Bytes of the body whose chunks may wait in one list; a stream has two lists at most."""
 
 
-class _Batch(deque[T]):
+class _Batch(list[T]):
     """Values on their way. The task adds to it until the consumer has taken it."""
+
+    # A deque takes half a kilobyte as soon as it is made, in every stream that is open.
 
     __slots__ = ("on_taken", "size", "taken")
 
@@ -124,6 +135,11 @@ class TaskStream(abc.ABC, Generic[T]):
 
     Entering opens a nursery and starts the task; leaving, in whatever way, cancels it and waits
     until it is gone.
+
+    A stream is no reference cycle, so that it goes when its last reference does. What would make it
+    one is an error: it holds the frames that it was raised through, and the stream holds the error.
+    So the frames of the task are emptied when it has failed (`forget_locals`), and those in which a
+    consumer waits forget the stream (``del self``) before an error leaves them.
     """
 
     _words: Words
@@ -131,9 +147,11 @@ class TaskStream(abc.ABC, Generic[T]):
     def __init__(self, channel: Channel[T]) -> None:
         self._channel = channel
         self._state = "new"
-        self._batch: deque[T] = deque()
+        self._batch: list[T] = []
+        """What has been taken, the next value last."""
         self._receiving = False
         self._failure: Exception | None = None
+        self._failure_traceback: types.TracebackType | None = None
         self._failure_seen = False
         self._owner: trio.lowlevel.Task | None = None
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
@@ -148,15 +166,14 @@ class TaskStream(abc.ABC, Generic[T]):
         """Raise `RuntimeError` if the stream cannot be entered here and now."""
 
     @abc.abstractmethod
-    async def _run(self, deadline: float) -> None:
-        """Put values into the channel, in the stream's task; raise what prevented it.
-
-        Args:
-            deadline: The caller's deadline as it was where the stream was entered.
-        """
+    async def _run(self) -> None:
+        """Put values into the channel, in the stream's task; raise what prevented it."""
 
     def _stopped(self) -> None:
         """Called when the task is gone: once, or more often, before anything is raised."""
+
+    def _let_go(self) -> None:
+        """Called when the stream was closed before it was entered: nothing more comes of it."""
 
     # --- lifetime -------------------------------------------------------------------------
 
@@ -171,10 +188,9 @@ class TaskStream(abc.ABC, Generic[T]):
         self._check_open()
         self._state = "open"
         self._owner = current_task()
-        deadline = trio.current_effective_deadline()
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._task, deadline, name=f"{words.work} of {self!r}")
+        self._nursery.start_soon(self._task, name=f"{words.work} of {self!r}")
         return self
 
     @enable_ki_protection
@@ -184,6 +200,13 @@ class TaskStream(abc.ABC, Generic[T]):
         exc: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
+        try:
+            await self._leave(is_early=exc is not None or not self._channel.is_complete)
+        finally:
+            # What was raised by the cancellation knows this frame.
+            del self, exc, traceback
+
+    async def _leave(self, *, is_early: bool) -> None:
         nursery, manager, words = self._nursery, self._manager, self._words
         if nursery is None or manager is None:
             raise RuntimeError(f"this {words.noun} was not entered; write: {words.statement}")
@@ -194,7 +217,7 @@ class TaskStream(abc.ABC, Generic[T]):
                 f"a {words.noun} must be left by the task that entered it; "
                 f"its {words.work} has been cancelled"
             )
-        if exc is not None or not self._channel.is_complete:
+        if is_early:
             self._state = "closed"
             if nursery.child_tasks:
                 # Without the shield, a cancellation from outside would replace the exception that
@@ -208,15 +231,16 @@ class TaskStream(abc.ABC, Generic[T]):
         except BaseExceptionGroup as group:
             # A Ctrl-C or a cancellation that came while we waited; what fails in the task is kept
             # there.
-            raise bare(group) from None
+            raise_bare(group)
         finally:
-            self._manager = self._nursery = None
+            self._manager = self._nursery = self._owner = None
             self._state = "closed"
             self._channel.receive.close()
-            self._batch = deque()
+            self._batch = []
             self._stopped()
         if self._failure is not None and not self._failure_seen:
             logger.warning("%r was left without looking at its failure: %r", self, self._failure)
+        del self
 
     async def aclose(self) -> None:
         """Stop what is running and wait until it is gone. May be called at any time, by any task.
@@ -225,27 +249,45 @@ class TaskStream(abc.ABC, Generic[T]):
         """
         if self._state == "new":
             self._state = "closed"
+            self._let_go()
         if self._state == "open":
             self._state = "closed"
             self._scope.cancel()
             await self._ended.wait()
             self._channel.receive.close()
-            self._batch = deque()
+            self._batch = []
             self._stopped()
         else:
             await trio.lowlevel.checkpoint()
+        del self
 
     @enable_ki_protection
-    async def _task(self, deadline: float) -> None:
+    async def _task(self) -> None:
         try:
             with self._scope:
-                await self._run(deadline)
+                await self._run()
+        except BaseExceptionGroup as group:
+            # A nursery of the program's own, in a callable that the task has awaited, has failed:
+            # perhaps in the very moment in which it was cancelled. That is a failure like any other
+            # then; the cancellation reaches the owner by itself.
+            leaf = bare(group)
+            if not isinstance(leaf, Exception):
+                raise_bare(group)
+            self._fail(leaf)
+            del leaf
         except Exception as exc:  # noqa: BLE001 - raised by __anext__, where it can be caught bare
-            if not self._channel.is_complete:
-                self._failure = exc
+            self._fail(exc)
         finally:
             self._channel.close()
             self._ended.set()
+            del self
+
+    def _fail(self, error: Exception) -> None:
+        """Keep what went wrong, for whoever asks."""
+        forget_locals(error)
+        if not self._channel.is_complete:
+            self._failure = error
+            self._failure_traceback = error.__traceback__
 
     # --- consuming ------------------------------------------------------------------------
 
@@ -253,37 +295,44 @@ class TaskStream(abc.ABC, Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        if self._batch:
-            await checkpoint_if_cancelled()
-        else:
-            batch = await self._take_batch()
-            if batch is None:
-                raise StopAsyncIteration
-            self._batch = batch
-        return self._batch.popleft()
-
-    async def _take_batch(self) -> deque[T] | None:
-        """Wait for the next list of values; None at the end."""
-        self._check_usable()
-        if self._receiving:
-            raise trio.BusyResourceError(
-                f"another task is waiting for this {self._words.noun}; let one task iterate and "
-                "pass on what it gets, for example through a memory channel"
-            )
-        self._receiving = True
         try:
-            batch = await self._channel.receive.receive()
-            batch.taken = True
-            if batch.on_taken is not None:
-                batch.on_taken.set()
-            return batch
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            pass
+            if self._batch:
+                await checkpoint_if_cancelled()
+            else:
+                batch = await self._take_batch()
+                if batch is None:
+                    raise StopAsyncIteration
+                batch.reverse()
+                self._batch = batch
+            return self._batch.pop()
         finally:
-            self._receiving = False
-        self._check_usable()
-        self._raise_failure()
-        return None
+            del self
+
+    async def _take_batch(self) -> list[T] | None:
+        """Wait for the next list of values; None at the end."""
+        try:
+            self._check_usable()
+            if self._receiving:
+                raise trio.BusyResourceError(
+                    f"another task is waiting for this {self._words.noun}; let one task iterate "
+                    "and pass on what it gets, for example through a memory channel"
+                )
+            self._receiving = True
+            try:
+                batch = await self._channel.receive.receive()
+                batch.taken = True
+                if batch.on_taken is not None:
+                    batch.on_taken.set()
+                return batch
+            except (trio.EndOfChannel, trio.ClosedResourceError):
+                pass
+            finally:
+                self._receiving = False
+            self._check_usable()
+            self._raise_failure()
+            return None
+        finally:
+            del self
 
     def _check_usable(self) -> None:
         if self._state == "new":
@@ -295,12 +344,16 @@ class TaskStream(abc.ABC, Generic[T]):
 
     def _raise_failure(self) -> None:
         """At the end of the channel: raise unless all is there."""
-        if not self._channel.is_complete:
-            self._stopped()
-            if self._failure is None:
-                self._raise_closed()
-            self._failure_seen = True
-            raise self._failure
+        try:
+            if not self._channel.is_complete:
+                self._stopped()
+                if self._failure is None:
+                    self._raise_closed()
+                self._failure_seen = True
+                # Without the frames of those who were told before.
+                raise self._failure.with_traceback(self._failure_traceback)
+        finally:
+            del self
 
     def _raise_closed(self) -> NoReturn:
         raise trio.ClosedResourceError(
@@ -322,3 +375,49 @@ def check_open(stream: TaskStream[Any]) -> None:
     For a stream whose task will enter another one.
     """
     stream._check_open()  # pyright: ignore[reportPrivateUsage]
+
+
+_FORGETFUL: Final = frozenset({"lktrio", "httpx", "httpx2", "httpcore", "httpcore2", "h11"})
+"""Packages whose frames hold a request, its body or a stream. What frames of the program hold is
+the program's, and a debugger may want to see it."""
+
+
+def forget_locals(error: BaseException) -> None:
+    """Empty the frames that an error, its causes and its companions were raised through.
+
+    The lines stay in the traceback; what the frames knew does not: the request with its body, and
+    the stream that will hold the error.
+    """
+    for each in _all_errors(error):
+        traceback = each.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if str(frame.f_globals.get("__name__")).partition(".")[0] in _FORGETFUL:
+                # Not its callers: one of them may be suspended, and would be closed.
+                with contextlib.suppress(RuntimeError):  # it is still running
+                    frame.clear()
+            traceback = traceback.tb_next
+
+
+def forget_frames(error: BaseException) -> None:
+    """Take the frames off an error and its causes: where in a parser it was found tells nobody
+    anything, and a frame that cannot be emptied (of a closure) may lead to who will hold it."""
+    for each in _all_errors(error):
+        each.__traceback__ = None
+
+
+def _all_errors(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it leads to."""
+    todo: list[BaseException] = [error]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        todo += [link for link in (each.__cause__, each.__context__) if link is not None]
+        if isinstance(each, BaseExceptionGroup):
+            todo += cast("BaseExceptionGroup[BaseException]", each).exceptions
+        if isinstance(each, APIError):
+            todo += each.other_errors

@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -20,13 +20,14 @@ import trio
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
+    authorization_fault,
     check_plain_http,
     resolve_base_url,
     resolve_credentials,
     secret_words,
 )
 from ._errors import APITimeoutError
-from ._gateway import Auth, Authority, Gateway, check_authorization
+from ._gateway import Auth, Authority, Gateway
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
@@ -41,6 +42,7 @@ from ._options import (
     check_inference_class,
     merge_options,
     structure_options,
+    timeout_or,
 )
 from ._request import ChatRequest, RequestSource, prewarm
 from ._request_body import build_messages, encode_request
@@ -178,7 +180,6 @@ class LLM(ChatModel):
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
         self._gateway = Gateway(
             http_client,
-            base_url=self._base_url,
             max_streams=max_streams,
             has_auth=self._auth is not None,
         )
@@ -320,14 +321,13 @@ class LLM(ChatModel):
         urgency: InferenceClass | None = self._inference_class
         if is_given(call.inference_class):
             urgency = check_inference_class(call.inference_class)
-        if (
-            options.timeout is not None
-            and conn_options.timeout == DEFAULT_API_CONNECT_OPTIONS.timeout
-        ):
-            # An explicit argument of the call would win; this one says nothing of its own.
-            conn_options = attrs.evolve(conn_options, timeout=options.timeout)
+        if options.timeout is not None:
+            conn_options = attrs.evolve(
+                conn_options, timeout=timeout_or(conn_options, options.timeout)
+            )
         schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
-        names = frozenset(str(schema["function"]["name"]) for schema in schemas)
+        # An empty set takes as much as one of five, and most streams offer no tools.
+        names = frozenset(str(schema["function"]["name"]) for schema in schemas) if schemas else ()
         _check_tool_choice(options.body.get("tool_choice"), names)
         if not names:
             _warn_of_forced_choice(call)
@@ -335,6 +335,14 @@ class LLM(ChatModel):
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
         if dropped:
             logger.debug("%s does not take %s; not sent", self._model, ", ".join(dropped))
+        effort = options.body.get("reasoning_effort")
+        if body.get("reasoning_effort", effort) != effort:
+            logger.debug(
+                "%s takes tools at reasoning_effort=%r only; not sent: %r",
+                self._model,
+                body["reasoning_effort"],
+                effort,
+            )
         sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
         if breakpoints == "auto":
@@ -344,6 +352,7 @@ class LLM(ChatModel):
             messages=build_messages(
                 sent_ctx.items,
                 cache_breakpoints=breakpoints,
+                content_beside_calls=facts.content_beside_calls,
             ),
             options=body,
             tools=schemas,
@@ -472,9 +481,10 @@ def _checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Au
             "auth= must be the value of an Authorization header, None, or a callable that "
             f"returns one; not a {type(auth).__name__}"
         )
-    secret = Secret(auth)
-    check_authorization(secret)
-    return secret
+    fault = authorization_fault(auth)
+    if fault is not None:
+        raise ValueError(f"auth= {fault}")
+    return Secret(auth)
 
 
 def _checked_breakpoints(value: object) -> CacheBreakpoints:
@@ -485,7 +495,7 @@ def _checked_breakpoints(value: object) -> CacheBreakpoints:
     raise ValueError(f"prompt_cache_breakpoints={value!r} is none of True, False and 'auto'")
 
 
-def _check_tool_choice(choice: object, names: frozenset[str]) -> None:
+def _check_tool_choice(choice: object, names: Collection[str]) -> None:
     if isinstance(choice, Mapping) and names:
         name = cast("NamedToolChoice", choice)["function"]["name"]
         if name not in names:

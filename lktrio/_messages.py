@@ -13,7 +13,7 @@ import itertools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final, cast
+from typing import Final, Literal, TypeAlias, cast
 
 from ._chat_items import (
     DYNAMIC_INSTRUCTIONS_ID,
@@ -32,7 +32,11 @@ from ._chat_items import (
 from ._images import image_url
 from ._json_values import check_json, check_text, shown
 
-__all__ = ["build_messages"]
+__all__ = ["ContentBesideCalls", "build_messages"]
+
+ContentBesideCalls: TypeAlias = Literal["null", "empty", "absent"]
+"""What stands in the ``content`` of an assistant message that has calls and no text: null, an empty
+string, or no such member."""
 
 logger: Final = logging.getLogger("lktrio")
 
@@ -41,7 +45,10 @@ _SENT_EXTRA: Final = ("google", "livekit", "xai")
 
 
 def build_messages(
-    items: Sequence[ChatItem], *, cache_breakpoints: bool
+    items: Sequence[ChatItem],
+    *,
+    cache_breakpoints: bool,
+    content_beside_calls: ContentBesideCalls = "null",
 ) -> list[dict[str, object]]:
     """Make the ``messages`` of a request.
 
@@ -54,6 +61,8 @@ def build_messages(
         cache_breakpoints: Whether the model understands `CacheBreakpoint`. If it does not, the
             messages are as if there were none, and instructions that change from call to call
             (`DYNAMIC_INSTRUCTIONS_ID`) become a part of the instructions they stand behind.
+        content_beside_calls: What an assistant message that has calls and no text says in
+            ``content``.
 
     Returns:
         New dicts that ``encode_json`` can write.
@@ -123,6 +132,11 @@ def build_messages(
             )
     if not outputs_behind:
         return messages
+    if content_beside_calls != "absent":
+        nothing = None if content_beside_calls == "null" else ""
+        for place in outputs_behind:
+            if "content" not in messages[place]:
+                messages[place] = {"role": "assistant", "content": nothing, **messages[place]}
     with_outputs: list[dict[str, object]] = []
     for place, message in enumerate(messages):
         with_outputs.append(message)

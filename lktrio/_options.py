@@ -34,13 +34,13 @@ __all__ = [
     "ResponseFormat",
     "TextPart",
     "ToolChoice",
-    "check_callable",
     "check_conn_options",
     "check_inference_class",
     "check_retries",
     "check_seconds",
     "merge_options",
     "structure_options",
+    "timeout_or",
 ]
 
 InferenceClass: TypeAlias = Literal["priority", "standard", "low"]
@@ -227,17 +227,18 @@ def check_retries(name: str, value: object) -> None:
         raise ValueError(f"{name}={shown(value)} is not accepted; {wants}")
 
 
-def check_callable(name: str, value: object) -> None:
-    """Refuse what cannot be called."""
-    if not callable(value):
-        raise TypeError(f"{name} must be callable, not a {type(value).__name__}")
-
-
 def check_conn_options(value: object) -> APIConnectOptions:
     """Refuse ``conn_options`` that are none, and return them otherwise."""
     if not isinstance(value, APIConnectOptions):
         raise TypeError(f"conn_options must be an APIConnectOptions, not a {type(value).__name__}")
     return value
+
+
+class _Default(float):
+    """Seconds that nobody gave. As a value it is a number like any other, equal to one that was
+    given, and `attrs.evolve` hands it on as it is."""
+
+    __slots__ = ()
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -265,11 +266,11 @@ class APIConnectOptions(Value):
     """The longest delay that is waited for. If a longer one would be needed, the error is raised
     at once instead. `math.inf` for no limit."""
 
-    timeout: float = attrs.field(default=10.0, kw_only=True)
+    timeout: float = attrs.field(default=_Default(10.0), kw_only=True)
     """For connecting (TLS included); again for sending the request; then for the response's
     headers as a whole, and for each silence until the next byte (comments in the stream count as
     life). While the consumer is behind and nothing is read, it stands still. `math.inf` for no
-    limit."""
+    limit. If it is not given, a ``timeout`` of ``extra_kwargs`` takes its place."""
 
     first_output_timeout: float | None = attrs.field(default=None, kw_only=True)
     """From the start of an attempt to its first text, refusal or piece of a tool call. None for
@@ -298,6 +299,16 @@ class APIConnectOptions(Value):
                 f"reasoning_is_output={shown(self.reasoning_is_output)} is not accepted; "
                 f"it takes True or False"
             )
+
+
+def timeout_or(options: APIConnectOptions, other: float | None) -> float:
+    """The timeout of some options if they give one, and else another one if there is one.
+
+    Ten seconds that were asked for are not the ten seconds that nobody asked for.
+    """
+    if other is None or not isinstance(options.timeout, _Default):
+        return options.timeout
+    return other
 
 
 DEFAULT_API_CONNECT_OPTIONS: Final = APIConnectOptions()

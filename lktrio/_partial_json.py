@@ -21,7 +21,7 @@ _STRING_END: Final = re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _ATOM: Final = re.compile(r"[^\s,\]}]+(?=[\s,\]}])")
 # Whole characters and whole escapes; the first half of a surrogate pair waits for the second.
 _WHOLE: Final = re.compile(
-    r"(?:[^\\]++|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
+    r'(?:[^"\\]++|\\["\\/bfnrt]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}'
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[0-9a-fA-F]{4})*+"
 )
 
@@ -77,10 +77,8 @@ class PartialJSON:
         if not self._in_string or self._expects != "value":
             return None
         whole = _WHOLE.match(self._text, 1)
-        try:
-            return str(json.loads(f'"{whole.group() if whole else ""}"', strict=False))
-        except ValueError:
-            return None
+        assert whole is not None  # it matches nothing, too
+        return str(json.loads(f'"{whole.group()}"', strict=False))
 
     def _step(self, position: int) -> int | None:
         """Read one token; None if it is not all there."""
@@ -122,7 +120,8 @@ class PartialJSON:
         try:
             text = json.loads(self._text[position : match.end()], strict=False)
         except ValueError:
-            self._broken = True
+            # There is an escape that JSON does not have. What stands before it stays.
+            self._broken = self._in_string = True
             return None
         self._in_string = False
         self._scanned = 0

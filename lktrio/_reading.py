@@ -15,9 +15,10 @@ from ._answer import AnswerReader
 from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._clocks import Clocks
-from ._errors import APIConnectionError
+from ._errors import APIConnectionError, APIError
 from ._gateway import BodyEnds
 from ._http import HTTPResponse
+from ._lifetime import forget_frames
 from ._stream import Outlet
 
 __all__ = ["DRAIN_SECONDS", "Reading"]
@@ -100,6 +101,9 @@ class Reading:
         chunks: list[ChatChunk] = []
         try:
             reader.feed(data, chunks)
+        except APIError as exc:
+            forget_frames(exc)
+            raise
         finally:
             self._outlet.put(chunks, len(data))
             self._note_output(now)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 import attrs
 import trio
 
+from ._chat_context import ChatContext
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._errors import APIError, APIStatusError
 from ._instruments import RequestInfo
@@ -118,6 +119,9 @@ class _Leg:
         return None if moment is None else moment + self.started
 
 
+_NO_CONVERSATION: Final = ChatContext()
+
+
 class Relay:
     """The streams of several models that one call may need, and what is known of them together.
 
@@ -128,23 +132,31 @@ class Relay:
         models: Whom the call may ask.
         call: What is asked.
         options: Clocks and retries of each model's stream.
+        is_judged: Whether an answer that is whole may still be refused.
     """
 
     def __init__(
-        self, models: Sequence[ChatModel], call: ChatCall, options: Sequence[APIConnectOptions]
+        self,
+        models: Sequence[ChatModel],
+        call: ChatCall,
+        options: Sequence[APIConnectOptions],
+        *,
+        is_judged: bool = False,
     ) -> None:
         self._models = models
         self._options = options
-        self._streams = [
-            model.stream(attrs.evolve(call, conn_options=each))
-            for model, each in zip(models, options, strict=True)
-        ]
+        # By the model's place; each is used once.
+        self._streams = {
+            index: model.stream(attrs.evolve(call, conn_options=each))
+            for index, (model, each) in enumerate(zip(models, options, strict=True))
+        }
         self._call = attrs.evolve(
             call,
             chat_ctx=self._streams[0].chat_ctx,
             extra_kwargs=_own_copy(call.extra_kwargs),
             response_format=_own_copy(call.response_format),
         )
+        self._is_judged = is_judged
         self._epoch = 0.0
         self._total = math.inf
         self._legs: list[_Leg] = []
@@ -157,7 +169,7 @@ class Relay:
 
     def check_open(self) -> None:
         """Raise `RuntimeError` if one of the models cannot be asked here and now."""
-        for stream in self._streams:
+        for stream in self._streams.values():
             check_open(stream)
 
     def begin(self, outlet: Outlet) -> None:
@@ -167,19 +179,32 @@ class Relay:
         self._total = math.inf if total is None else self._epoch + total
         outlet.watch.progress = self
 
+    def end(self) -> None:
+        """The outer stream's request has ended: no model is asked any more."""
+        self._streams = {}
+        self._call = attrs.evolve(self._call, chat_ctx=_NO_CONVERSATION, extra_kwargs={})
+
+    def conclude(self) -> CollectedResponse[None] | None:
+        """The answer if it is whole, although the outer stream was left before it was told so."""
+        if self._current is None or self._is_judged:
+            return None
+        return self._current._watch.result  # pyright: ignore[reportPrivateUsage]
+
     @property
     def is_out_of_time(self) -> bool:
         """Whether the total clock has run out."""
         return trio.current_time() >= self._total
 
     def start(self, index: int) -> LLMStream[Any]:
-        """The stream of one model, about to be entered; each model is asked once."""
-        model, options, stream = self._models[index], self._options[index], self._streams[index]
+        """The stream of one model, about to be entered."""
+        model, options = self._models[index], self._options[index]
+        stream = self._streams.pop(index, None)
         now = trio.current_time()
         left = self._total - now
         if now > self._epoch and left < (options.total_timeout or math.inf):
             # What was prepared has a total clock that starts when it is entered: too late.
-            options = attrs.evolve(options, total_timeout=left)
+            options, stream = attrs.evolve(options, total_timeout=left), None
+        if stream is None:
             stream = model.stream(attrs.evolve(self._call, conn_options=options))
         self._legs.append(_Leg(model, stream, now - self._epoch))
         self._current = stream

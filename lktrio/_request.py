@@ -20,12 +20,13 @@ import attrs
 import trio
 
 from ._assembler import Assembler
-from ._chunks import ChatChunk, CompletionUsage
+from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._clocks import AttemptRecord, Clocks
 from ._credentials import secret_words
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from ._gateway import Authority, Gateway, authorization
 from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
+from ._lifetime import forget_locals
 from ._models import ModelFacts
 from ._options import APIConnectOptions
 from ._reading import Reading
@@ -159,6 +160,11 @@ class ChatRequest(Value):
     secrets: SecretWords = attrs.field(default=SecretWords(), repr=False)
     """What must not appear in an error, should the server echo it."""
 
+    def without_content(self) -> ChatRequest:
+        """What is worth keeping when the request is over: megabytes of pictures are not."""
+        http = attrs.evolve(self.http, headers={}, content=b"", query={})
+        return attrs.evolve(self, http=http, auth=None, secrets=SecretWords())
+
 
 class _Head:
     """What a response's head says. It is read when somebody wants to know, which for an answer that
@@ -226,6 +232,16 @@ class RequestSource:
             attempts=self._frozen_attempts(),
         )
 
+    def conclude(self) -> CollectedResponse[None] | None:
+        """The answer if it is whole, although the request was ended before its body was."""
+        answer = self._assembler
+        if answer is None or answer.finish_reason is None or self._attempts[-1].error is not None:
+            return None
+        try:
+            return answer.finish([])
+        except APIConnectionError:
+            return None
+
     def _frozen_attempts(self) -> tuple[Attempt, ...]:
         return tuple(self._freeze(record) for record in self._attempts)
 
@@ -234,7 +250,7 @@ class RequestSource:
             record.request_id = self._head.facts.request_id
         return record.freeze(self._epoch)
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:
+    async def run(self, outlet: Outlet) -> None:
         """Put the answer's chunks; retry what may be retried.
 
         Raises:
@@ -252,20 +268,21 @@ class RequestSource:
         scope = self._gateway.enter()
         try:
             with scope:
-                await self._run_in_turn(outlet, total, deadline)
+                await self._run_in_turn(outlet, total)
         finally:
             self._gateway.leave(scope)
+            self._request = self._request.without_content()
         if scope.cancelled_caught:
             raise trio.ClosedResourceError("the LLM was left while this stream was open")
 
-    async def _run_in_turn(self, outlet: Outlet, total: float, deadline: float) -> None:
+    async def _run_in_turn(self, outlet: Outlet, total: float) -> None:
         limiter = self._gateway.limiter
         if limiter is None:
-            await self._run(outlet, total, deadline)
+            await self._run(outlet, total)
             return
         await self._wait_for_place(limiter, total)
         try:
-            await self._run(outlet, total, deadline)
+            await self._run(outlet, total)
         finally:
             limiter.release()
 
@@ -282,7 +299,7 @@ class RequestSource:
                 retryable=False,
             )
 
-    async def _run(self, outlet: Outlet, total: float, deadline: float) -> None:
+    async def _run(self, outlet: Outlet, total: float) -> None:
         while True:
             record = AttemptRecord(len(self._attempts) + 1, trio.current_time())
             self._attempts.append(record)
@@ -292,7 +309,10 @@ class RequestSource:
                 await self._attempt(outlet, record, total)
                 return
             except APIError as exc:
-                error = exc
+                # Without this frame, which goes on.
+                below = exc.__traceback__
+                error = exc.with_traceback(None if below is None else below.tb_next)
+                del below
             finally:
                 if record.ended is None:
                     record.ended = trio.current_time()
@@ -302,7 +322,8 @@ class RequestSource:
                 retries=len(self._attempts) - 1,
                 options=self._options,
                 hint=self._head.facts.reset_hint,
-                time_left=min(deadline, total) - trio.current_time(),
+                # The caller's deadline as it is now: it may have been moved.
+                time_left=min(trio.current_effective_deadline(), total) - trio.current_time(),
                 random=random.random,
             )
             if delay is None:
@@ -318,6 +339,8 @@ class RequestSource:
                 type(error).__name__,
                 delay,
             )
+            forget_locals(error)
+            del error
             await trio.sleep(delay)
 
     def _deliver_rest(self, error: APIError, outlet: Outlet) -> None:
@@ -326,6 +349,8 @@ class RequestSource:
         assert self._assembler is not None  # set by the attempt that failed
         self._assembler.flush(chunks)
         outlet.put(chunks, 0)
+        if self._has_delivered(self._assembler):
+            error.retryable = False
         error.partial = self._assembler.snapshot()
         error.attempts = self._frozen_attempts()
 
@@ -350,6 +375,7 @@ class RequestSource:
                     if reading is None:
                         http, secrets = await authorised(request.http, request.auth, secrets)
                         response = await self._send(http, clocks, record)
+                        del http  # a stream may be open for long
                         self._note_head(response, record, secrets)
                         if not 200 <= response.status_code < 300:
                             clocks.limit(MAX_ERROR_BODY_SECONDS)
@@ -408,6 +434,12 @@ class RequestSource:
             assembler.has_reasoning and self._options.reasoning_is_output
         )
 
+    def _has_delivered(self, assembler: Assembler) -> bool:
+        """Whether the consumer has been handed what cannot be taken back."""
+        return assembler.has_delivered or (
+            assembler.has_reasoning and self._options.reasoning_is_output
+        )
+
     def _complete_error(
         self, error: APIError, assembler: Assembler, secrets: Collection[str]
     ) -> None:
@@ -420,6 +452,6 @@ class RequestSource:
                 error.quota = facts.quota
             if error.retry_after is None:
                 error.retry_after = facts.retry_after
-        if self._is_output(assembler):
+        if self._has_delivered(assembler):
             error.retryable = False
         redact_error(error, secrets)

@@ -2,6 +2,8 @@
 
 This module alone knows the keywords (draft 2020-12). What has a default is not required, and the
 default is stated; classes and enumerations are definitions, so that they may hold themselves.
+Every array has ``items``, although JSON Schema can do without: OpenAI and Gemini refuse the request
+otherwise.
 
 Source: https://json-schema.org/draft/2020-12/json-schema-validation
 """
@@ -128,7 +130,8 @@ class _Builder:
                 array: JSONSchema = {"type": "array", "items": self.build(item)}
                 return {**array, "uniqueItems": True} if unique else array
             case FixedTuple(items=items):
-                return _fixed([self.build(item) for item in items], len(items))
+                places = [self.build(item) for item in items]
+                return _fixed(places, places, len(items))
             case StringKeyed():
                 return self._mapping(shape)
             case Record():
@@ -171,8 +174,11 @@ class _Builder:
         self._names[record] = name = self._new_name(record.name)
         self.definitions[name] = {}
         if record.is_tuple and not self._tuples_as_objects:
-            items = [self._member(field) for field in record.fields]
-            schema = _fixed(items, sum(field.required for field in record.fields))
+            schema = _fixed(
+                [self._member(field) for field in record.fields],
+                [self.build(field.shape) for field in record.fields],
+                sum(field.required for field in record.fields),
+            )
         else:
             schema = self.object(record.fields)
         self.definitions[name] = _described(schema, record.description)
@@ -256,15 +262,60 @@ def _choice(members: Iterable[tuple[JSONScalar, Any]], *, is_named: bool = False
     return {"type": type_, "enum": values}
 
 
-def _fixed(items: list[JSONSchema], required: int) -> JSONSchema:
-    if not items:
-        return {"type": "array", "maxItems": 0}
-    return {
-        "type": "array",
-        "prefixItems": items,
-        "minItems": required,
-        "maxItems": len(items),
-    }
+def _fixed(places: list[JSONSchema], types: list[JSONSchema], required: int) -> JSONSchema:
+    """The schema of an array of so many places, of which the first ones are required.
+
+    Args:
+        places: What is said of each place.
+        types: The same without what is said of the place alone.
+        required: How many there must be.
+    """
+    array: JSONSchema = {"type": "array", "items": _any_of(types)}
+    if any(place != array["items"] for place in places):
+        array["prefixItems"] = places
+    if required:
+        array["minItems"] = required
+    return {**array, "maxItems": len(places)}
+
+
+def _any_of(schemas: Iterable[JSONSchema]) -> JSONSchema:
+    """What fits one of several schemas."""
+    different: list[JSONSchema] = []
+    for schema in schemas:
+        if schema not in different:
+            different.append(schema)
+    if len(different) > 1:
+        return {"anyOf": different}
+    # There are no items, but a schema of them has to be there.
+    return dict(different[0]) if different else {"type": "string"}
+
+
+_SAID_OF_ONE_PLACE: Final = ("title", "description", "default", "examples")
+
+
+def _with_items(schema: JSONSchema) -> JSONSchema:
+    """Give an array of another library ``items``: the places are in ``prefixItems``, and nothing
+    or false says that there are no others; or they are in ``items``, as before draft 2020-12."""
+    types: str | list[str] = schema.get("type", [])
+    items: object = schema.get("items")
+    if "array" not in ([types] if isinstance(types, str) else types) or isinstance(items, dict):
+        return schema
+    copy = {key: schema[key] for key in schema if key not in ("items", "additionalItems")}
+    if isinstance(items, list):
+        copy["prefixItems"] = cast("list[JSONSchema]", items)
+        items = schema.get("additionalItems")
+    places: list[JSONSchema] = copy.get("prefixItems", [])
+    if items is False:
+        copy["maxItems"] = min(len(places), copy.get("maxItems", len(places)))
+    if isinstance(items, dict):
+        copy["items"] = items
+    elif copy.get("maxItems", math.inf) <= len(places):
+        copy["items"] = _any_of(
+            {key: place[key] for key in place if key not in _SAID_OF_ONE_PLACE} for place in places
+        )
+    else:
+        copy["items"] = {}
+    return copy
 
 
 def _described(schema: JSONSchema, description: str | None) -> JSONSchema:
@@ -405,7 +456,7 @@ def used_definitions(
 
 def _adopt(schema: JSONSchema, names: Mapping[str, str]) -> JSONSchema:
     """Make a schema of another library one of ours: its definitions get new names."""
-    copy = map_subschemas(schema, lambda subschema: _adopt(subschema, names))
+    copy = map_subschemas(_with_items(schema), lambda subschema: _adopt(subschema, names))
     if "$ref" in copy:
         copy["$ref"] = REF_PREFIX + names[copy["$ref"].removeprefix(REF_PREFIX)]
     # A title repeats the name; a discriminator is OpenAPI's, and holds the old names.

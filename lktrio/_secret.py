@@ -57,7 +57,7 @@ class SecretWords(tuple[str, ...]):
 
     __slots__ = ()
 
-    def __add__(self, other: tuple[object, ...]) -> SecretWords:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __add__(self, other: tuple[object, ...]) -> SecretWords:
         return SecretWords((*self, *map(str, other)))
 
     def __repr__(self) -> str:

@@ -19,10 +19,22 @@ import typing
 import uuid
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, Union, cast
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    Union,
+    cast,
+)
 
 import attrs
 
+from ._declared import NO_DEFAULT, Declared, merge, metadata_description, read_specifier
 from ._docstrings import read_docstring
 from ._foreign import is_foreign
 
@@ -53,9 +65,6 @@ __all__ = [
 ]
 
 JSONScalar: TypeAlias = str | int | float | bool | None
-
-NO_DEFAULT: Final = inspect.Parameter.empty
-"""There is no default, or it is made anew each time."""
 
 
 class UnsupportedType(TypeError):
@@ -176,6 +185,9 @@ class Field:
     description: str | None = None
     """What it is for."""
 
+    make_default: Callable[[], Any] | None = None
+    """Makes the default, where the class or function itself has none that could be used."""
+
 
 @attrs.frozen(eq=False)
 class Record:
@@ -249,6 +261,9 @@ class Refined:
 
     description: str | None = None
     """What it is for."""
+
+    declared: Declared | None = None
+    """What a field specifier among the metadata says of a member of this type."""
 
 
 @attrs.frozen(eq=False)
@@ -367,11 +382,52 @@ class Types:
             UnsupportedType: If it has no JSON form.
         """
         type_, metadata = _unwrap(type_)
-        constraints, description = _read_metadata(metadata)
-        shape = self._bare_shape(type_)
-        if constraints is None and description is None:
-            return shape
-        return Refined(shape, constraints, description)
+        return _refined(self._bare_shape(type_), metadata)
+
+    def field(
+        self,
+        name: str,
+        type_: Any,
+        *,
+        required: bool,
+        default: Any = NO_DEFAULT,
+        description: str | None = None,
+    ) -> Field:
+        """Read a parameter of a function, or a field of a class.
+
+        Args:
+            name: Its name as an argument.
+            type_: Its type.
+            required: Whether the function or class can do without it.
+            default: Its default, or a field specifier in the place of it.
+            description: What is said of it elsewhere.
+
+        Returns:
+            The field. What a field specifier says, here or in ``Annotated``, is in it.
+
+        Raises:
+            UnsupportedType: If the type has no JSON form.
+        """
+        shape = self.shape(type_)
+        if read_specifier(default) is not None:
+            shape = _refined(shape, [default])
+            required, default = True, NO_DEFAULT
+        declared = _declared_by(shape)
+        make_default = None
+        if required and declared is not None:
+            if declared.problem is not None:
+                raise UnsupportedType(declared.problem)
+            if declared.make_default is not None:
+                required, default, make_default = False, declared.default, declared.make_default
+        return Field(
+            name=(declared.name if declared is not None else None) or name,
+            argument=name,
+            shape=shape,
+            required=required,
+            default=default,
+            description=description,
+            make_default=make_default,
+        )
 
     def resolve(
         self, annotation: Any, module: Mapping[str, Any], local: Mapping[str, Any] | None = None
@@ -519,26 +575,23 @@ class Types:
         for field in read_fields(class_, self._hints(type_, class_)):
             if field.type is None:
                 raise UnsupportedType(
-                    f"field {field.argument!r} of {_shown(class_)} has no annotation; give it one"
+                    f"field {field.name!r} of {_shown(class_)} has no annotation; give it one"
                 )
             try:
-                shape = self.shape(field.type)
+                read = self.field(
+                    field.name,
+                    field.type,
+                    required=field.required,
+                    default=field.default,
+                    description=field.description or docstring.parameters.get(field.name),
+                )
             except UnresolvedAnnotation:
                 raise
             except UnsupportedType as error:
                 raise UnsupportedType(
-                    f"field {field.argument!r} of {_shown(class_)}: {error}"
+                    f"field {field.name!r} of {_shown(class_)}: {error}"
                 ) from None
-            record.fields.append(
-                Field(
-                    name=field.name,
-                    argument=field.argument,
-                    shape=shape,
-                    required=field.required,
-                    default=field.default,
-                    description=field.description or docstring.parameters.get(field.argument),
-                )
-            )
+            record.fields.append(read)
         return record
 
     def _hints(self, type_: Any, class_: type[Any]) -> dict[str, Any]:
@@ -565,11 +618,10 @@ class Types:
                 alias = attribute.alias or attribute.name
                 yield _RawField(
                     name=alias,
-                    argument=alias,
                     type=hints.get(attribute.name, attribute.type),
                     required=default is attrs.NOTHING,
                     default=NO_DEFAULT if is_factory or default is attrs.NOTHING else default,
-                    description=_metadata_description(attribute.metadata),
+                    description=metadata_description(attribute.metadata),
                 )
 
     def _dataclass_fields(self, class_: type[Any], hints: dict[str, Any]) -> Iterable[_RawField]:
@@ -581,16 +633,21 @@ class Types:
             hint = hints.get(name)
             if isinstance(hint, dataclasses.InitVar):
                 hint = cast("Any", hint).type
+            stated: Any = parameter.default if field is None else field.default
+            required = parameter.default is parameter.empty
+            declared = read_specifier(stated)
+            if declared is not None:
+                # In the signature of pydantic's dataclasses it may be the default, or none.
+                hint = Annotated[hint, stated]
+                required = declared.make_default is None and declared.problem is None
             yield _RawField(
                 name=name,
-                argument=name,
                 type=hint,
-                required=parameter.default is parameter.empty,
+                required=required,
                 default=NO_DEFAULT
-                if parameter.default is parameter.empty
-                or (field is not None and field.default is dataclasses.MISSING)
+                if required or stated is dataclasses.MISSING
                 else parameter.default,
-                description=_metadata_description(field.metadata) if field is not None else None,
+                description=metadata_description(field.metadata) if field is not None else None,
             )
 
     def _named_tuple_fields(self, class_: type[Any], hints: dict[str, Any]) -> Iterable[_RawField]:
@@ -598,7 +655,6 @@ class Types:
         for name in cast("tuple[str, ...]", getattr(class_, "_fields", ())):
             yield _RawField(
                 name=name,
-                argument=name,
                 type=hints.get(name),
                 required=name not in defaults,
                 default=defaults.get(name, NO_DEFAULT),
@@ -613,7 +669,6 @@ class Types:
             is_required = name in required_keys
             yield _RawField(
                 name=name,
-                argument=name,
                 type=hint,
                 required=(is_required or "Required" in marks) and "NotRequired" not in marks,
             )
@@ -622,7 +677,6 @@ class Types:
 @attrs.frozen
 class _RawField:
     name: str
-    argument: str
     type: Any
     required: bool
     default: Any = NO_DEFAULT
@@ -745,11 +799,6 @@ def _own_docstring(class_: type[Any]) -> str | None:
     return inspect.cleandoc(docstring)
 
 
-def _metadata_description(metadata: Mapping[Any, Any]) -> str | None:
-    description: object = metadata.get("description")
-    return description if isinstance(description, str) else None
-
-
 def _definition_name(type_: Any) -> str:
     origin = typing.get_origin(type_) or type_
     names = [origin.__name__, *(_argument_name(arg) for arg in typing.get_args(type_))]
@@ -813,7 +862,31 @@ def _type_arguments(type_: Any) -> dict[Any, dict[Any, Any]]:
 _CONSTRAINTS: Final = tuple(attribute.name for attribute in attrs.fields(Constraints))
 
 
-def _read_metadata(metadata: Iterable[Any]) -> tuple[Constraints | None, str | None]:
+def _refined(shape: Shape, metadata: Iterable[Any]) -> Shape:
+    """The shape of a type about which metadata say more."""
+    constraints, description, declared = _read_metadata(metadata)
+    if constraints is None and description is None and declared is None:
+        return shape
+    return Refined(shape, constraints, description, declared)
+
+
+def _declared_by(shape: Shape) -> Declared | None:
+    """What the field specifiers of a type say, the outermost first."""
+    declared: Declared | None = None
+    while True:
+        match shape:
+            case Refined(inner=inner):
+                declared = merge(declared, shape.declared)
+                shape = inner
+            case Alias(targets=[target]):
+                shape = target
+            case _:
+                return declared
+
+
+def _read_metadata(
+    metadata: Iterable[Any],
+) -> tuple[Constraints | None, str | None, Declared | None]:
     """Read ``Annotated`` metadata by the names of its attributes.
 
     That covers annotated_types, ``typing_extensions.Doc``, ``msgspec.Meta`` and pydantic's
@@ -821,12 +894,17 @@ def _read_metadata(metadata: Iterable[Any]) -> tuple[Constraints | None, str | N
     """
     found: dict[str, Any] = {}
     description: str | None = None
+    declared: Declared | None = None
     for item in metadata:
         if isinstance(item, str):
             description = item
             continue
         if isinstance(item, type):
             continue
+        specifier = read_specifier(item)
+        if specifier is not None:
+            declared = merge(specifier, declared)
+            description = specifier.description or description
         nested: object = getattr(item, "metadata", None)
         parts: list[Any] = [item, *nested] if isinstance(nested, list) else [item]
         for part in parts:
@@ -838,7 +916,7 @@ def _read_metadata(metadata: Iterable[Any]) -> tuple[Constraints | None, str | N
             text: object = getattr(item, name, None)
             if isinstance(text, str):
                 description = text
-    return (Constraints(**found) if found else None), description
+    return (Constraints(**found) if found else None), description, declared
 
 
 # --- Sets and keys -------------------------------------------------------------------------------

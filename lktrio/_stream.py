@@ -8,11 +8,14 @@ nor how a stream lives (`_lifetime`).
 from __future__ import annotations
 
 import abc
+import io
+import itertools
 import time
-from collections import deque
+import types
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
     Any,
+    Final,
     Generic,
     Protocol,
     TypeVar,
@@ -24,10 +27,16 @@ import attrs
 import trio
 
 from ._chat_context import ChatContext
-from ._chunks import ChatChunk, CollectedResponse, CompletionUsage, FunctionToolCall
+from ._chunks import (
+    ChatChunk,
+    ChoiceDelta,
+    CollectedResponse,
+    CompletionUsage,
+    FunctionToolCall,
+)
 from ._errors import APIError
 from ._instruments import Instrument, LLMMetrics, RequestInfo, Watch, check_instruments
-from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words
+from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words, forget_locals
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
@@ -80,12 +89,11 @@ class Source(Protocol):
     def check_open(self) -> None:
         """Raise `RuntimeError` if a request cannot be made here and now."""
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:
+    async def run(self, outlet: Outlet) -> None:
         """Put chunks until the answer is complete; raise what prevented it.
 
         Args:
             outlet: Where the chunks go.
-            deadline: The caller's deadline as it was where the stream was entered.
         """
 
 
@@ -102,44 +110,141 @@ class _Text:
 
     async def __anext__(self) -> str:
         step = self._stream.__anext__
-        while True:
-            delta = (await step()).delta
-            if delta is not None and delta.content:
-                return delta.content
+        try:
+            while True:
+                delta = (await step()).delta
+                if delta is not None and delta.content:
+                    return delta.content
+        finally:
+            # An error holds the frames that it was raised through, and the stream holds the error.
+            del self, step
+
+
+class _Values:
+    """What the values of a structured answer have come to, while it arrives."""
+
+    __slots__ = ("is_over", "partial", "shape")
+
+    def __init__(self, shape: AnswerShape | None) -> None:
+        self.shape = shape
+        self.partial = PartialValue(shape)
+        self.is_over = False
+        """Whether the last value was handed out."""
+
+    def feed(self, chunk: ChatChunk) -> object:
+        """Take a chunk and return the value that it makes; `MISSING` if it makes none."""
+        if chunk.restart:
+            self.partial = PartialValue(self.shape)
+        if chunk.delta is None or not chunk.delta.content:
+            return MISSING
+        return self.partial.feed(chunk.delta.content)
+
+    def finish(self, response: CollectedResponse[Any]) -> object:
+        """The last value, from the whole answer."""
+        self.is_over = True
+        return self.partial.look() if self.shape is None else response.parsed
 
 
 class _PartialValues:
     """Iterates over the values of a structured answer that is still arriving."""
 
-    __slots__ = ("_is_over", "_partial", "_shape", "_stream")
+    __slots__ = ("_stream", "_values")
 
-    def __init__(self, stream: LLMStream[Any], shape: AnswerShape | None) -> None:
+    def __init__(self, stream: LLMStream[Any], values: _Values) -> None:
         self._stream = stream
-        self._shape = shape
-        self._partial = PartialValue(shape)
-        self._is_over = False
+        self._values = values
 
     def __aiter__(self) -> _PartialValues:
         return self
 
     async def __anext__(self) -> Any:
-        if self._is_over:
-            raise StopAsyncIteration
-        async for chunk in self._stream:
-            if chunk.restart:
-                self._partial = PartialValue(self._shape)
-            if chunk.delta is not None and chunk.delta.content:
-                value = self._partial.feed(chunk.delta.content)
+        stream, values = self._stream, self._values
+        try:
+            if values.is_over:
+                raise StopAsyncIteration
+            async for chunk in stream:
+                value = values.feed(chunk)
                 if value is not MISSING:
                     return value
-        self._is_over = True
-        response = await self._stream.collect()
-        if self._shape is not None:
-            return response.parsed
-        value = self._partial.look()
-        if value is MISSING:
-            raise StopAsyncIteration
-        return value
+            # A wait: if it is given up, the last value is still to come.
+            value = values.finish(await stream.collect())
+            if value is MISSING:
+                raise StopAsyncIteration
+            return value
+        finally:
+            del self, stream
+
+
+_MOST_LOOSE: Final = 1000
+
+
+class _Taken:
+    """Chunks that `collect` has taken out of the channel, should its wait be given up.
+
+    Of many, the texts are joined: what is kept grows with the answer, which is kept in any case,
+    and not with the number of its chunks.
+    """
+
+    def __init__(self, chunks: list[ChatChunk]) -> None:
+        self._joined: list[ChatChunk] = []
+        self._loose: list[list[ChatChunk]] = [chunks]
+        self._count = len(chunks)
+        # The text to which the next chunk may add.
+        self._kind: str | None = None
+        self._id: str = ""
+        self._text = io.StringIO()
+
+    def add(self, chunks: list[ChatChunk]) -> None:
+        """Take more."""
+        self._loose.append(chunks)
+        self._count += len(chunks)
+        if self._count > _MOST_LOOSE:
+            self._join_loose()
+
+    def chunks(self) -> list[ChatChunk]:
+        """All of them, for whoever iterates next."""
+        self._end_text()
+        for chunks in self._loose:
+            self._joined.extend(chunks)
+        return self._joined
+
+    def _join_loose(self) -> None:
+        for chunk in itertools.chain.from_iterable(self._loose):
+            kind = _only_text(chunk)
+            if kind is None or kind != self._kind or chunk.id != self._id:
+                self._end_text()
+            if kind is None:
+                self._joined.append(chunk)
+            else:
+                self._kind, self._id = kind, chunk.id
+                self._text.write(getattr(chunk.delta, kind))
+        self._loose, self._count = [], 0
+
+    def _end_text(self) -> None:
+        if self._kind is not None:
+            texts: dict[str, Any] = {self._kind: self._text.getvalue()}
+            self._joined.append(ChatChunk(self._id, ChoiceDelta(**texts)))
+            self._kind, self._text = None, io.StringIO()
+
+
+def _only_text(chunk: ChatChunk) -> str | None:
+    """The name of the text that is all there is in a chunk; None if there is more, or less."""
+    delta = chunk.delta
+    if (
+        delta is None
+        or delta.tool_calls
+        or delta.extra
+        or delta.role is None
+        or chunk.usage is not None
+        or chunk.finish_reason is not None
+        or chunk.restart
+    ):
+        return None
+    if delta.content:
+        return None if delta.reasoning or delta.refusal else "content"
+    if delta.reasoning:
+        return None if delta.refusal else "reasoning"
+    return "refusal" if delta.refusal else None
 
 
 class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
@@ -165,7 +270,8 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     * `APIError`: the request failed. What had arrived is delivered first, and is in
       ``error.partial``.
     * `RuntimeError`: the stream was not entered.
-    * `trio.ClosedResourceError`: the stream was left, or its owner was cancelled.
+    * `trio.ClosedResourceError`: the stream was left, or its owner was cancelled. (`collect` then
+      answers all the same if the answer was whole.)
     * `trio.BusyResourceError`: another task is waiting in the same stream.
 
     A call to ``__anext__`` is a cancel point; it is a schedule point once per network read.
@@ -185,23 +291,33 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         self._outlet = Outlet(self._watch)
         super().__init__(self._outlet)
         self._shape = shape
-        self._source = source
-        self._text = _Text(self)
+        self._values = _Values(shape)
+        self._misfit: APIError | None = None
+        self._misfit_traceback: types.TracebackType | None = None
+        # None once nothing more comes of it: it holds the request's body.
+        self._source: Source | None = source
 
     def _check_open(self) -> None:
-        self._source.check_open()
+        if self._source is not None:
+            self._source.check_open()
 
-    async def _run(self, deadline: float) -> None:
-        watch = self._watch
+    async def _run(self) -> None:
+        watch, source = self._watch, self._source
+        assert source is not None  # the stream is entered once
         watch.start(trio.current_time(), time.time())
         error: Exception | None = None
         try:
-            await self._source.run(self._outlet, deadline)
+            await source.run(self._outlet)
         except Exception as exc:
             error = exc
             raise
         finally:
             watch.finish(trio.current_time(), error)
+            self._source = None
+
+    def _let_go(self) -> None:
+        self._source = None
+        self._watch.let_go()
 
     # --- consuming ------------------------------------------------------------------------
 
@@ -212,7 +328,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         It consumes the stream: chunks that hold no text are passed over, and so is the marker
         of an answer that begins again (`ChatChunk.restart`).
         """
-        return self._text
+        return _Text(self)
 
     @property
     def partial_values(self) -> AsyncIterator[Any]:
@@ -223,49 +339,94 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         give one; in an answer of many thousand characters, one comes whenever it has grown by a
         sixty-fourth. If a type was asked for, the last value is the whole answer as that type.
 
-        It consumes the stream. At the end it raises what `collect` raises.
+        It consumes the stream. At the end it raises what `collect` raises. A wait may be given up
+        and asked again here too, also with a new iterator.
         """
-        return _PartialValues(self, self._shape)
+        return _PartialValues(self, self._values)
 
     async def collect(self) -> CollectedResponse[T_co]:
         """Read to the end and return the whole answer, what was iterated before included.
 
         This is the one call that may be made on a stream that was not entered; it then enters
-        and leaves it.
+        and leaves it. It may also be made after the block, if the answer had become whole: a
+        finish reason or the end mark had come, whoever stopped reading when. (The usage is None if
+        it had not come by then.) It is a wait that may be given up: what it has taken is there for
+        who iterates then, its texts joined to fewer chunks.
 
         Raises:
             APIError: The request failed.
             APIResponseFormatError: The answer is not of the type asked for as
                 ``response_format``.
             APIRefusalError: The model declined to give one.
+            trio.ClosedResourceError: The stream was left before the answer was whole.
         """
-        if self._state == "new":
-            async with self:
-                return await self._collect()
-        return await self._collect()
+        try:
+            if self._state == "new":
+                async with self:
+                    return await self._collect()
+            if self._state == "closed" and self._watch.result is not None:
+                await trio.lowlevel.checkpoint()
+                return self._answer(self._watch.result)
+            return await self._collect()
+        finally:
+            del self
 
     async def _collect(self) -> CollectedResponse[T_co]:
-        self._batch = deque()
-        while await self._take_batch() is not None:
-            pass
-        result = self._watch.result
-        assert result is not None  # else _take_batch would have raised
-        if self._shape is None or result.tool_calls:
-            return cast("CollectedResponse[T_co]", result)
+        taken = _Taken(self._batch[::-1])
+        self._batch = []
+        has_ended = False
         try:
-            parsed: T_co = self._shape.parse(result)
-        except APIError as error:
-            error.partial = result
-            error.attempts = self.response.attempts
-            error.request_id = self.response.request_id
+            while (batch := await self._take_batch()) is not None:
+                taken.add(batch)
+            has_ended = True
+            result = self._watch.result
+            assert result is not None  # else _take_batch would have raised
+            return self._answer(result)
+        except Exception as exc:
+            has_ended = has_ended or exc is self._failure
             raise
-        return attrs.evolve(cast("CollectedResponse[T_co]", result), parsed=parsed)
+        finally:
+            # Else the wait was given up: what was taken is there for who asks next.
+            if not has_ended and self._state == "open":
+                self._batch = taken.chunks()[::-1]
+            del self
+
+    def _answer(self, result: CollectedResponse[None]) -> CollectedResponse[T_co]:
+        """The whole answer, with its value if a type was asked for."""
+        try:
+            if self._shape is None or result.tool_calls:
+                return cast("CollectedResponse[T_co]", result)
+            if self._misfit is not None:
+                raise self._misfit.with_traceback(self._misfit_traceback)
+            try:
+                parsed: T_co = self._shape.parse(result)
+            except APIError as error:
+                error.partial = result
+                error.attempts = self.response.attempts
+                error.request_id = self.response.request_id
+                forget_locals(error)
+                self._misfit, self._misfit_traceback = error, error.__traceback__
+                raise
+            return attrs.evolve(cast("CollectedResponse[T_co]", result), parsed=parsed)
+        finally:
+            del self
 
     # --- looking --------------------------------------------------------------------------
 
     @property
     def chat_ctx(self) -> ChatContext:
-        """The conversation that was sent: a copy, as it was when `ChatModel.chat` was called."""
+        """The conversation that is sent: a copy, as it was when `ChatModel.chat` was called.
+
+        It is let go of when the request has ended, with the pictures in it.
+
+        Raises:
+            trio.ClosedResourceError: The request has ended.
+        """
+        if self._watch.has_let_go:
+            raise trio.ClosedResourceError(
+                "this stream has ended, and does not hold its conversation any more; read chat_ctx "
+                "before, or keep what was given to chat()"
+            )
         return self._watch.request.chat_ctx
 
     @property

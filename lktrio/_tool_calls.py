@@ -226,7 +226,7 @@ class ToolCallAssembler:
             APIConnectionError: The answer has more calls than allowed, one call has more objects
                 as arguments, or a name is too long.
         """
-        self._add(entry.index, entry.id, entry.function, entry.extra_content)
+        self._add(entry.index, entry.id, entry.spoken(), entry.extra_content)
 
     def add_legacy(self, function: FunctionPayload) -> None:
         """Take a ``function_call`` delta, as servers sent it before there were tool calls."""

@@ -32,6 +32,7 @@ from typing import (
 import attrs
 
 from ._arguments import MalformedArguments, parse_arguments
+from ._chat_context import ChatContext, FunctionCall
 from ._json_values import check_json
 from ._value import Value
 
@@ -40,7 +41,6 @@ from ._value import Value
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._chat_context import ChatContext, FunctionCall
     from ._convert import StrictConverter
     from ._schema import JSONSchema
     from ._shapes import Field, Types
@@ -91,7 +91,14 @@ class ToolError(Exception):
 
 
 class StopResponse(Exception):
-    """Raise it in a tool whose call needs neither an output nor a reply."""
+    """Raise it in a tool whose call needs neither an output nor a reply.
+
+    Args:
+        args: For who reads a traceback; the model does not see it.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -139,7 +146,8 @@ class DecodedArguments:
     """The arguments of one call, checked and converted."""
 
     values: Mapping[str, Any]
-    """The values by the names of their parameters. What is to have its default is absent."""
+    """The values by the names of their parameters. What is to have the default of the function
+    is absent; a default that a field specifier declares, as in ``Field(default=4)``, is there."""
 
     json: str
     """The arguments as canonical JSON text: one object, to keep in place of what the model
@@ -206,6 +214,12 @@ class _Definition(Protocol):
 
     def decode(self, raw: str) -> DecodedArguments:
         """Decode the arguments of a call."""
+        ...
+
+    def complete(
+        self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Add the defaults that only field specifiers declare, where Python calls the function."""
         ...
 
 
@@ -278,6 +292,42 @@ class _TypedDefinition:
             ) from None
         return DecodedArguments(values, arguments.canonical, self._parameters)
 
+    def complete(
+        self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if not self._declared:
+            return args, kwargs
+        bound = inspect.signature(call).bind_partial(*args, **kwargs)
+        for field in self._declared:
+            if field.argument in bound.arguments:
+                continue
+            if field.make_default is None:
+                raise TypeError(f"{self.name}() misses the argument {field.argument!r}")
+            bound.arguments[field.argument] = field.make_default()
+        bound.apply_defaults()
+        return bound.args, bound.kwargs
+
+    @functools.cached_property
+    def _declared(self) -> list[Field]:
+        """The parameters of which Python does not know the default, or takes it for another."""
+        from ._declared import read_specifier
+        from ._shapes import UnresolvedAnnotation
+
+        try:
+            parameters = self._parameters
+        except UnresolvedAnnotation:
+            # Who calls it from Python needs no annotations.
+            return []
+        return [
+            parameter.field
+            for parameter in parameters
+            if parameter.field is not None
+            and (
+                parameter.field.make_default is not None
+                or read_specifier(parameter.default) is not None
+            )
+        ]
+
     @functools.cached_property
     def _parameters(self) -> list[_Parameter]:
         return self._read()
@@ -309,7 +359,7 @@ class _TypedDefinition:
         Raises:
             UnsupportedType: If a parameter cannot be filled from JSON.
         """
-        from ._shapes import Types, UnresolvedAnnotation
+        from ._shapes import Types, UnresolvedAnnotation, UnsupportedType
 
         types_ = Types(self._scope)
         module = _globals_of(self.function)
@@ -320,17 +370,24 @@ class _TypedDefinition:
         parameters = list(signature.parameters.values())
         if self.receives is not None:
             del parameters[0]
-        return [
+        read = [
             self._read_parameter(parameter, types_, module)
             for parameter in parameters
             # Nothing in JSON says how many there are; the function works without them.
-            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if parameter.kind not in _VARIADIC
         ]
+        if len(read) < len(parameters) and all(parameter.takes_context for parameter in read):
+            raise UnsupportedType(
+                f"tool {self.name!r} takes nothing but *args or **kwargs, so that nothing says "
+                "what a model should send: if it stands for another function, decorate it with "
+                "@functools.wraps; else name its parameters, or give it a raw_schema"
+            )
+        return read
 
     def _read_parameter(
         self, parameter: inspect.Parameter, types_: Types, module: Mapping[str, Any]
     ) -> _Parameter:
-        from ._shapes import NO_DEFAULT, Field, UnresolvedAnnotation, UnsupportedType
+        from ._shapes import UnresolvedAnnotation, UnsupportedType
 
         where = f"parameter {parameter.name!r} of tool {self.name!r}"
         if parameter.annotation is parameter.empty:
@@ -348,7 +405,13 @@ class _TypedDefinition:
             annotation = types_.resolve(parameter.annotation, module)
             if _is_run_context(annotation):
                 return attrs.evolve(read, takes_context=True)
-            shape = types_.shape(annotation)
+            field = types_.field(
+                parameter.name,
+                annotation,
+                required=parameter.default is parameter.empty,
+                default=parameter.default,
+                description=self._docstring.parameters.get(parameter.name),
+            )
         except UnresolvedAnnotation as error:
             if isinstance(parameter.annotation, str) and _RUN_CONTEXT.fullmatch(
                 parameter.annotation
@@ -358,19 +421,12 @@ class _TypedDefinition:
             raise UnresolvedAnnotation(f"{where}: {error}") from None
         except UnsupportedType as error:
             raise UnsupportedType(f"{where}: {error}") from None
-        required = parameter.default is parameter.empty
-        field = Field(
-            name=parameter.name,
-            argument=parameter.name,
-            shape=shape,
-            required=required,
-            default=NO_DEFAULT if required else parameter.default,
-            description=self._docstring.parameters.get(parameter.name),
-        )
         return attrs.evolve(read, field=field)
 
 
 _MAX_PROBLEMS: Final = 10
+
+_VARIADIC: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 _RUN_CONTEXT: Final = re.compile(r"(\w+\.)*RunContext(\[.*\])?(\s*\|\s*None)?")
 
@@ -406,7 +462,16 @@ class _RawDefinition:
         values = {"raw_arguments": arguments.values}
         return DecodedArguments(values, arguments.canonical, self._parameters)
 
+    def complete(
+        self,
+        call: Callable[..., Any],  # noqa: ARG002  there is nothing to find out
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, kwargs
+
     def _read(self) -> list[_Parameter]:
+        from ._declared import read_specifier
         from ._shapes import Types, UnsupportedType
 
         parameters = list(inspect.signature(self.function).parameters.values())
@@ -415,7 +480,7 @@ class _RawDefinition:
         module = _globals_of(self.function)
         read: list[_Parameter] = []
         for parameter in parameters:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            if parameter.kind in _VARIADIC:
                 continue
             try:
                 annotation = Types().resolve(parameter.annotation, module)
@@ -425,7 +490,9 @@ class _RawDefinition:
                 isinstance(annotation, str) and _RUN_CONTEXT.fullmatch(annotation) is not None
             )
             is_known = takes_context or parameter.name == "raw_arguments"
-            if not is_known and parameter.default is parameter.empty:
+            if not is_known and (
+                parameter.default is parameter.empty or read_specifier(parameter.default)
+            ):
                 raise TypeError(
                     f"parameter {parameter.name!r} of tool {self.name!r} is never filled: with a "
                     "raw_schema, a function takes `raw_arguments: dict[str, object]`, and a "
@@ -636,9 +703,10 @@ class Tool(Generic[P, R_co]):
         """Whether what a call returns must be awaited."""
         return self._definition.is_async
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R_co:
         """Call the function."""
-        return cast("R_co", self._call(*args, **kwargs))
+        completed, named = self._definition.complete(self._call, args, kwargs)
+        return cast("R_co", self._call(*completed, **named))
 
     def __set_name__(self, owner: type[Any], name: str) -> None:
         self._definition.learn(owner)
@@ -833,8 +901,9 @@ def function_tool(
     bytes (the text in UTF-8), paths, classes with typed fields (attrs, dataclass, ``TypedDict``,
     ``NamedTuple``, pydantic, msgspec), and what ``annotated_types`` says of them. A parameter is
     described by a string in ``Annotated``, or else by the docstring (Google, NumPy, reST or
-    epydoc). A parameter annotated with `RunContext` receives it. ``*args`` and ``**kwargs`` are
-    left empty.
+    epydoc). A field of pydantic, msgspec, attrs or dataclasses, in the place of a default or in
+    ``Annotated``, gives default, bounds, description and name. A parameter annotated with
+    `RunContext` receives it. ``*args`` and ``**kwargs`` are left empty.
 
     Args:
         function: The function, where it is called bare.
@@ -852,7 +921,8 @@ def function_tool(
         A `FunctionTool`, or a `RawFunctionTool` if there is a ``raw_schema``; or a decorator.
 
     Raises:
-        TypeError: If a parameter has no annotation or one that has no JSON form.
+        TypeError: If a parameter has no annotation or one that has no JSON form, or if there is
+            nothing but ``*args`` and ``**kwargs``.
         ValueError: If a name or an option is out of range.
     """
     options = _check_options(timeout, abandon_on_cancel)

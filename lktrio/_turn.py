@@ -17,13 +17,14 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from ._bare import raise_bare
 from ._chat_context import ChatContext, check_chat_ctx
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._json_values import shown
-from ._lifetime import Channel, TaskStream, Words, bare, check_open
+from ._lifetime import Channel, TaskStream, Words, check_open
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
@@ -38,6 +39,7 @@ from ._tools import RunContext, Tool, ToolContext, Toolset
 from ._turn_events import (
     AnswerRestarted,
     CallReady,
+    CallsMissing,
     ReasoningDelta,
     RefusalDelta,
     RoundFinished,
@@ -55,6 +57,9 @@ DEFAULT_MAX_ROUNDS: Final = 10
 """How often a turn asks the model at most, unless told otherwise."""
 
 
+_CALLING_REASONS: Final = frozenset({"tool_calls", "function_call"})
+
+
 class _Text:
     """Iterates over a turn's text."""
 
@@ -67,10 +72,15 @@ class _Text:
         return self
 
     async def __anext__(self) -> str:
-        while True:
-            event = await anext(self._turn)
-            if isinstance(event, TextDelta):
-                return event.text
+        turn = self._turn
+        try:
+            while True:
+                event = await anext(turn)
+                if isinstance(event, TextDelta):
+                    return event.text
+        finally:
+            # An error holds the frames that it was raised through, and the turn holds the error.
+            del self, turn
 
 
 @attrs.frozen
@@ -115,7 +125,8 @@ class _Work:
         """The answer of the last round that has finished."""
         self.metrics: list[LLMMetrics] = []
         """What the rounds measured that are over."""
-        self._first = first
+        # Made at the call, so that a bad argument fails there; None once it was entered.
+        self._first: LLMStream[Any] | None = first
         self._channel = channel
         self.stream: LLMStream[Any] | None = None
         """The round's stream while it runs."""
@@ -135,7 +146,12 @@ class _Work:
 
     def check_open(self) -> None:
         """Raise `RuntimeError` if the model cannot be asked here and now."""
-        check_open(self._first)
+        if self._first is not None:
+            check_open(self._first)
+
+    def let_go(self) -> None:
+        """The turn was closed before it was entered."""
+        self._first = None
 
     async def run(self) -> None:
         """Run round after round until no reply is due."""
@@ -147,7 +163,7 @@ class _Work:
                 while await self._run_round(timeline, lanes):
                     pass
         except BaseExceptionGroup as group:
-            raise bare(group) from None
+            raise_bare(group)
 
     async def _run_round(self, timeline: Timeline, lanes: Lanes) -> bool:
         """Run one round; return whether another one is due."""
@@ -168,6 +184,7 @@ class _Work:
                 current.is_whole = True
                 response = await stream.collect()
                 current.extra = response.extra
+                self._tell_of_missing_calls(response, current)
                 if not current.calls:
                     # Said here because the stream may wait for the end of the body.
                     self._finish_round(current, response)
@@ -187,8 +204,9 @@ class _Work:
         return True
 
     def _ask(self) -> LLMStream[Any]:
-        if not self.rounds:
-            return self._first
+        first, self._first = self._first, None
+        if first is not None:
+            return first
         settings = self.settings
         chat_ctx = settings.call.chat_ctx.copy()
         for earlier in self.open_rounds:
@@ -255,6 +273,23 @@ class _Work:
         entry.result = result
         self._put(ToolFinished(result, current.number), len(result.fnc_call_out.output))
 
+    def _tell_of_missing_calls(self, response: CollectedResponse[Any], current: Round) -> None:
+        """Say that calls are lost, and why the turn may end without an answer."""
+        reason = response.finish_reason
+        says_so = reason in _CALLING_REASONS and not response.tool_calls
+        if not response.withheld_calls and not says_so:
+            return
+        names = ", ".join(call.name or "?" for call in response.withheld_calls)
+        what = f"calls that were cut off ({names})" if names else "no call at all"
+        logger.warning(
+            "%s ended a round with the finish reason %r and %s; nothing of it is run",
+            self.settings.model.label,
+            reason,
+            what,
+        )
+        withheld = tuple(response.withheld_calls)
+        self._put(CallsMissing(withheld, reason, current.number), sum(map(_size_of, withheld)))
+
     def _finish_round(self, current: Round, response: CollectedResponse[Any]) -> None:
         current.close()
         self.last_response = response
@@ -297,25 +332,30 @@ class Turn(TaskStream[TurnEvent]):
         channel = Channel[TurnEvent]()
         super().__init__(channel)
         self._work = _Work(settings, first, channel)
-        self._text = _Text(self)
         self._written: list[Round] = []
         self._spoken: int | None = None
 
     def _check_open(self) -> None:
         self._work.check_open()
 
-    async def _run(self, deadline: float) -> None:  # noqa: ARG002 - each stream looks for itself
+    async def _run(self) -> None:
         await self._work.run()
 
     async def __anext__(self) -> TurnEvent:
-        event = await super().__anext__()
-        if isinstance(event, _KEPT_TEXT):
-            self._work.open_rounds[0].text_delivered()
-        elif isinstance(event, AnswerRestarted):
-            self._work.open_rounds[0].restart_delivered()
-        elif isinstance(event, RoundFinished):
-            self._write()
-        return event
+        try:
+            event = await super().__anext__()
+            if isinstance(event, _KEPT_TEXT):
+                self._work.open_rounds[0].text_delivered()
+            elif isinstance(event, AnswerRestarted):
+                self._work.open_rounds[0].restart_delivered()
+            elif isinstance(event, RoundFinished):
+                self._write()
+            return event
+        finally:
+            del self
+
+    def _let_go(self) -> None:
+        self._work.let_go()
 
     def _stopped(self) -> None:
         while self._work.open_rounds:
@@ -385,7 +425,7 @@ class Turn(TaskStream[TurnEvent]):
 
         It consumes the turn: events of other kinds are passed over.
         """
-        return self._text
+        return _Text(self)
 
     @property
     def chat_ctx(self) -> ChatContext:
@@ -431,6 +471,10 @@ class Turn(TaskStream[TurnEvent]):
         return f"<Turn {name} {self._state}, {self.rounds} rounds, {self._channel.count} events>"
 
 
+def _size_of(call: FunctionToolCall) -> int:
+    return len(call.arguments)
+
+
 _KEPT_TEXT: Final = (TextDelta, RefusalDelta)
 
 
@@ -462,7 +506,8 @@ def run_turn(
                     print(event.text, end="", flush=True)
 
     The turn is over after a round without calls; after one in which no output wants a reply
-    (`StopResponse`, ``ToolResult(reply_required=False)``); and after ``max_rounds``.
+    (`StopResponse`, ``ToolResult(reply_required=False)``); and after ``max_rounds``. Where the
+    calls of a round did not come whole, a `CallsMissing` says so.
 
     Args:
         model: Whom to ask: an `LLM`, or any other `ChatModel`.

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import attrs
 
 from ._chat_context import FunctionCall
-from ._chunks import CollectedResponse
+from ._chunks import CollectedResponse, FunctionToolCall
 from ._function_results import FunctionCallResult
 
 __all__ = [
     "AnswerRestarted",
     "CallReady",
+    "CallsMissing",
     "ReasoningDelta",
     "RefusalDelta",
     "RoundFinished",
@@ -117,6 +118,25 @@ class ToolFinished:
 
 
 @attrs.frozen
+class CallsMissing:
+    """The model wanted to call tools, and not all of its calls have come whole: some were cut off,
+    or there was none at all although the finish reason says so. Nobody runs them; if no other call
+    came, the turn ends here without an answer. A warning is logged, too."""
+
+    type: ClassVar[Literal["calls_missing"]] = "calls_missing"
+    """What happened, for a ``match`` on strings."""
+
+    withheld_calls: tuple[FunctionToolCall, ...]
+    """The calls that were cut off, as they came; empty if there was none at all."""
+
+    finish_reason: str | None
+    """Why the model stopped, by its own word: ``"length"`` if its tokens were used up."""
+
+    round: int
+    """In which round."""
+
+
+@attrs.frozen
 class RoundFinished:
     """The model's answer is whole, its calls have come to their results, and all of it stands in
     the conversation."""
@@ -155,6 +175,7 @@ TurnEvent: TypeAlias = (
     | CallReady
     | ToolStarted
     | ToolFinished
+    | CallsMissing
     | RoundFinished
 )
 """Anything that a turn tells."""

@@ -49,9 +49,11 @@ __all__ = [
     "TaintedChunkPayload",
     "UsagePayload",
     "completion_usage",
+    "content_codings",
     "decode_body",
     "decode_event",
     "decode_plain",
+    "has_failed",
     "is_array",
     "is_object",
     "payload_error",
@@ -83,13 +85,37 @@ class FunctionPayload(msgspec.Struct, gc=False):
     arguments: str | None = None
 
 
+_NO_FUNCTION: Final = FunctionPayload()
+
+
 class CallPayload(msgspec.Struct, gc=False):
-    """One entry of a ``tool_calls`` list: a fragment of a call."""
+    """One entry of a ``tool_calls`` list: a fragment of a call.
+
+    Some proxies leave the wrapper ``function`` out, or name it as it was called before there were
+    tool calls: `spoken` is what all of these say.
+    """
 
     index: int | None = None
     id: str | None = None
     function: FunctionPayload | None = None
     extra_content: dict[str, Any] | None = None
+    name: str | None = None
+    arguments: str | None = None
+    function_call: FunctionPayload | None = None
+
+    def spoken(self) -> FunctionPayload | None:
+        """Name and arguments, wherever they stand."""
+        function = self.function
+        if function is not None and function.name and function.arguments:
+            return function
+        if not (self.name or self.arguments or self.function_call):
+            return function
+        wrapped = function or _NO_FUNCTION
+        legacy = self.function_call or _NO_FUNCTION
+        return FunctionPayload(
+            wrapped.name or legacy.name or self.name,
+            wrapped.arguments or legacy.arguments or self.arguments,
+        )
 
 
 class DeltaPayload(msgspec.Struct, gc=False):
@@ -169,6 +195,8 @@ class ChunkPayload(msgspec.Struct, gc=False):
     service_tier: str | None = None
     model: str | None = None
     x_groq: GroqPayload | None = None
+    base_resp: Any = None
+    """How the request went, as MiniMax says it: a ``status_code`` that is 0 for success."""
 
 
 class TaintedChunkPayload(ChunkPayload, gc=False):
@@ -190,6 +218,8 @@ def decode_plain(data: bytes) -> ChunkPayload | None:
         return None
     if payload.error or payload.x_groq is not None or not payload.choices:
         return None
+    if payload.base_resp is not None:
+        return None
     for choice in payload.choices:
         if choice.error or choice.finish_reason == "error":
             return None
@@ -206,7 +236,7 @@ def decode_event(data: bytes, name: bytes = b"") -> ChunkPayload | Done | None:
 
     Returns:
         The payload, `Done.DONE` for the end mark, or None for an event that says nothing
-        (blank data, a comment wrapped as data, JSON that is not an object).
+        (blank data, a comment or a ``ping`` wrapped as data, JSON that is not an object).
 
     Raises:
         APIConnectionError: The data is not JSON.
@@ -248,6 +278,8 @@ def decode_body(body: bytes) -> ChunkPayload:
         raise _not_json("the body of the response", body, exc) from None
     if is_object(value):
         error = _error_in(value, has_choices=bool(payload.choices))
+        if error is None and not payload.choices and has_failed(payload):
+            error = _make_error(payload.base_resp, _clean(value))
         if error is not None:
             raise error
     for choice in payload.choices or ():
@@ -266,11 +298,13 @@ def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusE
 
     An event is an error if it has a truthy ``error`` member (on the chunk, on the choice that is
     the answer, or among what Groq adds), is named ``error``, has the type ``error`` without
-    choices, or the finish reason ``error``.
+    choices, the finish reason ``error``, or a ``base_resp`` whose ``status_code`` is not 0.
     """
     error = payload.error or (payload.x_groq and payload.x_groq.error)
     if error:
         return _make_error(error, _loads_or_none(data))
+    if has_failed(payload):
+        return _make_error(payload.base_resp, _loads_or_none(data))
     if _names_error(name):
         value = _loads_or_none(data)
         return _make_error(value if value is not None else _decode_text(data).strip(), value)
@@ -289,6 +323,12 @@ def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusE
         if choice.finish_reason == "error":
             return _make_error(None, _loads_or_none(data))
     return None
+
+
+def has_failed(payload: ChunkPayload) -> bool:
+    """Whether the server's word on how the request went is another than 0."""
+    outcome = payload.base_resp
+    return is_object(outcome) and _integer(outcome.get("status_code")) not in (None, 0)
 
 
 def _names_error(name: bytes) -> bool:
@@ -335,9 +375,10 @@ def is_array(value: object) -> TypeGuard[list[Any]]:
 
 # --- tolerant reading ---------------------------------------------------------------------
 
-_KEEP_ALIVE_NAMES: Final = frozenset(
-    {b"ping", b"heartbeat", b"heart-beat", b"keepalive", b"keep-alive"}
+_KEEP_ALIVE_WORDS: Final = frozenset(
+    {b"ping", b"pong", b"heartbeat", b"heart-beat", b"keepalive", b"keep-alive"}
 )
+"""As the name of an event, and as the data of one."""
 
 
 def _decode_tolerantly(data: bytes, name: bytes) -> ChunkPayload | Done | None:
@@ -351,14 +392,20 @@ def _decode_tolerantly(data: bytes, name: bytes) -> ChunkPayload | Done | None:
         value = loads(_decode_text(trimmed))
         return _read_chunk(value) if is_object(value) else nothing
     except (ValueError, RecursionError) as exc:
-        if nothing is not None or name.strip().lower() in _KEEP_ALIVE_NAMES:
+        if nothing is not None or not _KEEP_ALIVE_WORDS.isdisjoint(
+            (name.strip().lower(), trimmed.lower())
+        ):
             return nothing
-        raise _not_json("an event of the stream", trimmed, exc) from None
+        # What something on the way has spoilt is as good as a body that was cut.
+        spoilt = isinstance(exc, ValueError)
+        raise _not_json("an event of the stream", trimmed, exc, retryable=spoilt) from None
 
 
-def _not_json(what: str, data: bytes, exc: Exception) -> APIConnectionError:
+def _not_json(
+    what: str, data: bytes, exc: Exception, *, retryable: bool = False
+) -> APIConnectionError:
     return APIConnectionError(
-        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=False
+        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=retryable
     )
 
 
@@ -389,6 +436,7 @@ def _read_chunk(members: Mapping[str, Any]) -> ChunkPayload:
         service_tier=_clean_string(members.get("service_tier")),
         model=_clean_string(members.get("model")),
         x_groq=_read_groq(members.get("x_groq")),
+        base_resp=_clean(members.get("base_resp")),
     )
 
 
@@ -494,16 +542,24 @@ def _read_call(members: Mapping[str, Any]) -> CallPayload:
         id=_identifier(members.get("id")),
         function=_read_function(members.get("function")),
         extra_content=_read_extra(members.get("extra_content")),
+        name=_clean_string(members.get("name")),
+        arguments=_read_arguments(members.get("arguments")),
+        function_call=_read_function(members.get("function_call")),
     )
 
 
 def _read_function(value: object) -> FunctionPayload | None:
     if not is_object(value):
         return None
-    arguments = value.get("arguments")
-    if arguments is not None and not isinstance(arguments, str):
-        arguments = json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
-    return FunctionPayload(name=_clean_string(value.get("name")), arguments=arguments)
+    return FunctionPayload(
+        name=_clean_string(value.get("name")), arguments=_read_arguments(value.get("arguments"))
+    )
+
+
+def _read_arguments(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _read_extra(value: object) -> dict[str, Any] | None:
@@ -620,6 +676,11 @@ def _error_in(members: Mapping[str, Any], *, has_choices: bool) -> APIStatusErro
     return None
 
 
+# The same among MiniMax's own codes: the key is refused, or the account has no balance
+# (https://platform.minimax.io/docs/api-reference/errorcode).
+_PERMANENT_OUTCOMES: Final = frozenset({1004, 1008})
+
+
 def _make_error(error: object, body: object) -> APIStatusError:
     status = _status_in(error)
     if status is None:
@@ -627,6 +688,8 @@ def _make_error(error: object, body: object) -> APIStatusError:
     text = _most_specific_text(error) or _most_specific_text(body)
     code = error.get("code") if is_object(error) else None
     permanent = isinstance(code, str) and code.lower() in _PERMANENT_CODES
+    if is_object(error) and "status_msg" in error:
+        permanent = permanent or _integer(error.get("status_code")) in _PERMANENT_OUTCOMES
     status_code = UNKNOWN_STATUS if status is None else status
     return APIStatusError(
         _shorten(text) or "the server reported an error without saying which",
@@ -884,6 +947,36 @@ _REQUEST_ID_HEADERS: Final = (
 )
 
 
+# Names that some servers send where nothing was encoded (RFC 9110, section 8.4.1, has identity):
+# charsets, and what e-mail and the transfer coding of HTTP/1.1 are called.
+_NO_CODINGS: Final = frozenset(
+    {
+        "identity",
+        "none",
+        "null",
+        "utf-8",
+        "utf8",
+        "ascii",
+        "us-ascii",
+        "iso-8859-1",
+        "binary",
+        "7bit",
+        "8bit",
+        "chunked",
+    }
+)
+
+
+def content_codings(value: str) -> list[str]:
+    """Read a ``Content-Encoding`` header.
+
+    Returns:
+        The codings that encode something, in lower case, in the order in which they were applied.
+    """
+    codings = [coding.strip().lower().removeprefix("charset=") for coding in value.split(",")]
+    return [coding for coding in codings if coding and coding not in _NO_CODINGS]
+
+
 class HeaderFacts(NamedTuple):
     """What a response's headers say about the request."""
 
@@ -923,18 +1016,31 @@ def read_headers(headers: Mapping[str, str], now: float) -> HeaderFacts:
 
 def _retry_after(headers: Mapping[str, str], now: float) -> float | None:
     milliseconds = _non_negative(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
+    value = headers.get("retry-after", "")
     seconds = _non_negative(value)
-    if seconds is not None or value is None:
-        return seconds
-    when = _http_date(value)
+    if milliseconds is not None:
+        when = _epoch(milliseconds)
+        seconds = milliseconds / 1000
+    elif seconds is not None:
+        when = _epoch(seconds)
+    else:
+        when = _http_date(value)
     if when is None:
-        return None
+        return seconds
     sent = _http_date(headers.get("date", ""))
     delay = when - (now if sent is None else sent)
     return delay if delay >= 0 else None
+
+
+def _epoch(number: float) -> float | None:
+    """The moment that a number means which is too large for a delay: the time of a reset.
+
+    Seconds since 1970 are told from milliseconds by their size. Source: servers that put their
+    ``x-ratelimit-reset`` into ``Retry-After``; https://github.com/openclaw/clawhub/issues/407.
+    """
+    if number >= _EPOCH_MILLISECONDS:
+        return number / 1000
+    return number if number >= _EPOCH_SECONDS else None
 
 
 def _non_negative(text: str | None) -> float | None:
@@ -997,11 +1103,8 @@ def _duration(text: str, now: float) -> float | None:
     text = text.strip().lower()
     number = _non_negative(text)
     if number is not None:
-        if number >= _EPOCH_MILLISECONDS:
-            number = number / 1000 - now
-        elif number >= _EPOCH_SECONDS:
-            number -= now
-        return max(number, 0.0)
+        when = _epoch(number)
+        return number if when is None else max(when - now, 0.0)
     parts = _DURATION.findall(text) if len(text) <= _MAX_DURATION else []
     if not parts or "".join(amount + unit for amount, unit in parts) != text:
         return None

@@ -53,13 +53,13 @@ def brought_client_on(
 
 @asynccontextmanager
 async def open_llm(
-    network: MemoryNetwork, *, base_url: str = BASE_URL, **options: Any
+    network: MemoryNetwork, *, base_url: str = BASE_URL, proxy: str | None = None, **options: Any
 ) -> AsyncIterator[LLM]:
-    """An `LLM` whose HTTP client runs on the network in memory.
+    """An `LLM` whose HTTP client runs on the network in memory, maybe through a proxy.
 
     (No nursery and no cancel scope is open across the ``yield``.)
     """
-    client = client_on(network)
+    client = client_on(network) if proxy is None else network.transport(proxy=proxy)
     llm = LLM("test-model", base_url=base_url, auth=None, http_client=client, **options)
     async with client, llm:
         yield llm

@@ -109,6 +109,7 @@ PHASES: Final[Mapping[str, int]] = {
     "in a lone call": 3,
     "in a call": 5,
     "after finish": 7,
+    "after a lone call": 5,
     "after done": 9,
 }
 """The phases of a body, and how many events come before the fault."""
@@ -116,7 +117,7 @@ PHASES: Final[Mapping[str, int]] = {
 
 def answer_in(phase: str, answer: Answer) -> Answer:
     """What is said in a phase."""
-    return answer.without_text() if phase == "in a lone call" else answer
+    return answer.without_text() if phase.endswith("a lone call") else answer
 
 
 # ---------------------------------------------------------------------------------------------
@@ -258,6 +259,33 @@ CONNECT_FAULTS: Final[Mapping[tuple[str, str], Callable[[Exchange], Connection]]
 }
 """Faults before a request is sent. (What is wrong with a certificate is seen over real TLS only.)"""
 
+TUNNEL: Final = Exchange([Send(head(200, reason="Connection established"))])
+"""A proxy's answer to CONNECT; what follows goes to the server, which in memory is the same."""
+
+
+def _refused(*steps: Step) -> Callable[[Exchange], Connection]:
+    return lambda _: Connection([Exchange([Wait(PACE), *steps])])
+
+
+def _status(status: int) -> Step:
+    return Send(head(status, {"Content-Length": "0"}))
+
+
+PROXY_FAULTS: Final[Mapping[tuple[str, str], Callable[[Exchange], Connection]]] = {
+    ("proxy", "stall"): lambda _: Connection([Exchange([Hold()])]),
+    ("proxy", "slow"): lambda answer: Connection([TUNNEL.after(1.0), answer]),
+    ("proxy", "cut"): _refused(Close()),
+    ("proxy", "reset"): _refused(Reset()),
+    ("proxy", "garbage"): _refused(Send(b"\x00\x01Whales\r\n\r\n"), Hold()),
+    ("proxy", "drip"): lambda _: Connection(
+        [Exchange([Send(head(200)[:-2] + b"Via: "), Repeat([Wait(0.5), Send(b"x")])])]
+    ),
+    ("proxy", "status 403"): _refused(_status(403), Close()),
+    ("proxy", "status 407"): _refused(_status(407), Close()),
+    ("proxy", "status 502"): _refused(_status(502), Close()),
+}
+"""Faults of the proxy on the way, which is asked for a tunnel."""
+
 _HALF: Final = len(STREAM_HEAD) // 2
 _HTML: Final = {"Content-Type": "text/html"}
 _JSON: Final = {"Content-Type": "application/json"}
@@ -368,6 +396,8 @@ def play(phase: str, fault: str, answer: Answer, pace: Pace = STEADY) -> Exchang
     answer = answer_in(phase, answer)
     if (phase, fault) in CONNECT_FAULTS:
         return CONNECT_FAULTS[phase, fault](well(answer, pace))
+    if (phase, fault) in PROXY_FAULTS:
+        return PROXY_FAULTS[phase, fault](well(answer, pace))
     if (phase, fault) in HEAD_FAULTS:
         return HEAD_FAULTS[phase, fault](answer, pace)
     return Exchange(BODY_FAULTS[fault](answer, PHASES[phase], pace))
@@ -414,4 +444,4 @@ def places() -> list[tuple[str, str]]:
         # There is no next event that could trickle.
         if (phase, fault) != ("after done", "trickle")
     ]
-    return [*CONNECT_FAULTS, *HEAD_FAULTS, *in_a_body]
+    return [*CONNECT_FAULTS, *PROXY_FAULTS, *HEAD_FAULTS, *in_a_body]

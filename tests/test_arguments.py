@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import MalformedArguments, parse_arguments, read_container
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,11 @@ def test_json_is_taken_as_it_is(raw: str, values: dict[str, object]) -> None:
         ('{"a": 1}}', {"a": 1}),
         ('{"a": 1}]', {"a": 1}),
         ("{'a': 'x', 'b': True, 'c': None}", {"a": "x", "b": True, "c": None}),
-        ("{a: x}", {"a": "x"}),
+        ("{a: 'x'}", {"a": "x"}),
+        ("{a: {b: [1, .5, -2e3]}, c: null}", {"a": {"b": [1, 0.5, -2000.0]}, "c": None}),
+        ("{'a': TRUE, 'b': [None, False]}", {"a": True, "b": [None, False]}),
+        ("{'a': 'it's', b: 1}", {"a": "it's", "b": 1}),
+        ('{"a": /* Rome */ 1, # Paris\n "b": 2}', {"a": 1, "b": 2}),
         ('{"a": 1 // one\n}', {"a": 1}),
         ('{"a": "say "hi" now"}', {"a": 'say "hi" now'}),
         ('{"a": "x" "b": "y"}', {"a": "x", "b": "y"}),
@@ -106,6 +110,82 @@ def test_what_was_cut_off_is_never_completed(raw: str) -> None:
 def test_what_is_no_object_is_refused(raw: str, message: str) -> None:
     with pytest.raises(MalformedArguments, match=message):
         parse_arguments(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "word"),
+    [
+        ('{"city": undefined}', "undefined"),
+        ('{"city": nil}', "nil"),
+        ('{"city": Paris}', "Paris"),
+        ('{"city": New York, "days": 2}', "New York"),
+        ('{"city": undefined,}', "undefined"),
+        ('{"cities": ["Rome", undefined]}', "undefined"),
+        ('{"at": {"city": nil}}', "nil"),
+        ("{'city': NaN}", "NaN"),
+        ('{"city": tru}', "tru"),
+        ('{"city": <city>}', "<city>"),
+        ('{"city": `Rome`}', "`Rome`"),
+        ('{"city": r"Rome"}', "r"),
+        ('{"url": http://example.com/}', "http"),
+        ('{"day": 2024-01-31}', "2024-01-31"),
+        ('{"weight": 5kg}', "5kg"),
+        ('{"code": 007}', "007"),
+        ('{"code": 0x1F}', "0x1F"),
+        ('{"sum": 1,000}', "000"),
+        ('{"sum": 1 + 1}', "1 + 1"),
+        ('{"pair": (1, 2)}', "(1"),
+        ("{'city': 'Rome', undefined}", "undefined"),
+        ('{"city": ' + "x" * 100 + "}", "x" * 40 + "..."),
+    ],
+    ids=lambda text: repr(text[:40]),
+)
+def test_a_word_without_quotes_is_no_value(raw: str, word: str) -> None:
+    # RFC 8259, section 3: "The literal names MUST be lowercase. No other literal names are allowed."
+    with pytest.raises(MalformedArguments) as caught:
+        parse_arguments(raw)
+
+    if word != "NaN":
+        assert f"contain {word} without quotes, which is not JSON" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[]", []),
+        (' \n{"a": [1, "\ud800"]}', {"a": [1, "\ufffd"]}),
+        ('["line\nbreak"]', ["line\nbreak"]),
+        ("[" * 15 + "]" * 15, json.loads("[" * 15 + "]" * 15)),
+    ],
+    ids=repr,
+)
+def test_the_text_of_an_array_or_object_is_decoded(text: str, value: object) -> None:
+    assert read_container(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "1",
+        "null",
+        '"[1]"',
+        "[1",
+        "[1]]",
+        "[1,]",
+        "['a']",
+        "[NaN]",
+        "[1e999]",
+        "[" + "1" * 5000 + "]",
+        "\u2003[]",
+        "[" * 16 + "]" * 16,
+        "[" * 100_000 + "]" * 100_000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_no_other_text_is(text: str) -> None:
+    assert read_container(text) is None
 
 
 def test_surrogates_are_joined_or_replaced() -> None:

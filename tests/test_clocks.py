@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
 
-from lktrio import APIConnectOptions, APIError, APITimeoutError, Clock
-from tests.engine import TLS_BASE_URL, ask, open_llm, timed
+from lktrio import (
+    APIConnectOptions,
+    APIError,
+    APITimeoutError,
+    ChatModel,
+    Clock,
+    FallbackAdapter,
+    HedgeAdapter,
+)
+from tests.engine import TLS_BASE_URL, ask, conversation, open_llm, timed
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
@@ -410,3 +420,39 @@ async def test_a_blocked_loop_does_not_stretch_the_total_clock(autojump_clock: M
     assert isinstance(exc, APITimeoutError)
     assert exc.clock == "total"
     assert exc.partial.text == "ab"
+
+
+# --- Who says how long ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        (APIConnectOptions(max_retry=0), 99),
+        (attrs.evolve(APIConnectOptions(), max_retry=0), 99),
+        (APIConnectOptions(max_retry=0, timeout=10.0), 10),
+        (attrs.evolve(APIConnectOptions(max_retry=0), timeout=10.0), 10),
+        (APIConnectOptions(max_retry=0, timeout=7), 7),
+    ],
+)
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda llm: llm,
+        lambda llm: FallbackAdapter([llm], attempt_timeout=math.inf),
+        lambda llm: HedgeAdapter(llm, after=math.inf, budget=0),
+    ],
+    ids=["alone", "in a fallback", "in a hedge"],
+)
+async def test_a_timeout_that_was_given_wins_though_it_be_the_default(
+    options: APIConnectOptions, seconds: float, wrap: Any, autojump_clock: MockClock
+) -> None:
+    async with (
+        MemoryNetwork(Exchange([Hold()])) as network,
+        open_llm(network, extra_kwargs={"timeout": 99}) as llm,
+    ):
+        model: ChatModel = wrap(llm)
+        stream = model.chat(chat_ctx=conversation(), conn_options=options)
+        exc, took = await timed(stream.collect)
+        assert isinstance(exc, APITimeoutError)
+        assert (exc.clock, took) == ("idle", seconds)

@@ -82,6 +82,113 @@ def test_what_is_taken_beyond_the_exact(type_: Any, value: Any, expected: Any) -
     assert type(structured) is type(expected)
 
 
+@dataclass
+class Todo:
+    text: str
+    tags: list[str] | None = None
+
+
+@dataclass
+class Timer:
+    seconds: float
+    text: str = ""
+
+
+class Corner(NamedTuple):
+    x: int
+    y: int = 0
+
+
+@pytest.mark.parametrize(
+    ("type_", "text", "expected"),
+    [
+        (list[int], "[1, 2]", [1, 2]),
+        (list[int], ' \n["1"]', [1]),
+        (set[int], "[1, 1]", {1}),
+        (tuple[str, int], '["a", 1]', ("a", 1)),
+        (Corner, "[1]", Corner(1)),
+        (Corner, '{"x": 1, "y": 2}', Corner(1, 2)),
+        (dict[str, int], '{"a": 1}', {"a": 1}),
+        (Todo, '{"text": "x", "tags": ["y"]}', Todo("x", ["y"])),
+        (list[Todo], '[{"text": "x"}]', [Todo("x")]),
+        (Annotated[list[int], MinLen(1)], "[1]", [1]),
+        (list[int] | None, "[1]", [1]),
+        (int | list[int], "[1]", [1]),
+        (Literal["all"] | list[str], '["a"]', ["a"]),
+        (Todo | Timer, '{"seconds": 1, "text": "x"}', Timer(1, "x")),
+        (Todo | Timer | None, '{"text": "x", "tags": null}', Todo("x")),
+        (list[Todo | Timer], '[{"seconds": 1}, {"text": "x"}]', [Timer(1), Todo("x")]),
+    ],
+    ids=repr,
+)
+def test_one_layer_of_json_text_is_taken_where_only_an_array_or_object_fits(
+    type_: Any, text: str, expected: Any
+) -> None:
+    assert structure(type_, text) == expected
+    assert structure(dict[str, type_], {"a": text, "b": text}) == {"a": expected, "b": expected}
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "expected"),
+    [
+        (str, "[1]", "[1]"),
+        (Any, "[1]", "[1]"),
+        (list[str], ["[1]"], ["[1]"]),
+        (list[Any], '["[1]"]', ["[1]"]),
+        (str | list[int], "[1]", "[1]"),
+        (bytes | list[int], "[1]", b"[1]"),
+        (Literal["[]"] | list[int], "[]", "[]"),
+        (Todo, '{"text": "[]"}', Todo("[]")),
+    ],
+    ids=repr,
+)
+def test_where_a_string_fits_it_stays_one(type_: Any, value: Any, expected: Any) -> None:
+    assert structure(type_, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "problem"),
+    [
+        (list[int], '"[1]"', 'expected an array (each item an integer), got the string ""[1]""'),
+        (list[int], "1", 'expected an array (each item an integer), got the string "1"'),
+        (list[int], "[1", 'expected an array (each item an integer), got the string "[1"'),
+        (list[int], "['a']", "expected an array (each item an integer), got the string \"['a']\""),
+        (list[int], "{}", "expected an array (each item an integer), got an empty object"),
+        (list[int], '["x"]', '[0]: expected an integer, got the string "x"'),
+        (
+            list[list[int]],
+            '["[1]"]',
+            '[0]: expected an array (each item an integer), got the string "[1]"',
+        ),
+        (
+            Todo,
+            '{"text": "x", "tags": "[]"}',
+            'tags: expected an array (each item a string) or null, got the string "[]"',
+        ),
+        (
+            Todo | Timer,
+            '[{"text": "x"}]',
+            'expected an object with "text" or an object with "seconds", got the string "[{"text": "x"}]"',
+        ),
+        (tuple[int, str], {}, "expected an array of exactly 2 items, got an empty object"),
+        (tuple[int, str], "[1]", "expected an array of exactly 2 items, got an array of 1 item"),
+        (int | float, "[1]", 'expected an integer or a number, got the string "[1]"'),
+        (bool, "[true]", 'expected true or false, got the string "[true]"'),
+        (Todo | None, "null", 'expected an object with "text" or null, got the string "null"'),
+    ],
+    ids=repr,
+)
+def test_no_other_text_is_decoded(type_: Any, value: Any, problem: str) -> None:
+    assert problems(type_, value) == [problem]
+
+
+def test_two_equal_texts_give_two_values() -> None:
+    both = structure(list[dict[str, Any]], json.loads(json.dumps(['{"a": {}}'] * 2)))
+
+    both[0]["a"]["b"] = 1
+    assert both[1] == {"a": {}}
+
+
 @pytest.mark.parametrize(
     ("type_", "value", "found"),
     [

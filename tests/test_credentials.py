@@ -25,6 +25,7 @@ from lktrio._credentials import (
     Credentials,
     Origin,
     access_token,
+    authorization_fault,
     check_plain_http,
     is_local_host,
     origin,
@@ -175,6 +176,55 @@ class TestResolveCredentials:
         with pytest.raises(ValueError, match=r"^api_secret cannot sign a token: ") as caught:
             resolve_credentials("k", "ssh-rsa AAAAsesame", {})
         assert "sesame" not in str(caught.value)
+
+
+class TestAuthorization:
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "Bearer sk-1",
+            "bearer sk-1",
+            "Bearer  sk-1",
+            "Bearer id|tok:en==",
+            "Basic dXNlcjpwYXNz",
+            'Digest username="a b", realm="c"',
+            "Api-Key x",
+            "Token token=x, option=y",
+        ],
+    )
+    def test_a_scheme_and_what_goes_with_it(self, value: str) -> None:
+        assert authorization_fault(value) is None
+
+    @pytest.mark.parametrize(
+        ("value", "fault"),
+        [
+            ("", "is empty"),
+            (" \t", "is empty"),
+            ("Bearer", "scheme and no key (is the variable with the key empty?)"),
+            ("Bearer ", "scheme and no key (is the"),
+            ("Bearer sk-1 ", "blanks or a line break around it"),
+            (" Bearer sk-1", "blanks or a line break around it"),
+            ("\tBearer sk-1", "blanks or a line break around it"),
+            ("Bearer sk-1\n", "blanks or a line break around it"),
+            ("Bearer sk\r\n-1", "not printable ASCII"),
+            ("Bearer s\u00e4-1", "not printable ASCII"),
+            ("Bearer\tsk-1", "not printable ASCII"),
+            ("sk-1", "no scheme: write auth=f'Bearer {key}'"),
+            ("sk-proj-abc_123", "no scheme"),
+            ('"Bearer sk-1"', "no scheme"),
+            ("Bearer: sk-1", "no scheme"),
+            ("Bearer Bearer sk-1", "two schemes"),
+            ("Bearer sk-1 sk-2", "two schemes"),
+            ("Basic sk-1 x", "two schemes"),
+        ],
+    )
+    def test_what_is_no_header_is_told_without_being_shown(self, value: str, fault: str) -> None:
+        said = authorization_fault(value)
+
+        assert said is not None
+        assert fault in said
+        assert "'Bearer sk-...'" in said
+        assert "sk-1" not in said
 
 
 class TestResolveBaseURL:

@@ -29,6 +29,7 @@ from lktrio import (
     ToolContext,
     ToolError,
     ToolResult,
+    current_tool_thread_limiter,
     execute_function_call,
     execute_function_calls,
     function_tool,
@@ -382,6 +383,48 @@ async def test_a_sync_tool_runs_in_another_thread() -> None:
         return threading.current_thread() is threading.main_thread()
 
     assert (await run(tool)).raw_output is False
+
+
+async def test_sync_tools_have_threads_of_their_own() -> None:
+    """However many hang, a name lookup still finds a thread."""
+    others = trio.to_thread.current_default_thread_limiter()
+    limiter = current_tool_thread_limiter()
+    assert limiter is current_tool_thread_limiter()
+    assert limiter is not others
+    limiter.total_tokens = 2
+    release = threading.Event()
+    running: list[int] = []
+
+    @function_tool
+    def hang() -> str:
+        running.append(1)
+        release.wait()
+        return "done"
+
+    async with trio.open_nursery() as nursery:
+        calls = [call("hang")] * 3
+        nursery.start_soon(execute_function_calls, calls, ToolContext([hang]))
+        while len(running) < 2:
+            await trio.lowlevel.checkpoint()
+        assert limiter.borrowed_tokens == 2
+        assert limiter.statistics().tasks_waiting == 1
+        assert others.borrowed_tokens == 0
+        release.set()
+    assert len(running) == 3
+    assert limiter.borrowed_tokens == 0
+
+
+def test_the_threads_of_tools_belong_to_a_run() -> None:
+    with pytest.raises(RuntimeError):
+        current_tool_thread_limiter()
+
+    async def main() -> trio.CapacityLimiter:
+        current_tool_thread_limiter().total_tokens += 1
+        return current_tool_thread_limiter()
+
+    first, second = trio.run(main), trio.run(main)
+    assert first is not second
+    assert first.total_tokens == second.total_tokens == 41
 
 
 async def test_a_sync_tool_that_fails_is_a_result_too() -> None:

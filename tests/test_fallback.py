@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -127,7 +128,7 @@ class Breaks(ChatModel):
     def check_open(self) -> None:
         pass
 
-    async def run(self, outlet: Any, deadline: float) -> None:
+    async def run(self, outlet: Any) -> None:
         outlet.put((self._first,), 1)
         raise self.failure
 
@@ -626,6 +627,71 @@ async def test_a_trial_that_is_given_up_leaves_the_trial_to_the_next(
         assert (await ask(adapter).collect()).text == "one"
 
 
+async def test_no_retry_after_keeps_a_model_out_for_longer_than_a_day(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_models([error(429, retry_after=10**8), text("one")], FAST) as models:
+        adapter = FallbackAdapter(models.llms, cooldown=10)
+        await ask(adapter).collect()
+        await trio.sleep(24 * 60 * 60 - 2)
+        assert adapter.model == "model-1"
+        await trio.sleep(2)
+        assert (await ask(adapter).collect()).text == "one"
+
+
+async def test_the_time_of_a_reset_is_no_delay(autojump_clock: MockClock) -> None:
+    reset = int(time.time()) + 20
+    async with open_models([error(429, retry_after=reset), text("one")], FAST) as models:
+        adapter = FallbackAdapter(models.llms, cooldown=5)
+        await ask(adapter).collect()
+        await trio.sleep(10)
+        assert adapter.model == "model-1"
+        await trio.sleep(11)
+        assert adapter.model == "model-0"
+
+
+async def answer_no(_: Any) -> bool:
+    return False
+
+
+def returns_an_awaitable(_: Any) -> Any:
+    return answer_no(_)
+
+
+@pytest.mark.parametrize("name", ["should_fall_back", "on_availability_changed"])
+async def test_what_is_not_awaited_must_not_be_async(
+    name: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_models(error(503), FAST) as models:
+        with pytest.raises(TypeError, match=f"{name} must not be async"):
+            FallbackAdapter(models.llms, **{name: answer_no})
+        adapter = FallbackAdapter(models.llms, **{name: returns_an_awaitable})
+        if name == "should_fall_back":
+            with pytest.raises(TypeError, match=f"{name} must not be async"):
+                await ask(adapter).collect()
+        else:
+            assert (await ask(adapter).collect()).text == "fast answer"
+            assert "must not be async" in caplog.text
+
+
+async def test_a_timeout_that_a_models_options_do_not_give_is_the_calls(
+    autojump_clock: MockClock,
+) -> None:
+    stalls = Exchange([Hold()])
+    async with open_models(stalls, FAST) as models:
+        own = APIConnectOptions(first_output_timeout=50)
+        adapter = FallbackAdapter(models.llms, conn_options=[own, None])
+        for options, seconds in (
+            (APIConnectOptions(timeout=3), 3),
+            (APIConnectOptions(max_retry=1), 10),
+        ):
+            start = trio.current_time()
+            stream = ask(adapter, conn_options=options)
+            await stream.collect()
+            assert stream.response.attempts[0].ended == seconds
+            await trio.sleep(start + 100 - trio.current_time())
+
+
 async def test_a_longer_retry_after_is_obeyed(autojump_clock: MockClock) -> None:
     async with open_models([error(429, retry_after=60), text("one")], FAST) as models:
         adapter = FallbackAdapter(models.llms, cooldown=10)
@@ -711,12 +777,12 @@ async def test_the_conversation_is_taken_as_it_was_when_chat_was_called(
         chat_ctx = conversation("before")
         stream = FallbackAdapter(models.llms).chat(chat_ctx=chat_ctx)
         chat_ctx.add_message(role="user", content="after")
+        assert len(stream.chat_ctx.items) == 1
         await stream.collect()
 
         for network in models.networks:
             (request,) = network.requests
             assert request.json()["messages"] == [{"role": "user", "content": "before"}]
-        assert len(stream.chat_ctx.items) == 1
 
 
 async def test_entering_a_stream_twice(autojump_clock: MockClock) -> None:

@@ -45,7 +45,7 @@ Place: TypeAlias = tuple[str, str]
 Composition: TypeAlias = Callable[[Sequence[ChatModel]], ChatModel]
 
 # A function chooses an exchange by a request that it has read: others cannot be chosen.
-PLACES = [place for place in places() if place[0] not in {"connecting", "TLS", "sending"}]
+PLACES = [place for place in places() if place[0] not in {"connecting", "TLS", "proxy", "sending"}]
 
 
 def falls_back(models: Sequence[ChatModel], **options: Any) -> FallbackAdapter:

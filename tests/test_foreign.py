@@ -196,6 +196,117 @@ def test_the_same_liberties_are_taken() -> None:
     assert model.parts[0].size == Size(width=2)
 
 
+class Todo(pydantic.BaseModel):
+    text: str
+    tags: list[str] = []
+
+
+class Step(pydantic.BaseModel):
+    kind: Literal["step"] = "step"
+    number: int
+
+
+class Pause(pydantic.BaseModel):
+    kind: Literal["pause"] = "pause"
+    seconds: float | None = None
+
+
+class Plan(pydantic.BaseModel):
+    todos: list[Todo]
+    counts: dict[str, int] | None = None
+    note: str | list[str] = ""
+    next: Step | Pause | None = None
+
+
+def test_one_layer_of_json_text_is_decoded_where_nothing_else_fits() -> None:
+    plan = structure(
+        Plan,
+        {
+            "todos": '[{"text": "[]", "tags": null}]',
+            "counts": '{"a": "1"}',
+            "note": '["a"]',
+            "next": '{"kind": "pause", "seconds": "2"}',
+        },
+    )
+
+    assert plan.todos == [Todo(text="[]")]
+    assert (plan.counts, plan.note, plan.next) == ({"a": 1}, '["a"]', Pause(seconds=2.0))
+    assert structure(Plan, '{"todos": []}') == Plan(todos=[])
+    assert structure(Plan, {"todos": ['{"text": "x"}']}).todos == [Todo(text="x")]
+
+
+def test_no_second_layer_and_no_other_text_is_decoded() -> None:
+    assert problems(Plan, {"todos": '[{"text": "x", "tags": "[]"}]'}) == [
+        "todos[0].tags: input should be a valid array"
+    ]
+    assert problems(list[Plan], '["{}"]') == ["[0]: input should be an object"]
+    assert problems(Plan, {"todos": '{"text": "x"}'}) == ["todos: input should be a valid array"]
+    assert problems(Plan, {"todos": [], "counts": "[1]"}) == [
+        "counts: input should be an object",
+    ]
+
+
+class Mixed(pydantic.BaseModel):
+    pair: tuple[str, int] | None = None
+    point: tuple[float, float]
+    nothing: tuple[()] = ()
+    rest: tuple[Any, ...] = ()
+    old: Annotated[
+        list[Any],
+        pydantic.WithJsonSchema(
+            {"type": ["array", "null"], "items": [{"type": "string"}], "additionalItems": False}
+        ),
+    ] = []
+    open: Annotated[
+        list[Any],
+        pydantic.WithJsonSchema(
+            {"type": "array", "items": [{}], "additionalItems": {"type": "null"}}
+        ),
+    ] = []
+
+
+class Line(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    name: Annotated[str, msgspec.Meta(description="Who.")]
+    size: int = 0
+
+
+class Lines(msgspec.Struct):
+    lines: list[Line]
+    pair: tuple[int, str] | None = None
+    anything: list[Any] = []
+
+
+def schema_of(type_: Any) -> dict[str, Any]:
+    return root_schema(Types().shape(type_))
+
+
+def arrays(schema: Any) -> list[dict[str, Any]]:
+    if isinstance(schema, list):
+        return [found for part in schema for found in arrays(part)]
+    if not isinstance(schema, dict):
+        return []
+    own = [schema] if "array" in str(schema.get("type")) else []
+    return own + [found for part in schema.values() for found in arrays(part)]
+
+
+@pytest.mark.parametrize(("type_", "count"), [(Mixed, 6), (Lines, 4)], ids=["pydantic", "msgspec"])
+def test_every_array_of_another_library_has_items_too(type_: Any, count: int) -> None:
+    found = arrays(schema_of(type_))
+
+    assert len(found) == count
+    assert all(isinstance(array.get("items"), dict) for array in found)
+
+
+def test_what_closed_an_array_still_does() -> None:
+    (old,) = [array for array in arrays(schema_of(Mixed)) if array["type"] == ["array", "null"]]
+    assert (old["prefixItems"], old["maxItems"]) == ([{"type": "string"}], 1)
+    assert old["items"] == {"type": "string"}
+
+    (line,) = [array for array in arrays(schema_of(Lines)) if array.get("minItems") == 1]
+    assert line["items"] == {"anyOf": [{"type": "string"}, {"type": "integer"}]}
+    assert line["maxItems"] == 2
+
+
 def test_no_other_liberty_is_taken() -> None:
     assert problems(Size, {"width": True}) == ["width: input should be a valid integer"]
     assert problems(Size, {"width": "x"}) == ["width: input should be a valid integer"]

@@ -57,16 +57,19 @@ from tests.support.script import (
     chunk,
     comment,
     error,
+    event,
     finish,
     reasoning_chunk,
     sse,
     text,
     text_chunk,
+    tool_call_chunk,
     tool_calls,
     usage,
 )
 
 CUT = sse(text_chunk("half an "), end=False).then(Reset())
+CUT_CALL = sse(tool_call_chunk("{", id="call_a", name="f"), end=False).then(Reset())
 
 
 def ask(model: ChatModel, **options: Any) -> LLMStream[Any]:
@@ -364,6 +367,129 @@ async def test_after_the_first_output_the_winners_error_is_raised(
         assert failure.partial.text == "half an "
         assert not failure.retryable
         assert models.asked == [1, 0]
+
+
+# --- A winner that fails before anything was delivered --------------------------------------------
+
+
+async def test_the_next_model_is_asked_once_more_if_a_call_was_cut(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_models(CUT_CALL, FAST) as models:
+        adapter = HedgeAdapter(models.llms, after=5)
+        stream = ask(adapter)
+        reply = await stream.collect()
+
+        assert reply.text == "fast answer"
+        assert models.asked == [1, 1]
+        assert [attempt.model for attempt in stream.response.attempts] == ["model-0", "model-1"]
+        assert adapter.statistics() == HedgeStatistics(
+            streams=1, hedges=1, hedges_won=1, abandoned=1
+        )
+        models.assert_quiet()
+
+
+async def test_a_rival_that_was_cancelled_is_asked_anew(autojump_clock: MockClock) -> None:
+    """The hedge has begun a call first; when that is cut, the first model is the next one."""
+    warm_up = text("warm")  # it saves for the second hedge
+    async with open_models([warm_up, SLOW, text("one")], CUT_CALL) as models:
+        adapter = HedgeAdapter(models.llms, after=0.5, budget=1)
+        await ask(adapter).collect()
+        reply, seconds = await timed(ask(adapter).collect)
+
+        assert (reply.text, seconds) == ("one", 0.5)
+        assert models.asked == [3, 1]
+        assert adapter.statistics() == HedgeStatistics(
+            streams=2, hedges=2, hedges_won=1, abandoned=2
+        )
+        models.assert_quiet()
+
+
+async def test_it_counts_in_the_budget(autojump_clock: MockClock) -> None:
+    async with open_models([SLOW, text("one")], CUT_CALL) as models:
+        adapter = HedgeAdapter(models.llms, after=0.5, budget=1)
+        await raised(ask(adapter))
+
+        assert models.asked == [1, 1]
+        assert adapter.statistics() == HedgeStatistics(
+            streams=1, hedges=1, hedges_won=1, hedges_denied=1, abandoned=1
+        )
+
+
+async def test_one_model_is_asked_again_itself(autojump_clock: MockClock) -> None:
+    async with open_models([CUT_CALL, text("one")]) as models:
+        assert (await ask(HedgeAdapter(models.llms[0], after=5)).collect()).text == "one"
+        assert models.asked == [2]
+
+
+async def test_but_once(autojump_clock: MockClock) -> None:
+    async with open_models(CUT_CALL, CUT_CALL, FAST) as models:
+        failure = await raised(ask(HedgeAdapter(models.llms, after=5, budget=1)))
+
+        assert models.asked == [1, 1, 0]
+        assert len(failure.other_errors) == 1
+        assert failure.partial.text == ""
+        assert failure.retryable
+        models.assert_quiet()
+
+
+async def test_and_not_one_that_has_failed(autojump_clock: MockClock) -> None:
+    async with open_models([error(503), FAST], CUT_CALL) as models:
+        await raised(ask(HedgeAdapter(models.llms, after=5, budget=1)))
+        assert models.asked == [1, 1]
+
+
+async def test_and_not_if_another_model_would_not_help(autojump_clock: MockClock) -> None:
+    wrong = event({"error": {"message": "scripted error", "code": 400}})
+    begun = sse(tool_call_chunk("{", id="call_a", name="f"), wrong, Hold())
+    for options, script in (
+        ({}, [begun, FAST]),
+        ({"should_hedge": lambda _: False}, [CUT_CALL, FAST]),
+        ({"budget": 0}, [CUT_CALL, FAST]),
+    ):
+        async with open_models(*script) as models:
+            adapter = HedgeAdapter(models.llms, after=5, **options)
+            await raised(ask(adapter))
+            assert models.asked == [1, 0]
+            assert adapter.statistics().hedges_denied == ("budget" in options)
+
+
+async def test_and_not_the_same_one_if_the_error_stays(autojump_clock: MockClock) -> None:
+    limited = event({"error": {"message": "scripted error", "code": 404}})
+    begun = sse(tool_call_chunk("{", id="call_a", name="f"), limited, Hold())
+    async with open_models([begun, FAST]) as models:
+        await raised(ask(HedgeAdapter(models.llms[0], after=5)))
+        assert models.asked == [1]
+
+
+async def test_and_not_when_the_time_of_all_is_up(autojump_clock: MockClock) -> None:
+    begun = sse(tool_call_chunk("{", id="call_a", name="f"), Hold())
+    async with open_models(begun, FAST) as models:
+        options = APIConnectOptions(total_timeout=2)
+        failure = await raised(ask(HedgeAdapter(models.llms, after=5), conn_options=options))
+        assert isinstance(failure, APITimeoutError)
+        assert models.asked == [1, 0]
+
+
+async def test_and_not_after_a_call_that_was_handed_out(autojump_clock: MockClock) -> None:
+    calls = [
+        tool_call_chunk('{"a":1}', index=index, id=f"call_{index}", name="f") for index in (0, 1)
+    ]
+    begun = sse(*calls, end=False).then(Reset())
+    async with open_models(begun, FAST) as models:
+        await raised(ask(HedgeAdapter(models.llms, after=5), early_tool_calls=True))
+        assert models.asked == [1, 0]
+
+
+async def test_and_not_a_second_time_if_the_budget_has_denied_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_models([FAST, error(503).after(1)], FAST) as models:
+        adapter = HedgeAdapter(models.llms, after=0.5, budget=0)
+        await ask(adapter).collect()
+        await raised(ask(adapter))
+        assert models.asked == [2, 0]
+        assert adapter.statistics().hedges_denied == 1
 
 
 async def test_the_predicate_is_the_callers_to_choose(autojump_clock: MockClock) -> None:
@@ -712,7 +838,7 @@ class Together(ChatModel):
     def check_open(self) -> None:
         pass
 
-    async def run(self, outlet: Any, deadline: float) -> None:
+    async def run(self, outlet: Any) -> None:
         if self._steps is None:
             await trio.sleep(1)
             self._answers.set()
@@ -863,3 +989,17 @@ def test_a_clock_that_fires_leaves_nothing(name: str, series: Series) -> None:
     for result in outcome.results:
         # After a jump of a minute the slow one may be there as soon as the other.
         assert result in {WHOLE, "slow answer", "timeout"}
+
+
+async def test_a_predicate_that_would_have_to_be_awaited_is_refused(
+    autojump_clock: MockClock,
+) -> None:
+    async def no(_: APIError) -> bool:
+        return False
+
+    async with open_models(error(503), FAST) as models:
+        with pytest.raises(TypeError, match="should_hedge must not be async"):
+            HedgeAdapter(models.llms, after=1, should_hedge=no)  # type: ignore[arg-type]
+        hidden: Any = lambda failure: no(failure)  # noqa: E731
+        with pytest.raises(TypeError, match="should_hedge must not be async"):
+            await ask(HedgeAdapter(models.llms, after=1, should_hedge=hidden)).collect()

@@ -1021,6 +1021,55 @@ async def test_what_is_no_instrument_is_refused(value: Any, message: str) -> Non
         await execute_function_calls([call], tool_ctx, instruments=value)
 
 
+class AsyncHook(Instrument):
+    async def first_output(self, request: Any, seconds: float) -> None:  # type: ignore[override]
+        pass
+
+
+class AsyncGeneratorHook(Instrument):
+    async def request_started(self, request: Any) -> Any:
+        yield
+
+
+class CallableObject:
+    async def __call__(self, *_: Any) -> None:
+        pass
+
+
+class AsyncObjectHook(Instrument):
+    attempt_started = CallableObject()  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("kind", [AsyncHook, AsyncGeneratorHook, AsyncObjectHook])
+async def test_an_instrument_with_an_async_method_is_refused(kind: type[Instrument]) -> None:
+    with pytest.raises(
+        TypeError, match=rf"instruments\[0\]: {kind.__name__}\.\w+ must not be async"
+    ):
+        LLM("m", base_url=BASE_URL, auth=None, instruments=[kind()])
+
+
+async def test_an_async_method_that_does_not_look_like_one_counts_as_one_that_raises(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def write_down(request: Any) -> None:
+        pass
+
+    class Hidden(Instrument):
+        def request_started(self, request: Any) -> None:
+            return write_down(request)  # type: ignore[return-value]
+
+        def request_finished(self, *_: Any) -> None:
+            raise AssertionError("it is not called any more")
+
+    async with (
+        MemoryNetwork(text("Hi")) as network,
+        open_llm(network, instruments=[Hidden()]) as llm,
+    ):
+        assert (await ask(llm).collect()).text == "Hi"
+    (record,) = caplog.records
+    assert "must not be async" in (record.exc_text or str(record.exc_info))
+
+
 async def test_an_instrument_need_not_override_anything(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import math
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -19,6 +21,7 @@ from trio.testing import MockClock
 
 import lktrio
 from lktrio import (
+    DEFAULT_MODEL_TABLE,
     LLM,
     NOT_GIVEN,
     APIConnectionError,
@@ -158,6 +161,12 @@ BAD_SETTINGS: dict[str, tuple[Mapping[str, Any], type[Exception], list[str]]] = 
     "empty auth": ({**NO_PAIR, "auth": ""}, ValueError, ["auth=", "Bearer"]),
     "auth with a line break": ({**NO_PAIR, "auth": "Bearer a\r\nb"}, ValueError, ["auth="]),
     "auth that is not ASCII": ({**NO_PAIR, "auth": "Bearer ä"}, ValueError, ["auth=", "ASCII"]),
+    "auth without a key": ({**NO_PAIR, "auth": "Bearer "}, ValueError, ["auth=", "variable"]),
+    "auth without a scheme": (
+        {**NO_PAIR, "auth": "sk-123"},
+        ValueError,
+        ["auth=f'Bearer {key}'", "'extra_headers': {'Authorization': key}"],
+    ),
     "auth of a wrong type": ({**NO_PAIR, "auth": 5}, TypeError, ["auth=", "int"]),
     "auth of bytes": ({**NO_PAIR, "auth": b"Bearer x"}, TypeError, ["auth=", "bytes"]),
     "unknown inference class": (
@@ -705,6 +714,41 @@ async def test_a_parameter_that_the_model_rejects_is_left_out() -> None:
     assert body["max_completion_tokens"] == 9
 
 
+async def test_an_effort_that_the_model_does_not_take_with_tools_is_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "lktrio")
+    options: dict[str, Any] = {"reasoning_effort": "low"}
+    async with MemoryNetwork(text("Hi")) as network:
+        client = network.client()
+        async with LLM("gpt-5.6-luna", base_url=BASE_URL, auth=None, http_client=client) as llm:
+            await ask(llm, extra_kwargs=options, tools=[raw_tool("now")]).collect()
+            await ask(llm, extra_kwargs=options).collect()
+        first, second = (request.json()["reasoning_effort"] for request in network.requests)
+    assert (first, second) == ("none", "low")
+    told = [record.getMessage() for record in caplog.records if "reasoning_effort" in record.msg]
+    assert told == ["gpt-5.6-luna takes tools at reasoning_effort='none' only; not sent: 'low'"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "content"), [({}, {"content": None}), ({"content_beside_calls": "absent"}, {})]
+)
+async def test_calls_without_text_are_sent_as_the_model_takes_them(
+    facts: dict[str, Any], content: dict[str, Any]
+) -> None:
+    context = conversation()
+    context.items += [
+        FunctionCall(call_id="c1", name="now", arguments="{}"),
+        FunctionCallOutput(call_id="c1", name="now", output="noon", is_error=False),
+    ]
+    table = DEFAULT_MODEL_TABLE.with_facts("*", **facts)
+    message = (await sent_by({"model_table": table}, chat_ctx=context)).json()["messages"][1]
+    assert {name: message[name] for name in message if name != "tool_calls"} == {
+        "role": "assistant",
+        **content,
+    }
+
+
 async def test_calls_and_outputs_of_the_conversation_are_sent() -> None:
     context = conversation()
     context.items += [
@@ -900,15 +944,37 @@ async def test_minted_tokens_are_made_for_every_attempt(
 
 
 @pytest.mark.parametrize(
-    ("value", "kind"), [(5, TypeError), (b"x", TypeError), ("", ValueError), ("a\nb", ValueError)]
+    ("value", "kind"),
+    [
+        (5, TypeError),
+        (b"x", TypeError),
+        ("", ValueError),
+        ("a\nb", ValueError),
+        ("Bearer ", ValueError),
+        ("Bearer sk-1\n", ValueError),
+        ("sk-1", ValueError),
+    ],
 )
 async def test_what_a_callable_must_not_return(value: Any, kind: type[Exception]) -> None:
+    asked: list[Any] = []
+
+    def give() -> Any:
+        asked.append(value)
+        return value
+
     async with MemoryNetwork(text("Hi")) as network:
         client = network.client()
-        async with LLM("m", base_url=TLS_BASE_URL, auth=lambda: value, http_client=client) as llm:
-            with pytest.raises(kind, match="auth="):
-                await ask(llm).collect()
+        async with LLM("m", base_url=TLS_BASE_URL, auth=give, http_client=client) as llm:
+            with pytest.raises(kind, match="auth=") as caught:
+                await ask(llm, APIConnectOptions(max_retry=3)).collect()
         assert network.connect_attempts == []
+    # Asking again would give the same.
+    assert len(asked) == 1
+    assert "sk-1" not in str(caught.value)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if "lktrio" in frame.f_globals["__name__"].split(".")]
+    assert ours
+    assert not any("sk-1" in repr(frame.f_locals) for frame in ours)
 
 
 async def test_what_a_callable_raises_is_the_program_s_own() -> None:

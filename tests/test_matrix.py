@@ -34,8 +34,11 @@ from tests.support.script import (
     DONE,
     Exchange,
     Hold,
+    Request,
+    Send,
     error,
     finish,
+    head,
     sse,
     text,
     text_chunk,
@@ -59,6 +62,8 @@ class Scenario:
     """Whether the program leaves before the answer is whole."""
     answer: str = WHOLE
     """What the server says."""
+    proxy: str | None = None
+    """The proxy on the way to it."""
 
 
 async def read_all(llm: LLM, cut: Cut) -> str:
@@ -161,6 +166,17 @@ SCENARIOS = {
     "wait for room": Scenario(wait_for_room, [BIG], answer="x" * BIG_SIZE),
     "two at once": Scenario(two_at_once, [ANSWER, ANSWER]),
 }
+# The proxy's column. (tests/test_proxies.py has every kind of proxy, and TLS that is real.)
+PROXY = "http://user:password@proxy.test:3128"
+SLOW = {"connect_delay": 0.3, "tls_delay": 0.3}
+SCENARIOS |= {
+    f"{name}, in a tunnel": attrs.evolve(
+        SCENARIOS[name], base_url=TLS_BASE_URL, network=SLOW, proxy=PROXY
+    )
+    for name in ("read all", "break early", "retry", "body held open", "two at once")
+}
+SCENARIOS["read all, forwarded"] = attrs.evolve(SCENARIOS["read all"], proxy=PROXY)
+TUNNEL = Exchange([Send(head(200))])
 
 
 def is_prefix(got: str, scenario: Scenario) -> bool:
@@ -171,12 +187,12 @@ def runs(scenario: Scenario) -> Callable[[Cut], Awaitable[str]]:
     async def run(cut: Cut) -> str:
         played: Iterator[Exchange] = iter(scenario.script)
 
-        def serve(_request: object) -> Exchange:
-            return next(played, PROMPT)
+        def serve(request: Request) -> Exchange:
+            return TUNNEL if request.method == "CONNECT" else next(played, PROMPT)
 
         result = "cut"
         async with MemoryNetwork(serve, **scenario.network) as network:
-            async with open_llm(network, base_url=scenario.base_url) as llm:
+            async with open_llm(network, base_url=scenario.base_url, proxy=scenario.proxy) as llm:
                 with cut.watched(), cut.scope:
                     try:
                         result = await scenario.body(llm, cut)
@@ -206,7 +222,17 @@ def test_cancelling_the_block_leaves_nothing(name: str, series: Series) -> None:
 
 @pytest.mark.parametrize("series", ["before", "after"])
 @pytest.mark.parametrize(
-    "name", ["read all", "read all over TLS", "retry", "body held open", "wait for room"]
+    "name",
+    [
+        "read all",
+        "read all over TLS",
+        "retry",
+        "body held open",
+        "wait for room",
+        "read all, in a tunnel",
+        "retry, in a tunnel",
+        "read all, forwarded",
+    ],
 )
 def test_cancelling_one_wait_loses_nothing(name: str, series: Series) -> None:
     outcome = sweep(runs(SCENARIOS[name]), CANCEL_WAIT, series)
@@ -230,7 +256,7 @@ def test_a_clock_that_fires_leaves_nothing(name: str, series: Series) -> None:
 @pytest.mark.parametrize("series", ["before", "after"])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_ctrl_c_leaves_nothing_and_is_bare(name: str, series: Series) -> None:
-    if name == "two at once":
+    if name.startswith("two at once"):
         pytest.skip("a nursery of the program's own groups what reaches it")
     sweep(runs(SCENARIOS[name]), INTERRUPT, series)
 

@@ -266,9 +266,28 @@ def test_a_message_behind_its_calls_is_one_with_them() -> None:
 
 def test_calls_without_a_group_are_messages_of_their_own() -> None:
     assert build(call("a", "x"), call("b", "y"), output("a"), output("b")) == [
-        {"role": "assistant", "tool_calls": [asked("a")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
         answered("a"),
-        {"role": "assistant", "tool_calls": [asked("b")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("b")]},
+        answered("b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "members"),
+    [("null", {"content": None}), ("empty", {"content": ""}), ("absent", {})],
+)
+def test_calls_without_text_say_so_in_the_way_a_server_takes(kind: Any, members: Any) -> None:
+    items = [user(), call("a"), output("a"), message("assistant", "T", id="r"), call("b", id="r/1")]
+    items.append(output("b"))
+
+    built = build_messages(items, cache_breakpoints=False, content_beside_calls=kind)
+
+    assert built == [
+        USER,
+        {"role": "assistant", **members, "tool_calls": [asked("a")]},
+        answered("a"),
+        {"role": "assistant", "content": "T", "tool_calls": [asked("b")]},
         answered("b"),
     ]
 
@@ -276,7 +295,7 @@ def test_calls_without_a_group_are_messages_of_their_own() -> None:
 def test_a_user_message_takes_no_calls() -> None:
     assert build(message("user", "hi", id="r"), call("a", "r/1"), output("a")) == [
         USER,
-        {"role": "assistant", "tool_calls": [asked("a")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
         answered("a"),
     ]
 
@@ -309,7 +328,7 @@ def test_outputs_follow_their_calls_wherever_they_stand() -> None:
     assert build(
         call("a", "r/1"), user(), call("b", "r/2"), message("assistant", "T"), output("b"), output("a"),
     ) == [
-        {"role": "assistant", "tool_calls": [asked("a"), asked("b")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a"), asked("b")]},
         answered("b"),
         answered("a"),
         USER,
@@ -320,7 +339,7 @@ def test_outputs_follow_their_calls_wherever_they_stand() -> None:
 def test_an_output_that_came_before_its_call_follows_it() -> None:
     assert build(output("a"), user(), call("a")) == [
         USER,
-        {"role": "assistant", "tool_calls": [asked("a")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
         answered("a"),
     ]
 
@@ -331,10 +350,10 @@ def test_an_output_belongs_to_the_nearest_open_call_before_it() -> None:
     )
 
     assert built == [
-        {"role": "assistant", "tool_calls": [asked("a", "one")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a", "one")]},
         answered("a", "1"),
         USER,
-        {"role": "assistant", "tool_calls": [asked("a", "two")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a", "two")]},
         answered("a", "2"),
     ]
 
@@ -344,7 +363,7 @@ def test_an_interrupted_call_leaves_its_id_to_the_next(caplog: pytest.LogCapture
 
     assert built == [
         USER,
-        {"role": "assistant", "tool_calls": [asked("a", "two")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a", "two")]},
         answered("a"),
     ]
     assert "function call lost (call_id a) has no output" in caplog.text
@@ -362,7 +381,7 @@ def test_what_has_no_counterpart_is_left_out_with_a_warning_that_tells_no_conten
 
     assert build(*items) == [
         {"role": "assistant", "content": "T"},
-        {"role": "assistant", "tool_calls": [asked("a")]},
+        {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
         answered("a"),
     ]
     assert [(record.levelno, record.name) for record in caplog.records] == [
@@ -473,5 +492,5 @@ def test_every_call_is_answered_right_behind_it_and_every_message_is_sent(
             waiting = [asking["id"] for asking in entry.get("tool_calls", [])]
 
     assert waiting == []
-    spoken = [entry for entry in built if "content" in entry and entry["role"] != "tool"]
+    spoken = [entry for entry in built if entry["content"] is not None and entry["role"] != "tool"]
     assert len(spoken) == sum(isinstance(item, ChatMessage) for item in items)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import attrs
 import pytest
@@ -128,11 +128,50 @@ def test_other_efforts_change_nothing(effort: str | None) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    ["openai/gpt-5.2", "openai/gpt-5.2-chat-latest", "openai/gpt-5.4-nano", "openai/gpt-5.4-x"],
+    [
+        "openai/gpt-5.2",
+        "openai/gpt-5.2-chat-latest",
+        "openai/gpt-5.4-nano",
+        "openai/gpt-5.4-x",
+        "openai/gpt-5.5",
+        "openai/gpt-5.5-mini",
+    ],
 )
 def test_effort_is_dropped_with_tools_and_does_not_count_then(model: str) -> None:
     options = {"reasoning_effort": "none", "temperature": 0.5, "seed": 1}
     assert dropped(model, options, has_tools=True) == {"reasoning_effort", "temperature"}
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["gpt-5.6", "openai/gpt-5.6-luna", "gpt-5.6-sol", "gpt-5.6-terra", "gpt-6-sol", "gpt-6-astra"],
+)
+@pytest.mark.parametrize("effort", ["none", "low", "high"])
+def test_where_tools_want_effort_none_another_becomes_that(model: str, effort: str) -> None:
+    facts = DEFAULT_MODEL_TABLE.facts(model)
+    options = {"reasoning_effort": effort, "seed": 1}
+
+    with_tools = drop_rejected(options, facts=facts, has_tools=True)
+    assert with_tools == ({"reasoning_effort": "none", "seed": 1}, ())
+    assert drop_rejected(options, facts=facts, has_tools=False) == (options, ())
+    # What the program has not set is not set for it.
+    assert drop_rejected({"seed": 1}, facts=facts, has_tools=True) == ({"seed": 1}, ())
+
+
+def test_an_effort_that_becomes_none_makes_the_others_acceptable() -> None:
+    facts = DEFAULT_MODEL_TABLE.facts("gpt-5.6-sol")
+    options = {"reasoning_effort": "low", "temperature": 0.5}
+
+    assert drop_rejected(options, facts=facts, has_tools=True) == (
+        {"reasoning_effort": "none", "temperature": 0.5},
+        (),
+    )
+
+
+def test_where_effort_none_is_below_the_floor_effort_is_dropped_with_tools() -> None:
+    assert dropped("openai/gpt-6.1-sol", {"reasoning_effort": "low"}, has_tools=True) == {
+        "reasoning_effort"
+    }
 
 
 def test_effort_is_kept_with_tools_by_other_models() -> None:
@@ -162,7 +201,9 @@ def test_dropping_splits_the_options_and_leaves_the_argument_alone(
     assert options == before
     assert set(kept) | set(left_out) == set(options)
     assert not set(kept) & set(left_out)
-    assert all(kept[name] == options[name] for name in kept)
+    replaced = [name for name in kept if kept[name] != options[name]]
+    assert replaced in ([], ["reasoning_effort"])
+    assert not replaced or (has_tools and kept["reasoning_effort"] == facts.effort_with_tools)
     assert drop_rejected(kept, facts=facts, has_tools=has_tools) == (kept, ())
 
 
@@ -200,6 +241,20 @@ def test_gemma_has_tags_of_its_own_in_addition() -> None:
     assert tags == (("<think>", "</think>"), ("<|channel>thought", "<channel|>"))
 
 
+@pytest.mark.parametrize(
+    "model",
+    [
+        "nova-pro-v1",
+        "amazon/nova-lite-v1",
+        "amazon.nova-pro-v1:0",
+        "bedrock/us.amazon.nova-micro-v1:0",
+    ],
+)
+def test_nova_thinks_between_tags_of_its_own(model: str) -> None:
+    tags = DEFAULT_MODEL_TABLE.facts(model).thinking_tags
+    assert tags == (("<thinking>", "</thinking>"), ("<think>", "</think>"))
+
+
 @pytest.mark.parametrize("model", ["gpt-5", "openai/gpt-5", "a/b/gpt-5", "OpenAI/GPT-5"])
 def test_provider_and_case_do_not_matter(model: str) -> None:
     assert DEFAULT_MODEL_TABLE.facts(model) is DEFAULT_MODEL_TABLE.facts("gpt-5")
@@ -214,6 +269,50 @@ def test_a_rule_of_the_user_comes_first_and_the_table_stays_as_it_was() -> None:
     assert DEFAULT_MODEL_TABLE.facts("gpt-5").starts_in_thinking is False
 
 
+def test_single_facts_are_corrected_and_the_others_stay() -> None:
+    table = DEFAULT_MODEL_TABLE.with_facts("*", content_beside_calls="absent")
+    table = table.with_facts("GPT-5*", starts_in_thinking=True, content_beside_calls="empty")
+
+    before = DEFAULT_MODEL_TABLE.facts("openai/gpt-5.4")
+    assert table.facts("openai/gpt-5.4") == attrs.evolve(
+        before, starts_in_thinking=True, content_beside_calls="empty"
+    )
+    assert table.facts("unknown") == ModelFacts(content_beside_calls="absent")
+    assert before.content_beside_calls == "null"
+    # What is said later wins, as a whole too.
+    assert table.with_rule("gpt-5*", ModelFacts()).facts("gpt-5.4") == ModelFacts()
+    later = table.with_facts("gpt-5.4", content_beside_calls="null")
+    assert later.facts("gpt-5.4") == attrs.evolve(before, starts_in_thinking=True)
+
+
+def test_rules_may_be_data() -> None:
+    table = ModelTable(
+        rules=[("qwen*", {"starts_in_thinking": True}), ("*", {"thinking_tags": [["<a>", "</a>"]]})]
+    )
+
+    assert table.facts("qwen3") == ModelFacts(
+        starts_in_thinking=True, thinking_tags=(("<a>", "</a>"),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "error", "message"),
+    [
+        ({"thinking_tag": ()}, TypeError, "no fact 'thinking_tag' of a model; there are .*tags"),
+        ({"thinking_tags": (("<a>", ""),)}, ValueError, "neither empty"),
+        ({"content_beside_calls": "nothing"}, ValueError, "content_beside_calls"),
+        ({"rejected_options": "stop"}, TypeError, "the string 'stop'"),
+    ],
+)
+def test_a_fact_that_is_none_is_refused(
+    facts: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        DEFAULT_MODEL_TABLE.with_facts("gpt-5*", **facts)
+    with pytest.raises(error, match=message):
+        ModelTable(rules=(("gpt-5*", facts),))
+
+
 def test_a_table_of_ones_own_has_its_own_default() -> None:
     otherwise = ModelFacts(thinking_tags=())
     assert ModelTable(otherwise=otherwise).facts("anything") is otherwise
@@ -224,6 +323,8 @@ def test_a_table_of_ones_own_has_its_own_default() -> None:
     ("pattern", "instead"), [("openai/gpt-5*", "'gpt-5*'"), ("", "'gpt-5*'"), ("a/", "'gpt-5*'")]
 )
 def test_a_pattern_that_can_never_match_is_refused(pattern: str, instead: str) -> None:
+    with pytest.raises(ValueError, match="without its provider"):
+        DEFAULT_MODEL_TABLE.with_facts(pattern, starts_in_thinking=True)
     with pytest.raises(ValueError, match="without its provider") as caught:
         DEFAULT_MODEL_TABLE.with_rule(pattern, ModelFacts())
     assert str(caught.value).startswith(f"pattern={pattern!r}")

@@ -911,7 +911,7 @@ class InProcess(ChatModel):
     def check_open(self) -> None:
         pass
 
-    async def run(self, outlet: Outlet, deadline: float) -> None:
+    async def run(self, outlet: Outlet) -> None:
         outlet.watch.attempt_started(1)
         await trio.sleep(1)
         outlet.complete(lktrio.CollectedResponse(text="Hi"))

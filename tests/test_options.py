@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
@@ -21,7 +22,10 @@ from lktrio._options import (
     check_inference_class,
     merge_options,
     structure_options,
+    timeout_or,
 )
+
+DEFAULT = DEFAULT_API_CONNECT_OPTIONS
 
 EVERY_BODY_OPTION: ChatCompletionOptions = {
     "frequency_penalty": 0.2,
@@ -596,6 +600,34 @@ class TestAPIConnectOptions:
     def test_evolving_checks_again(self) -> None:
         with pytest.raises(ValueError, match=r"^timeout=-1"):
             attrs.evolve(DEFAULT_API_CONNECT_OPTIONS, timeout=-1)
+
+    def test_ten_seconds_that_were_given_are_told_from_the_default(self) -> None:
+        said = APIConnectOptions(timeout=10.0)
+        assert timeout_or(said, 99.0) == 10.0
+        assert said == DEFAULT
+        assert hash(said) == hash(DEFAULT)
+        assert repr(said) == repr(DEFAULT)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            APIConnectOptions(),
+            APIConnectOptions(max_retry=0),
+            APIConnectOptions(total_timeout=5),
+            attrs.evolve(DEFAULT, max_retry=1),
+            attrs.evolve(attrs.evolve(DEFAULT, max_retry=1), reasoning_is_output=True),
+            copy.deepcopy(DEFAULT),
+            pickle.loads(pickle.dumps(DEFAULT)),
+        ],
+    )
+    def test_other_fields_do_not_give_the_timeout(self, options: APIConnectOptions) -> None:
+        assert options.timeout == 10.0
+        assert timeout_or(options, 99.0) == 99.0
+        assert timeout_or(options, None) == 10.0
+
+    def test_evolving_gives_what_it_is_told(self) -> None:
+        evolved = attrs.evolve(DEFAULT, timeout=10.0)
+        assert timeout_or(attrs.evolve(evolved, max_retry=1), 99.0) == 10.0
 
     def test_it_is_immutable_and_hashable(self) -> None:
         assert hash(DEFAULT_API_CONNECT_OPTIONS) == hash(APIConnectOptions())

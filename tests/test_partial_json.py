@@ -89,7 +89,44 @@ def test_malformed_text_stops_the_growth(text: str) -> None:
 
 
 def test_a_malformed_escape_stops_the_growth() -> None:
-    assert values_of('{"a": "x\\q", "b": 1}') == [{}, {"a": ""}, {"a": "x"}, {}]
+    assert values_of('{"a": "x\\q", "b": 1}') == [{}, {"a": ""}, {"a": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'{"a":"C:\Users\me","b":"z"}', {"a": "C:"}),
+        (r'{"a":"C:\users\me","b":"z"}', {"a": "C:"}),
+        (r'{"a":"x\u12g4","b":1}', {"a": "x"}),
+        (r'{"a":["y","\d+"],"b":1}', {"a": ["y", ""]}),
+        (r'{"a":1,"\q":2,"b":3}', {"a": 1}),
+        (r'"it\'s"', "it"),
+    ],
+)
+@pytest.mark.parametrize("cut", [1, 2, 100])
+def test_what_stands_before_a_malformed_escape_stays(text: str, value: Any, cut: int) -> None:
+    reader = PartialJSON()
+    before: Any = MISSING
+    for start in range(0, len(text), cut):
+        reader.feed(text[start : start + cut])
+        now = reader.value()
+        assert before is MISSING or is_part(before, now)
+        before = now
+    assert before == value
+
+
+@given(VALUES, st.text(alphabet="\\'\"ux{}[], d8", max_size=4), st.data())
+def test_a_value_only_grows_whatever_comes(value: Any, junk: str, data: st.DataObject) -> None:
+    text = json.dumps(value)
+    place = data.draw(st.integers(0, len(text)))
+    text = text[:place] + junk + text[place:]
+    reader = PartialJSON()
+    before: Any = MISSING
+    for character in text:
+        reader.feed(character)
+        now = reader.value()
+        assert before is MISSING or is_part(before, now)
+        before = now
 
 
 def test_text_after_the_value_is_not_looked_at() -> None:

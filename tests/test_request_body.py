@@ -218,12 +218,20 @@ def part(entry: dict[str, Any]) -> ChatContent:
     raise AssertionError(entry)
 
 
+def with_null(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Recorded messages, as they are sent here: no text beside calls is null."""
+    return [
+        {"content": None, **message} if "tool_calls" in message else message for message in messages
+    ]
+
+
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_request_is_made_the_same(name: str) -> None:
     messages = build_messages(conversation(RECORDED[name]), cache_breakpoints=False)
     extra_body = RECORDED[name]["case"]["calls"][0].get("extra_kwargs", {}).get("extra_body", {})
     for request in RECORDED[name]["requests"]:
-        expected = {**request["body"], "messages": CORRECTED.get(name, request["body"]["messages"])}
+        recorded = CORRECTED.get(name, request["body"]["messages"])
+        expected = {**request["body"], "messages": with_null(recorded)}
         given = {"model", "messages", "stream", "stream_options", "tools", *extra_body}
 
         assert messages == expected["messages"]
@@ -241,7 +249,21 @@ def test_a_recorded_request_is_made_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(CORRECTED.keys() - RECORDED.keys()))
 def test_a_recorded_fault_is_not_repeated(name: str) -> None:
-    assert build_messages(conversation(CASES[name]), cache_breakpoints=False) == CORRECTED[name]
+    messages = build_messages(conversation(CASES[name]), cache_breakpoints=False)
+
+    assert messages == with_null(CORRECTED[name])
+
+
+@pytest.mark.parametrize("name", sorted({*RECORDED, *CORRECTED}))
+def test_recorded_messages_are_made_without_content_where_a_model_wants_that(name: str) -> None:
+    messages = build_messages(
+        conversation(CASES[name]), cache_breakpoints=False, content_beside_calls="absent"
+    )
+    requests = CASES[name].get("requests", [])
+
+    assert messages == CORRECTED.get(name) or messages in [
+        request["body"]["messages"] for request in requests
+    ]
 
 
 def test_a_recorded_image_that_is_not_base64_is_refused() -> None:

@@ -21,6 +21,7 @@ from lktrio import (
 from lktrio._partial_json import MISSING
 from lktrio._response_format import PartialValue
 from tests.engine import BASE_URL, ONCE, ask, conversation, open_llm
+from tests.support.matrix import CANCEL_WAIT, Cut, Series, sweep
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
@@ -218,6 +219,62 @@ async def test_partial_values_while_streaming(autojump_clock: MockClock) -> None
     assert {"city": "Paris", "temperature": 21.5, "conditions": "s"} in partial
     assert all(value.get("temperature", 21.5) == 21.5 for value in partial)
     assert partial[-1] == answer
+
+
+@pytest.mark.parametrize("one_iterator", [True, False])
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("type_", [Weather, None])
+def test_a_wait_for_a_partial_value_that_is_given_up_loses_none(
+    one_iterator: bool, series: Series, type_: Any
+) -> None:
+    answer = {"city": "Paris", "temperature": 21.5, "conditions": "sunny"}
+    options = {} if type_ is None else {"response_format": type_}
+
+    async def scenario(cut: Cut) -> list[Any]:
+        got: list[Any] = []
+        async with MemoryNetwork(says(answer)) as network, open_llm(network) as llm:
+            with cut.watched():
+                async with ask(llm, **options) as stream:
+                    values = stream.partial_values
+                    while True:
+                        with cut.one_wait():
+                            try:
+                                got.append(
+                                    await anext(values if one_iterator else stream.partial_values)
+                                )
+                            except StopAsyncIteration:
+                                return got
+
+    outcome = sweep(scenario, CANCEL_WAIT, series)
+    last = answer if type_ is None else Weather("Paris", 21.5, "sunny")
+    assert outcome.undisturbed[-1] == last
+    assert all(result == outcome.undisturbed for result in outcome.results)
+
+
+async def test_after_the_block_a_misfit_or_a_refusal_is_the_same_error_again(
+    autojump_clock: MockClock,
+) -> None:
+    refusal = sse(refusal_chunk("I will not."), finish(), DONE)
+    for answer, kind in ((says({}), APIResponseFormatError), (refusal, APIRefusalError)):
+        async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+            async with ask(llm, response_format=Weather) as stream:
+                with pytest.raises(kind) as first:
+                    await stream.collect()
+            frames = len(first.traceback)
+            for _ in range(3):
+                with pytest.raises(kind) as again:
+                    await stream.collect()
+                assert again.value is first.value
+                assert len(again.traceback) <= frames
+
+
+async def test_after_the_block_the_value_is_there(autojump_clock: MockClock) -> None:
+    answer = {"city": "Paris", "temperature": 21.5, "conditions": "sunny"}
+    async with MemoryNetwork(says(answer)) as network, open_llm(network) as llm:
+        async with ask(llm, response_format=Weather) as stream:
+            async for _ in stream:
+                pass
+        assert (await stream.collect()).parsed == Weather("Paris", 21.5, "sunny")
 
 
 async def test_partial_values_of_a_list(autojump_clock: MockClock) -> None:

@@ -27,6 +27,7 @@ from tests.support.script import (
     delta,
     error,
     event,
+    finish,
     reasoning_chunk,
     refusal_chunk,
     response,
@@ -147,6 +148,23 @@ async def test_a_wait_beyond_the_callers_deadline_is_not_begun(autojump_clock: M
     assert seconds == 0
 
 
+@pytest.mark.parametrize(("moved_to", "text"), [(100.0, "Hi"), (15.0, None)])
+async def test_the_callers_deadline_counts_as_it_stands_when_the_wait_would_begin(
+    moved_to: float, text: str | None, autojump_clock: MockClock
+) -> None:
+    busy = error(429, retry_after=20).after(5)
+    async with MemoryNetwork([busy, HI]) as network, open_llm(network) as llm:
+        with trio.CancelScope(deadline=60 if text is None else 10) as scope:
+            async with ask(llm, APIConnectOptions()) as stream:
+                scope.deadline = moved_to
+                if text is None:
+                    with pytest.raises(APIStatusError):
+                        await stream.collect()
+                    assert trio.current_time() == 5
+                else:
+                    assert (await stream.collect()).text == text
+
+
 async def test_a_wait_beyond_the_total_clock_is_not_begun(autojump_clock: MockClock) -> None:
     _, times = await asked_at(error(429, retry_after=20), fails=APIStatusError, total_timeout=15)
     assert times == [0]
@@ -259,7 +277,6 @@ async def test_a_timeout_before_any_output(autojump_clock: MockClock) -> None:
     [
         text_chunk("H"),
         refusal_chunk("N"),
-        tool_call_chunk("{", id="call_a", name="f"),
     ],
 )
 async def test_nothing_is_retried_after_output(autojump_clock: MockClock, output: bytes) -> None:
@@ -279,9 +296,14 @@ async def test_nothing_is_retried_after_output(autojump_clock: MockClock, output
         reasoning_chunk("hmm"),
         text_chunk("<think>hmm"),
         text_chunk("<thi"),
+        tool_call_chunk("{", id="call_a", name="f"),
+        tool_call_chunk("{}", id="call_a", name="f"),
+        tool_call_chunk("{}", id="call_a", name="f")
+        + finish("tool_calls")
+        + event({"error": {"message": "scripted error", "code": 503}}),
     ],
 )
-async def test_metadata_and_reasoning_do_not_stand_in_the_way(
+async def test_what_was_not_delivered_does_not_stand_in_the_way(
     autojump_clock: MockClock, metadata: bytes
 ) -> None:
     broken = sse(metadata, end=False).then(Reset())
@@ -289,6 +311,30 @@ async def test_metadata_and_reasoning_do_not_stand_in_the_way(
 
     assert (collected.text, times) == ("Hi", [0, 0.1])
     assert collected.reasoning == ""
+
+
+async def test_a_call_that_was_handed_out_early_does(autojump_clock: MockClock) -> None:
+    calls = [
+        tool_call_chunk('{"a":1}', index=index, id=f"call_{index}", name="f") for index in (0, 1)
+    ]
+    broken = sse(*calls, end=False).then(Reset())
+    async with MemoryNetwork([broken, HI]) as network, open_llm(network) as llm:
+        with pytest.raises(APIConnectionError) as caught:
+            await ask(llm, APIConnectOptions(), early_tool_calls=True).collect()
+        assert len(network.requests) == 1
+    assert not caught.value.retryable
+
+
+async def test_what_was_held_back_is_delivered_in_the_end_and_then_does(
+    autojump_clock: MockClock,
+) -> None:
+    """It might have been the beginning of a thinking tag."""
+    broken = sse(text_chunk("<thi"), end=False).then(Reset())
+    exc, times = await asked_at([broken, broken], fails=APIConnectionError, max_retry=1)
+
+    assert times == [0, 0.1]
+    assert exc.partial.text == "<thi"
+    assert not exc.retryable
 
 
 async def test_reasoning_does_if_it_is_output(autojump_clock: MockClock) -> None:
@@ -300,6 +346,23 @@ async def test_reasoning_does_if_it_is_output(autojump_clock: MockClock) -> None
 
 
 # --- What is raised in the end --------------------------------------------------------------------
+
+
+async def test_an_event_that_is_no_json_is_as_good_a_reason_as_a_cut_body(
+    autojump_clock: MockClock,
+) -> None:
+    broken = sse(reasoning_chunk("hmm"), b'data: {"choices": [\n\n', Hold())
+    collected, times = await asked_at([broken, HI])
+    assert (collected.text, times) == ("Hi", [0, 0.1])
+
+
+async def test_an_event_that_is_no_json_is_no_reason_after_output(
+    autojump_clock: MockClock,
+) -> None:
+    broken = sse(text_chunk("H"), b'data: {"choices": [\n\n', Hold())
+    exc, times = await asked_at(broken, fails=APIConnectionError)
+    assert times == [0]
+    assert not exc.retryable
 
 
 async def test_the_last_error_is_raised(autojump_clock: MockClock) -> None:

@@ -6,7 +6,7 @@ import enum
 import math
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import attrs
 import pytest
@@ -113,6 +113,7 @@ class Color(enum.Enum):
 def test_an_enumeration_is_defined_once_and_a_literal_not_at_all() -> None:
     assert schema(tuple[Color, Color, Literal["x"]]) == {
         "type": "array",
+        "items": {"anyOf": [{"$ref": "#/$defs/Color"}, {"type": "string", "const": "x"}]},
         "prefixItems": [
             {"$ref": "#/$defs/Color"},
             {"$ref": "#/$defs/Color"},
@@ -121,6 +122,55 @@ def test_an_enumeration_is_defined_once_and_a_literal_not_at_all() -> None:
         "minItems": 3,
         "maxItems": 3,
         "$defs": {"Color": {"description": "A colour.", "type": "string", "enum": ["red"]}},
+    }
+
+
+class Place(NamedTuple):
+    """A place."""
+
+    row: Annotated[int, "Counted from 1."]
+    label: str = "x"
+
+
+@pytest.mark.parametrize(
+    ("type_", "expected"),
+    [
+        (tuple[int, int], {"items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
+        (tuple[()], {"items": {"type": "string"}, "maxItems": 0}),
+        (
+            tuple[str, int, str],
+            {
+                "items": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+                "prefixItems": [{"type": "string"}, {"type": "integer"}, {"type": "string"}],
+                "minItems": 3,
+                "maxItems": 3,
+            },
+        ),
+        (tuple[Any, int], {"items": {"anyOf": [{}, {"type": "integer"}]}, "minItems": 2}),
+        (tuple, {"items": {}}),
+        (list, {"items": {}}),
+    ],
+    ids=repr,
+)
+def test_every_array_has_items(type_: Any, expected: dict[str, Any]) -> None:
+    # OpenAI: "Invalid schema for function 'f': In context=('properties', 'pair'), array schema
+    # missing items."
+    assert schema(type_).items() >= {"type": "array", **expected}.items()
+
+
+def test_the_places_of_a_named_tuple_are_described_in_place() -> None:
+    assert schema(Place) == {
+        "description": "A place.",
+        "type": "array",
+        "items": {
+            "anyOf": [{"type": "integer", "description": "Counted from 1."}, {"type": "string"}]
+        },
+        "prefixItems": [
+            {"type": "integer", "description": "Counted from 1."},
+            {"type": "string", "default": "x"},
+        ],
+        "minItems": 1,
+        "maxItems": 2,
     }
 
 

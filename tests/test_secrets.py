@@ -74,7 +74,11 @@ PAIR: Mapping[str, Any] = {"api_key": KEY, "api_secret": SECRET}
 WAYS: dict[str, Way] = {
     "key and secret": Way(PAIR, secrets=(SECRET,)),
     "auth string": Way({"auth": f"Bearer {BEARER}"}, secrets=(BEARER,)),
-    "auth without scheme": Way({"auth": BEARER}, secrets=(BEARER,)),
+    "auth of another scheme": Way({"auth": f"Api-Key {BEARER}"}, secrets=(BEARER,)),
+    "bare key": Way(
+        {"auth": None, "extra_kwargs": {"extra_headers": {"Authorization": BEARER}}},
+        secrets=(BEARER,),
+    ),
     "auth callable": Way({"auth": lambda: f"Bearer {BEARER}"}, secrets=(BEARER,)),
     "auth async callable": Way({"auth": _asked}, secrets=(BEARER,)),
     "extra_headers of the LLM": Way(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -16,18 +18,24 @@ from lktrio import (
     APIConnectionError,
     APIConnectOptions,
     APIStatusError,
+    ChatModel,
+    FallbackAdapter,
+    HedgeAdapter,
 )
-from tests.engine import BASE_URL, ask, conversation, open_llm
+from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
 from tests.support.leaks import no_leaks
+from tests.support.matrix import CANCEL_WAIT, Cut, Series, sweep
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
+    Exchange,
     Hold,
     Reset,
     Wait,
     error,
     finish,
     reasoning_chunk,
+    refusal_chunk,
     sse,
     text,
     text_chunk,
@@ -62,10 +70,10 @@ async def test_the_conversation_is_taken_as_it_was_when_chat_was_called(
         chat_ctx = conversation("before")
         stream = llm.chat(chat_ctx=chat_ctx)
         chat_ctx.add_message(role="user", content="after")
+        assert len(stream.chat_ctx.items) == 1
         await stream.collect()
 
         assert network.requests[0].json()["messages"] == [{"role": "user", "content": "before"}]
-        assert len(stream.chat_ctx.items) == 1
 
 
 async def test_a_stream_may_be_made_before_its_llm_is_entered(autojump_clock: MockClock) -> None:
@@ -182,7 +190,9 @@ async def test_a_body_that_ends_within_a_tenth_of_a_second_keeps_the_connection(
         assert len(network.connections) == 1
 
 
-async def test_a_body_held_open_costs_a_tenth_of_a_second_once(autojump_clock: MockClock) -> None:
+async def test_a_body_held_open_costs_a_tenth_of_a_second_three_times(
+    autojump_clock: MockClock,
+) -> None:
     held = sse(text_chunk("Hi"), finish(), DONE, Hold())
     async with MemoryNetwork(held) as network, open_llm(network) as llm:
         left: list[float] = []
@@ -191,7 +201,7 @@ async def test_a_body_held_open_costs_a_tenth_of_a_second_once(autojump_clock: M
             assert (await ask(llm).collect()).text == "Hi"
             left.append(trio.current_time() - start)
 
-        assert left == pytest.approx([0.1, 0, 0, 0, 0])
+        assert left == pytest.approx([0.1, 0.1, 0.1, 0, 0])
         assert len(network.connections) == 5
         network.assert_quiet()
 
@@ -431,6 +441,142 @@ async def test_another_task_that_reads_when_the_owner_is_cancelled_sees_no_quiet
     assert len(outcome) == 1
 
 
+def failing_in_the_clean_up(*failures: Exception) -> Callable[..., Awaitable[Any]]:
+    """A callable with a nursery in which something fails when it is cancelled."""
+
+    async def callable_(*_: Any) -> Any:
+        async def child(failure: Exception) -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise failure
+
+        async with trio.open_nursery() as nursery:
+            for failure in failures:
+                nursery.start_soon(child, failure)
+            nursery.start_soon(trio.sleep_forever)
+
+    return callable_
+
+
+@asynccontextmanager
+async def awaiting(kind: str, function: Any) -> AsyncIterator[ChatModel]:
+    """A model that awaits a callable of the program."""
+    async with MemoryNetwork(text("Hi")) as network:
+        hooks = {"event_hooks": {"request": [function]}} if kind == "hook" else {}
+        async with network.client(**hooks) as client:
+            auth = function if kind == "auth" else None
+            async with LLM("m", base_url=TLS_BASE_URL, auth=auth, http_client=client) as llm:
+                yield FallbackAdapter([llm], accept=function) if kind == "accept" else llm
+
+
+KINDS = ["auth", "hook", "accept"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_a_callable_raises_when_it_is_cancelled_does_not_replace_the_bodys(
+    kind: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failure = ValueError("from the clean-up")
+    async with awaiting(kind, failing_in_the_clean_up(failure)) as model:
+        stream = model.chat(chat_ctx=conversation(), conn_options=ONCE)
+        with pytest.raises(Boom):
+            async with stream:
+                await trio.sleep(1)
+                raise Boom
+        assert len(caplog.records) == 1
+        assert stream.error is failure
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_nor_does_it_keep_a_scope_from_moving_on(
+    kind: str, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with awaiting(kind, failing_in_the_clean_up(ValueError(), KeyError())) as model:
+        stream = model.chat(chat_ctx=conversation(), conn_options=ONCE)
+        with trio.move_on_after(1) as scope:
+            await stream.collect()
+        assert scope.cancelled_caught
+        assert isinstance(stream.error, ValueError | KeyError)
+        (note,) = stream.error.__notes__
+        assert "was raised" in note
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("kind", ["auth", "hook"])
+async def test_what_it_raises_when_a_clock_runs_out_is_raised_bare(
+    kind: str, autojump_clock: MockClock
+) -> None:
+    async with awaiting(kind, failing_in_the_clean_up(ValueError("from the clean-up"))) as model:
+        options = APIConnectOptions(max_retry=0, timeout=1)
+        with pytest.raises(ValueError, match="from the clean-up"):
+            await model.chat(chat_ctx=conversation(), conn_options=options).collect()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_it_raises_of_itself_is_raised_bare(
+    kind: str, autojump_clock: MockClock
+) -> None:
+    async def fails(*_: Any) -> Any:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            raise ZeroDivisionError
+
+    async with awaiting(kind, fails) as model:
+        with pytest.raises(ZeroDivisionError) as caught:
+            await model.chat(chat_ctx=conversation(), conn_options=ONCE).collect()
+        assert not isinstance(caught.value.__context__, BaseExceptionGroup)
+
+
+async def test_prewarming_raises_it_bare_too(autojump_clock: MockClock) -> None:
+    async with awaiting("auth", failing_in_the_clean_up(ValueError("from the clean-up"))) as model:
+        assert isinstance(model, LLM)
+        with pytest.raises(ValueError, match="from the clean-up"):
+            await model.prewarm()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+async def test_leaving_an_llm_from_its_own_auth_callable_is_refused(
+    nested: bool, autojump_clock: MockClock
+) -> None:
+    """Each would wait for the other, through any deadline."""
+
+    async def auth() -> str:
+        if nested:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(llm.__aexit__, None, None, None)
+        else:
+            await llm.__aexit__(None, None, None)
+        return "Bearer x"
+
+    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+        llm = LLM("m", base_url=TLS_BASE_URL, auth=auth, http_client=client)
+        async with llm:
+            with trio.fail_after(5), pytest.raises(RuntimeError, match="own requests"):
+                await ask(llm).collect()
+            with trio.fail_after(5), pytest.raises(RuntimeError, match="own requests"):
+                if nested:  # which cannot be told from a task that is the program's own
+                    raise RuntimeError("own requests")
+                await llm.prewarm()
+            assert llm.statistics().streams_open == 0
+
+
+async def test_an_llm_may_be_left_by_the_task_that_an_auth_callable_waits_for(
+    autojump_clock: MockClock,
+) -> None:
+    async with MemoryNetwork(text("Hi")) as network, network.client() as client:
+
+        async def auth() -> str:
+            nursery.start_soon(llm.__aexit__, None, None, None)
+            await trio.sleep_forever()
+            raise AssertionError
+
+        llm = LLM("m", base_url=TLS_BASE_URL, auth=auth, http_client=client)
+        async with llm, trio.open_nursery() as nursery:
+            with pytest.raises(trio.ClosedResourceError):
+                await ask(llm).collect()
+
+
 async def test_a_bug_in_our_own_code_is_not_dressed_up(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -592,6 +738,190 @@ async def test_a_wait_that_is_given_up_loses_nothing(autojump_clock: MockClock) 
                 given_up += scope.cancelled_caught
         assert got == "abcdefghij"
         assert given_up > 5
+
+
+@pytest.mark.parametrize("pieces", [30, 3000])
+@pytest.mark.parametrize("read_before", [0, 2])
+async def test_a_collect_that_is_given_up_loses_nothing(
+    autojump_clock: MockClock, pieces: int, read_before: int
+) -> None:
+    """Of many chunks the texts may be joined."""
+    said = [f"word{number} " for number in range(pieces)]
+    call = tool_call_chunk("{}", id="call_a", name="f")
+    middle = [reasoning_chunk("hm, "), reasoning_chunk("well"), refusal_chunk("no")]
+    half = pieces // 2
+    answer = sse(
+        *(text_chunk(word) for word in said[:half]),
+        Wait(1),
+        *middle,
+        *(text_chunk(word) for word in said[half:]),
+        Wait(1),
+        call,
+        finish("tool_calls"),
+        usage(9, 3),
+        DONE,
+    )
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        async with ask(llm) as stream:
+            chunks = [await anext(stream) for _ in range(read_before)]
+            for _ in range(5):
+                with trio.move_on_after(0.3) as scope:
+                    await stream.collect()
+                assert scope.cancelled_caught
+            chunks.append(await anext(stream))
+            with trio.move_on_after(0.1):
+                await stream.collect()
+            chunks += [chunk async for chunk in stream]
+            whole = await stream.collect()
+        deltas = [chunk.delta for chunk in chunks if chunk.delta is not None]
+        assert "".join(delta.content or "" for delta in deltas) == whole.text == "".join(said)
+        assert "".join(delta.reasoning or "" for delta in deltas) == "hm, well"
+        assert "".join(delta.refusal or "" for delta in deltas) == "no"
+        assert [call for delta in deltas for call in delta.tool_calls] == whole.tool_calls
+        assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["tool_calls"]
+        assert [chunk.usage for chunk in chunks if chunk.usage] == [whole.usage]
+        if pieces > 1000:
+            # What was taken is kept as the answer is, and not as very many chunks.
+            assert len(chunks) < pieces
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("ending", ["whole", "cut"])
+def test_wherever_a_collect_is_given_up_it_loses_nothing(ending: str, series: Series) -> None:
+    pieces = [step for word in ("Hel", "lo, ", "you") for step in (text_chunk(word), Wait(1))]
+    answer = (
+        sse(*pieces, finish(), DONE) if ending == "whole" else sse(*pieces, end=False).then(Reset())
+    )
+
+    async def scenario(cut: Cut) -> str:
+        said = ""
+        async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+            async with ask(llm) as stream:
+                with cut.watched(), suppress(APIConnectionError), cut.one_wait() as wait:
+                    return (await stream.collect()).text
+                with suppress(APIConnectionError):
+                    async for piece in stream.text:
+                        said += piece
+                if isinstance(stream.error, APIConnectionError) and not wait.cancelled_caught:
+                    return stream.error.partial.text  # collect() has told it
+        return said
+
+    outcome = sweep(scenario, CANCEL_WAIT, series)
+    assert set(outcome.results) == {outcome.undisturbed} == {"Hello, you"}
+
+
+async def test_a_collect_that_comes_too_soon_loses_nothing(autojump_clock: MockClock) -> None:
+    """Another task waits for the stream, and is not disturbed."""
+    got: list[str] = []
+
+    async def read(stream: Any) -> None:
+        got.extend([piece async for piece in stream.text])
+
+    answer = sse(text_chunk("Hel"), text_chunk("lo"), Wait(1), text_chunk("!"), finish(), DONE)
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        async with ask(llm) as stream, trio.open_nursery() as nursery:
+            await trio.sleep(0.5)
+            nursery.start_soon(read, stream)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(trio.BusyResourceError):
+                await stream.collect()
+    assert "".join(got) == "Hello!"
+
+
+# --- collect() after the block --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (text("Hel", "lo"), {"text": "Hello", "finish_reason": "stop"}),
+        (
+            sse(text_chunk("Hel"), finish("length"), DONE),
+            {"text": "Hel", "finish_reason": "length", "truncated": True},
+        ),
+        (
+            sse(tool_call_chunk('{"a', id="call_a", name="f"), finish("length"), DONE),
+            {"text": "", "truncated": True, "tool_calls": []},
+        ),
+        (sse(text_chunk("Hel"), DONE), {"text": "Hel", "finish_reason": None}),
+        (sse(text_chunk("Hel"), finish(), Hold()), {"text": "Hel", "usage": None}),
+    ],
+)
+@pytest.mark.parametrize("adapter", [None, "fallback", "hedge"])
+@pytest.mark.parametrize(
+    "leaving", ["at the end", "after the text", "by an exception", "cancelled"]
+)
+async def test_after_the_block_collect_gives_an_answer_that_was_whole(
+    autojump_clock: MockClock,
+    answer: Exchange,
+    expected: dict[str, Any],
+    adapter: str | None,
+    leaving: str,
+) -> None:
+    async with MemoryNetwork(answer) as network, open_llm(network) as llm:
+        model: ChatModel = llm
+        if adapter == "fallback":
+            model = FallbackAdapter([llm])
+        elif adapter == "hedge":
+            model = HedgeAdapter([llm, llm], after=math.inf)
+        stream = model.chat(chat_ctx=conversation(), conn_options=ONCE)
+        with trio.CancelScope() as scope, suppress(Boom):
+            async with stream:
+                if leaving == "at the end":
+                    async for _ in stream:
+                        pass
+                # Everything has been sent, but for what never comes.
+                await trio.sleep(1)
+                if leaving == "by an exception":
+                    raise Boom
+                if leaving == "cancelled":
+                    scope.cancel()
+                    await trio.sleep_forever()
+        for _ in range(2):
+            collected = await stream.collect()
+            assert {name: getattr(collected, name) for name in expected} == expected
+        with pytest.raises(trio.ClosedResourceError):
+            await anext(stream)
+        assert stream.metrics is not None
+        assert not stream.metrics.cancelled
+
+
+async def test_after_the_block_collect_gives_nothing_else(autojump_clock: MockClock) -> None:
+    half = sse(text_chunk("Hel"), Hold())
+    broken = sse(text_chunk("Hel"), end=False).then(Reset())
+    spoilt = sse(text_chunk("Hel"), finish(), b"data: {\n\n", Hold())
+    async with MemoryNetwork([half, broken, spoilt]) as network, open_llm(network) as llm:
+        for _ in range(3):
+            async with ask(llm) as stream:
+                await trio.sleep(1)
+                _ = stream.error
+            with pytest.raises(trio.ClosedResourceError):
+                await stream.collect()
+
+
+async def test_after_the_block_a_verdict_that_was_not_waited_for_is_none(
+    autojump_clock: MockClock,
+) -> None:
+    async def think(_: Any) -> bool:
+        await trio.sleep(10)
+        return True
+
+    async with MemoryNetwork(text("Hi")) as network, open_llm(network) as llm:
+        async with FallbackAdapter([llm], accept=think).chat(chat_ctx=conversation()) as stream:
+            await trio.sleep(1)
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.collect()
+
+
+async def test_after_the_block_collect_is_a_checkpoint(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        stream = ask(llm)
+        await stream.collect()
+        with trio.testing.assert_checkpoints():
+            await stream.collect()
+
+
+# --- Pace -----------------------------------------------------------------------------------------
 
 
 async def test_a_consumer_that_stops_reading_stops_the_server(autojump_clock: MockClock) -> None:

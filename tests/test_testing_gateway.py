@@ -397,7 +397,7 @@ async def test_a_gateway_can_take_a_header_as_it_is_or_any(autojump_clock: MockC
         async with gateway.llm(auth="Bearer sk-2") as stranger:
             with pytest.raises(APIStatusError, match="not the one that this gateway takes"):
                 await ask(stranger)
-    async with ScriptedGateway("Hi", auth=None) as gateway, gateway.llm(auth="x") as llm:
+    async with ScriptedGateway("Hi", auth=None) as gateway, gateway.llm(auth="Bearer x") as llm:
         assert (await ask(llm)).text == "Hi"
 
 

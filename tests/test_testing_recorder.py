@@ -195,6 +195,16 @@ async def test_a_compressed_body_is_kept_as_text(autojump_clock: MockClock) -> N
         assert (await ask(llm)).text == "Hi"
 
 
+async def test_a_body_whose_coding_encodes_nothing_is_kept(autojump_clock: MockClock) -> None:
+    body = chunk("Hi") + chunk(finish_reason="stop") + b"data: [DONE]\n\n"
+    recorder = Recorder()
+    script = [events(body, headers={"Content-Encoding": "none"})]
+    async with ScriptedGateway(script) as gateway, llm_of(gateway, recorder) as llm:
+        assert (await ask(llm)).text == "Hi"
+    (kept,) = recorder.recording.exchanges
+    assert kept.text == body.decode()
+
+
 async def test_a_status_without_a_body_plays_as_one(autojump_clock: MockClock) -> None:
     recorder = Recorder()
     no_content = raw(b"HTTP/1.1 204 No Content\r\n\r\n")

@@ -78,6 +78,10 @@ def test_the_plain_schema_means_what_was_recorded(case: dict[str, Any]) -> None:
         # "They are left out": *args cannot be filled from an object.
         del wanted["parameters"]["properties"]["args"]
         wanted["parameters"]["required"].remove("args")
+    if case["function"] == "tuple_fixed":
+        # OpenAI refuses an array without them.
+        pair = wanted["parameters"]["properties"]["p"]
+        pair["items"] = {"anyOf": pair["prefixItems"]}
 
     assert is_valid(described["parameters"])
     assert meaning(described["parameters"]) == meaning(wanted["parameters"])

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
+from pydantic import Field
 
+from lktrio._chunks import FunctionToolCall
+from lktrio._execution import execute_function_call
 from lktrio._tools import (
     FunctionTool,
     RawFunctionTool,
@@ -204,6 +207,88 @@ def test_variable_parameters_need_no_annotation() -> None:
 
     assert names(f) == ["a"]
     assert call(f, a=1) == 1
+
+
+def variadic(*args: Any, **kwargs: Any) -> None: ...
+
+
+def only_args(*args: str) -> None: ...
+
+
+def only_kwargs(**kwargs: str) -> None: ...
+
+
+def with_context(context: RunContext[Any], *args: Any, **kwargs: Any) -> None: ...
+
+
+class Variadic:
+    def method(self, *args: Any, **kwargs: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "function", [variadic, only_args, only_kwargs, with_context, Variadic.method]
+)
+def test_a_function_that_says_nothing_of_its_parameters_is_refused(function: Any) -> None:
+    # What a decorator without functools.wraps makes: every call of it would fail.
+    with pytest.raises(
+        TypeError, match=r"takes nothing but \*args or \*\*kwargs.*functools\.wraps"
+    ):
+        function_tool(function)
+
+
+def test_what_stands_for_another_function_has_its_parameters() -> None:
+    def target(x: int) -> int:
+        return x
+
+    @functools.wraps(target)
+    def wrapper(*args: Any, **kwargs: Any) -> int:
+        return target(*args, **kwargs)
+
+    assert call(function_tool(wrapper), x=1) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "self",
+        "cls",
+        "args",
+        "kwargs",
+        "function",
+        "tool",
+        "call",
+        "value",
+        "context",
+        "raw",
+        "name",
+    ],
+)
+def test_a_parameter_may_have_any_name(name: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def tool({name}: int, *, other: str = 'x') -> object:\n return {name}, other", scope)
+    tool = function_tool(scope["tool"])
+
+    assert names(tool) == [name, "other"]
+    args, kwargs = tool.decode_arguments(json.dumps({name: 5})).bind()
+    assert tool(*args, **kwargs) == (5, "x")
+
+
+async def test_a_parameter_may_be_named_self_when_the_tool_is_run() -> None:
+    @function_tool
+    def tool(self: str) -> str:
+        return self
+
+    @function_tool
+    async def later(self: str, cls: int = Field(2)) -> str:
+        return self * cls
+
+    for each, output in ((tool, "a"), (later, "aa")):
+        result = await execute_function_call(
+            FunctionToolCall(name=each.name, arguments='{"self": "a"}', call_id="c"),
+            ToolContext([each]),
+        )
+        assert result.fnc_call_out is not None
+        assert result.fnc_call_out.output == output
 
 
 def test_a_none_default_is_taken_for_null() -> None:

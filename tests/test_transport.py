@@ -693,6 +693,37 @@ async def test_an_encoding_that_is_cut_off_is_an_answer_that_ended_early(encodin
     assert caught.partial.text == "Hi"
 
 
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "none",
+        "None",
+        "utf-8",
+        "UTF-8",
+        "utf8",
+        "charset=utf-8",
+        "us-ascii",
+        "binary",
+        "identity, none",
+    ],
+)
+async def test_an_encoding_that_encodes_nothing_is_none(encoding: str) -> None:
+    headers = {"Content-Encoding": encoding}
+    for status, body in ((200, HI), (400, b"no luck")):
+        async with MemoryNetwork([response(status, body, headers)]) as network:
+            async with open_llm(network) as llm:
+                if status == 200:
+                    assert await read(ask(llm)) == "Hi"
+                else:
+                    assert (await failure(ask(llm))).message == "no luck"
+
+
+async def test_an_encoding_beside_one_that_encodes_nothing_is_decoded() -> None:
+    exchange = response(200, gzip.compress(HI), {"Content-Encoding": "gzip, none"})
+    async with MemoryNetwork([exchange]) as network, open_llm(network) as llm:
+        assert await read(ask(llm)) == "Hi"
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, br", "gzip, gzip"])
 async def test_an_encoding_we_cannot_decode_is_named_and_not_retried(encoding: str) -> None:
     caught = await failure_of(response(200, b"\x8b\x07\x80abc", {"Content-Encoding": encoding}))

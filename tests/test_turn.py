@@ -22,6 +22,7 @@ from lktrio import (
     APIResponseFormatError,
     APIStatusError,
     CallReady,
+    CallsMissing,
     ChatContext,
     ChatMessage,
     FallbackAdapter,
@@ -422,6 +423,60 @@ async def test_a_call_that_was_cut_off_is_not_carried_out(autojump_clock: MockCl
     assert turn.last_response is not None
     assert turn.last_response.truncated
     assert shape(turn.chat_ctx)[1:] == ["assistant: Let me"]
+
+
+CUT_CALL = tool_call_chunk('{"seconds": 1', id="call_a", name="sleep")
+WHOLE_CALL = tool_call_chunk("{}", index=1, id="call_b", name="fail")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason", "withheld", "rounds"),
+    [
+        ([CUT_CALL, finish("tool_calls")], "tool_calls", ["call_a"], 1),
+        ([text_chunk("Hm."), finish("tool_calls")], "tool_calls", [], 1),
+        ([finish("tool_calls")], "tool_calls", [], 1),
+        ([finish("function_call")], "function_call", [], 1),
+        ([CUT_CALL, finish("stop")], "stop", ["call_a"], 1),
+        ([CUT_CALL], None, ["call_a"], 1),
+        ([CUT_CALL, finish("length")], "length", ["call_a"], 1),
+        ([CUT_CALL, WHOLE_CALL, finish("tool_calls")], "tool_calls", ["call_a"], 2),
+    ],
+)
+async def test_calls_that_do_not_come_whole_are_said_to_be_missing(
+    *,
+    pieces: list[bytes],
+    reason: str | None,
+    withheld: list[str],
+    rounds: int,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    script = [sse(*pieces, DONE), ANSWER]
+    async with MemoryNetwork(script) as network, open_llm(network) as llm:
+        async with start(llm, Tools()) as turn:
+            events = [event async for event in turn]
+    assert turn.rounds == rounds
+    (missing,) = [event for event in events if isinstance(event, CallsMissing)]
+    assert missing.type == "calls_missing"
+    assert missing.round == 1
+    assert missing.finish_reason == reason
+    assert [call.call_id for call in missing.withheld_calls] == withheld
+    # Before the round is said to be over.
+    (first, *_) = [event for event in events if isinstance(event, RoundFinished)]
+    assert events.index(missing) < events.index(first)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "sleep" in record.message or not withheld
+
+
+async def test_nothing_is_missing_otherwise(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = [spoken_calls(ToolCall("fail")), text("Half", finish_reason="length")]
+    async with MemoryNetwork(script) as network, open_llm(network) as llm:
+        async with start(llm, Tools()) as turn:
+            assert not [event async for event in turn if isinstance(event, CallsMissing)]
+    assert caplog.records == []
 
 
 async def test_a_structured_answer_comes_after_the_calls(autojump_clock: MockClock) -> None:

@@ -30,6 +30,7 @@ from lktrio._wire import (
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
+    content_codings,
     decode_body,
     decode_event,
     decode_plain,
@@ -184,7 +185,8 @@ def test_data_that_is_not_json_is_a_connection_error_that_quotes_its_beginning(
         decode_event(data)
     error = caught.value
     assert type(error) is APIConnectionError
-    assert not error.retryable
+    # What is nested too deeply was not spoilt on its way.
+    assert error.retryable == (len(data) < 100_000)
     assert "an event of the stream is not valid JSON" in error.message
     assert quote(data) in error.message
     assert len(error.message) < 1000
@@ -195,6 +197,20 @@ def test_data_that_is_not_json_is_a_connection_error_that_quotes_its_beginning(
 def test_an_event_that_keeps_alive_need_not_be_json(name: bytes) -> None:
     assert decode_event(b"2026-11-22", name) is None
     assert decode_event(b'{"id":"c"}', name) == ChunkPayload(id="c")
+
+
+@pytest.mark.parametrize(
+    "data", [b"ping", b"pong", b"keepalive", b" keep-alive ", b"Heartbeat", b"heart-beat"]
+)
+def test_a_bare_word_that_keeps_alive_is_nothing(data: bytes) -> None:
+    assert decode_event(data) is None
+    assert decode_event(data, b"message") is None
+
+
+@pytest.mark.parametrize("data", [b"pings", b"ping ping", b"ping: 1", b"alive", b"ok", b"None"])
+def test_other_bare_words_are_not_json(data: bytes) -> None:
+    with pytest.raises(APIConnectionError, match="not valid JSON"):
+        decode_event(data)
 
 
 @pytest.mark.parametrize("name", [b"message", b"completion", b""])
@@ -654,6 +670,92 @@ def test_an_error_among_what_groq_adds_is_an_error() -> None:
         assert (error.message, error.status_code, error.retryable) == ("over capacity", -1, True)
     for added in ({"id": "r"}, {"error": None}, {"error": ""}, None, "x", [], {"usage": {}}):
         assert error_of({"choices": CHOICES, "x_groq": added}) is None
+
+
+@pytest.mark.parametrize("choices", [None, [], CHOICES])
+@pytest.mark.parametrize(
+    ("code", "retryable"),
+    [(1000, True), (1002, True), ("1008", False), (1004.0, False), (-1, True)],
+)
+def test_an_outcome_that_is_not_0_is_an_error(choices: Any, code: Any, retryable: bool) -> None:
+    outcome = {"status_code": code, "status_msg": "insufficient balance"}
+    value = {"choices": choices, "base_resp": outcome}
+    error = reported(value)
+    assert (error.message, error.status_code) == ("insufficient balance", -1)
+    assert (error.retryable, error.body) == (retryable, value)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [None, {}, {"status_code": 0}, {"status_code": "0"}, {"status_code": None}, "x", [], 7],
+)
+def test_an_outcome_of_0_or_of_another_shape_is_no_error(outcome: object) -> None:
+    assert error_of({"choices": CHOICES, "base_resp": outcome}) is None
+    assert error_of({"choices": None, "base_resp": outcome}) is None
+
+
+def test_an_outcome_may_be_a_status() -> None:
+    error = reported({"base_resp": {"status_code": 429, "status_msg": "slow down"}})
+    assert (error.status_code, error.message, error.retryable) == (429, "slow down", True)
+
+
+def test_an_outcome_is_an_error_in_one_json_body_too() -> None:
+    value = {"base_resp": {"status_code": 2013, "status_msg": "invalid params"}}
+    for choices in ({}, {"choices": None}, {"choices": []}):
+        with pytest.raises(APIStatusError, match="invalid params"):
+            decode_body(dump({**value, **choices}))
+    assert decode_body(dump({**value, "choices": [{"message": {"content": "x"}}]})).choices
+
+
+@pytest.mark.parametrize(
+    ("value", "codings"),
+    [
+        ("", []),
+        ("identity", []),
+        (" None ,, UTF-8", []),
+        ("charset=utf-8", []),
+        ("GZIP", ["gzip"]),
+        ("gzip, none, br", ["gzip", "br"]),
+        ("noned", ["noned"]),
+    ],
+)
+def test_the_codings_that_encode_something(value: str, codings: list[str]) -> None:
+    assert content_codings(value) == codings
+
+
+FUNCTION = {"name": "f", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"function": FUNCTION},
+        FUNCTION,
+        {"function_call": FUNCTION},
+        {"function": None, **FUNCTION},
+        {"function": {}, **FUNCTION},
+        {"function": {"name": "f"}, "arguments": "{}"},
+        {"function": {"arguments": "{}"}, "name": "f"},
+        {"function": {"arguments": "{}"}, "function_call": {"name": "f"}},
+        {"function": FUNCTION, "name": "other", "arguments": "other"},
+        {"name": "f", "arguments": {}},
+        {"function_call": {"name": "f", "arguments": {}}},
+    ],
+    ids=repr,
+)
+def test_name_and_arguments_of_a_call_may_stand_in_several_places(entry: Any) -> None:
+    payload = decode_event(dump({"choices": [{"delta": {"tool_calls": [{"id": "a", **entry}]}}]}))
+    assert isinstance(payload, ChunkPayload)
+    assert payload.choices is not None
+    delta = payload.choices[0].delta
+    assert delta is not None
+    assert delta.tool_calls is not None
+    assert delta.tool_calls[0].spoken() == FunctionPayload("f", "{}")
+
+
+def test_an_entry_may_say_nothing() -> None:
+    assert CallPayload(id="a").spoken() is None
+    assert CallPayload(function=FunctionPayload("f")).spoken() == FunctionPayload("f")
 
 
 @pytest.mark.parametrize("member", [{}, {"created": "nan", "id": 7}])
@@ -1210,6 +1312,37 @@ def test_the_servers_own_clock_counts_where_it_is_told() -> None:
     assert facts(retry_after=then, date=http_date(NOW + 20)).retry_after == 10.0
     assert facts(retry_after=then, date=http_date(NOW + 31)).retry_after is None
     assert facts(retry_after=then, date="yesterday").retry_after == 30.0
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds"),
+    [
+        (NOW + 20, 20.0),
+        (NOW, 0.0),
+        ((NOW + 20) * 1000, 20.0),
+        (NOW - 1, None),
+        ((NOW - 1) * 1000, None),
+        (999_999_999, 999_999_999.0),
+    ],
+)
+def test_a_retry_after_that_is_too_large_for_a_delay_is_a_date(
+    number: float, seconds: float | None
+) -> None:
+    """https://github.com/openclaw/clawhub/issues/407: the time of the reset, not a delay."""
+    found = facts(retry_after=f"{number:.0f}").retry_after
+    assert found == (None if seconds is None else pytest.approx(seconds, abs=1))
+
+
+@pytest.mark.parametrize("number", [(NOW + 20) * 1000, NOW + 20])
+def test_a_date_in_milliseconds_is_one_too(number: float) -> None:
+    found = facts(retry_after_ms=f"{number:.0f}").retry_after
+    assert found == pytest.approx(20, abs=1)
+    assert facts(retry_after_ms=f"{NOW - 5:.0f}", retry_after="9").retry_after is None
+
+
+def test_a_date_as_a_number_is_by_the_servers_clock_too() -> None:
+    then = f"{NOW + 30:.0f}"
+    assert facts(retry_after=then, date=http_date(NOW + 20)).retry_after == 10.0
 
 
 @pytest.fixture

@@ -18,10 +18,11 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from lktrio._bare import bare
+from lktrio._bare import raise_bare
 
 from .message import ResponseReader
 from .network import Network
+from .proxy import Proxy
 from .tls import READ_BYTES, TLSStream
 
 __all__ = ["Connection", "ConnectionLost", "Exchange", "Origin", "Phase", "within"]
@@ -54,6 +55,9 @@ class Origin(NamedTuple):
 
     server_name: str
     """Whom the server's certificate must name."""
+
+    proxy: Proxy | None = None
+    """The proxy on the way."""
 
 
 class Connection:
@@ -223,7 +227,7 @@ class Exchange(httpx.AsyncByteStream):
                 nursery.start_soon(read)
         except BaseExceptionGroup as group:
             # A cancellation from outside, or a Ctrl-C.
-            raise bare(group) from None
+            raise_bare(group)
         if failures:
             raise failures[0]
 
@@ -246,6 +250,9 @@ class Exchange(httpx.AsyncByteStream):
         sent = 0
         try:
             async for piece in pieces:
+                if self._has_lost_sending:
+                    # It may go on for ever without waiting for anybody.
+                    return
                 sent += len(piece)
                 if length is None:
                     if piece:

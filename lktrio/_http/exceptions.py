@@ -16,8 +16,16 @@ from urllib.parse import urljoin
 import httpx
 import trio
 
-from lktrio._errors import APIConnectionError, APIStatusError, APITimeoutError, Clock
+from lktrio._errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    Clock,
+    is_retryable_status,
+)
 from lktrio._wire import read_headers, status_error
+
+from .tunnel import ProxyRefused
 
 __all__ = ["ReusedConnectionLost", "joined", "redirect_error", "translate"]
 
@@ -99,12 +107,29 @@ def translate(exc: Exception, what: str) -> Exception:
         response = cast("httpx.HTTPStatusError", exc).response
         return status_error(response.status_code, b"", read_headers(response.headers, time.time()))
     message = f"{what} failed: {_reason(exc)}"
+    if "ProxyError" in names:
+        return _refused_tunnel(exc, message)
     for name, clock in _CLOCKS.items():
         if name in names:
             return APITimeoutError(message, clock=clock)
     return APIConnectionError(
         message, retryable=not names & _PERMANENT and not any(map(_is_distrust, _causes(exc)))
     )
+
+
+def _refused_tunnel(exc: Exception, message: str) -> Exception:
+    """The error for a proxy that makes no tunnel. A status is its own, not the server's."""
+    own = exc if isinstance(exc, ProxyRefused) else None
+    # httpcore has it in the message only.
+    said = re.match(r"(\d{3}) ", str(exc))
+    if said is None:
+        return APIConnectionError(message, retryable=own is None or not own.is_final)
+    status_code = int(said[1])
+    facts = read_headers(httpx.Headers(own.fields if own is not None else []), time.time())
+    error = status_error(status_code, b"", facts, message=message)
+    # What servers say of models, the proxy cannot know.
+    error.retryable = is_retryable_status(status_code)
+    return error
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

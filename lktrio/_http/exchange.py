@@ -213,6 +213,7 @@ class OwnSender:
         body = response.stream
         assert isinstance(body, Exchange)
         headers = read_fields(body.reader.fields)
+        body.reader.fields.clear()  # a stream may be open for long: one form is enough
         return HTTPResponse(response.status_code, headers, body, is_reused=body.is_reused)
 
 

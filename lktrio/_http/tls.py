@@ -77,13 +77,16 @@ class TLSStream(trio.abc.Stream):
     def has_unread(self) -> bool:
         """Whether something was received that nobody has read, be it a part of a record, or that
         nothing more comes."""
-        return bool(
+        if (
             self._missing
             or self._incoming.pending
             or self._object.pending()
             or self._has_farewell
             or self._failure
-        )
+        ):
+            return True
+        # TLS to a proxy, and within it TLS to the server.
+        return isinstance(self.transport_stream, TLSStream) and self.transport_stream.has_unread
 
     async def do_handshake(self) -> None:
         """Agree on keys, and find out who the server is.

@@ -23,12 +23,17 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
 from .connection import Body, Connection, ConnectionLost, Exchange, Origin, Phase, within
+from .for_httpx2 import for_httpx2
 from .message import host_field, request_head
 from .network import Network, default_network
 from .pool import Pool
+from .proxy import Proxies
+from .trace import Trace, TracedExchange, TracedNetwork
+from .tunnel import forwarded, is_forwarded, pass_proxy, tls_ends
 
 __all__ = ["Confidential", "TrioTransport"]
 
@@ -101,15 +106,23 @@ class TrioTransport(httpx.AsyncBaseTransport):
       if that is safe: for the methods GET, HEAD, OPTIONS, TRACE, PUT and DELETE, with a body that
       can be repeated. (An `LLM` repeats its POST requests: nobody has seen them.)
 
+    * Connecting, with all that a proxy wants, lies in the scope of whoever waits for it: every
+      deadline and every cancellation ends it.
+
     It has no limit on the connections that are in use, follows no redirects, keeps no cookies and
     decodes no content; for that there is ``httpx.AsyncClient``. It speaks neither HTTP/2 nor other
-    protocols that HTTP can change to.
+    protocols that HTTP can change to, so its responses have no ``network_stream``.
 
     The constructor does no I/O. The transport belongs to the `trio.run` in which it is first used.
 
     Args:
         verify: Which certificates are accepted: True for the environment's, as httpx has it, False
             for all, or an `ssl.SSLContext`, which may have a client certificate. It is not changed.
+            It holds for a proxy that is reached by TLS, too.
+        proxy: The URL of a proxy for all requests: ``http://``, ``https://`` or ``socks5://``, with
+            user and password if it wants some; None for none. Default: what the environment says
+            (``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY``, ``NO_PROXY``), as it is when the first
+            request is sent. Those of the environment are not asked for this machine.
         max_keepalive: How many idle connections are kept; those in use do not count.
         keepalive_seconds: How long an idle one is kept.
         max_age_seconds: How long after it was opened a connection may begin another request, so
@@ -118,15 +131,17 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     Raises:
         TypeError: An argument has the wrong type.
-        ValueError: A number is below zero.
+        ValueError: A number is below zero, or the proxy cannot be used.
     """
 
+    _is_closed = False
     _run: trio.lowlevel.TrioToken | None = None
 
     def __init__(
         self,
         *,
         verify: ssl.SSLContext | bool = True,
+        proxy: NotGivenOr[str | None] = NOT_GIVEN,
         max_keepalive: int = MAX_KEEPALIVE,
         keepalive_seconds: float = KEEPALIVE_SECONDS,
         max_age_seconds: float = MAX_AGE_SECONDS,
@@ -137,6 +152,15 @@ class TrioTransport(httpx.AsyncBaseTransport):
         if network is not None and not isinstance(cast("object", network), Network):
             raise TypeError(f"network={network!r} is not accepted; derive a class from Network")
         self._verify = verify
+        self._proxies = None
+        if not is_given(proxy):
+            self._proxies = Proxies()
+        elif proxy is not None:
+            if not isinstance(cast("object", proxy), str):
+                raise TypeError(f"proxy must be a str or None, not a {type(proxy).__name__}")
+            # From here on no local variable shows it.
+            url, proxy = Secret(proxy), None
+            self._proxies = Proxies(url)
         self._network = network
         self._pool = Pool(
             max_keepalive=int(_checked("max_keepalive", max_keepalive, int)),
@@ -144,12 +168,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
             max_age_seconds=_checked("max_age_seconds", max_age_seconds, int | float),
         )
         self._in_use: set[Connection] = set()
-        self._is_closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "open" if self._run else "new"
-        in_use, idle = len(self._in_use), len(self._pool)
+        in_use, idle = self._counts()
         return f"<TrioTransport {state}: {in_use} connections in use, {idle} idle>"
+
+    def _counts(self) -> tuple[int, int]:
+        """How many connections are in use, and idle; of what its constructor refused, too."""
+        made = vars(self)
+        return len(made.get("_in_use", ())), len(made.get("_pool", ()))
 
     # --- lifetime -------------------------------------------------------------------------
 
@@ -173,8 +201,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
             await connection.close()
         self._in_use.clear()
 
+    def for_httpx2(self) -> Any:
+        """Return this transport in a form that clients of httpx2 take; it is closed with them.
+
+        Raises:
+            ImportError: httpx2 is not installed.
+        """
+        return for_httpx2(self)
+
     def __del__(self) -> None:
-        if self._run is not None and (self._in_use or len(self._pool)):
+        if any(self._counts()):
             warnings.warn(
                 f"{self!r} was not closed; write: async with TrioTransport() as transport",
                 ResourceWarning,
@@ -203,10 +239,12 @@ class TrioTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request, and return the response when its head is there.
 
-        Of the request's extensions, ``timeout`` and ``sni_hostname`` are looked at, as httpx
-        documents them. Those of the response are ``http_version`` and ``reason_phrase``.
+        Of the request's extensions, ``timeout``, ``sni_hostname``, ``target`` and ``trace`` are
+        looked at, as httpx documents them; a tunnel belongs to connecting. Those of the response
+        are ``http_version`` and ``reason_phrase``.
 
         Raises:
+            httpx.ProxyError: A proxy refuses; the message begins with the status, if there is one.
             httpx.TransportError: There is no response.
             RuntimeError: The transport was closed, or belongs to another `trio.run`.
         """
@@ -214,15 +252,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
         extensions = request.extensions
         private: Confidential = extensions.get(_EXTENSION, _NOTHING)
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
-        origin = _origin(request)
-        content, length = _content(request)
+        trace: Trace | None = extensions.get("trace")
+        origin = self._origin(request)
         # (What is not ASCII is refused with the head.)
         method = request.method.encode("ascii", "backslashreplace")
-        head = _head(request, method, private)
+        head, content, length = _message(request, method, private, origin)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
         while True:
-            connection = await self._connection(origin, timeouts, private.observe)
-            exchange = Exchange(
+            connection = await self._connection(origin, timeouts, private.observe, trace)
+            begin = Exchange if trace is None else functools.partial(TracedExchange, trace, request)
+            exchange = begin(
                 connection,
                 method,
                 timeouts=timeouts,
@@ -250,11 +289,25 @@ class TrioTransport(httpx.AsyncBaseTransport):
             },
         )
 
+    def _origin(self, request: httpx.Request) -> Origin:
+        url = request.url
+        scheme, host, port = url.scheme, url.raw_host.decode("ascii"), url.port
+        if scheme not in _PORTS or not host:
+            raise httpx.UnsupportedProtocol(
+                f"the URL has the scheme {scheme!r} and the host {host!r}; it must begin with "
+                "http:// or https:// and name a host"
+            )
+        port = port or _PORTS[scheme]
+        proxy = None if self._proxies is None else self._proxies.choose(scheme, host, port)
+        name = request.extensions.get("sni_hostname")
+        return Origin(scheme, host, port, name or host, proxy)
+
     async def _connection(
         self,
         origin: Origin,
         timeouts: Mapping[str, float | None],
         observe: Callable[[Phase], None],
+        trace: Trace | None,
     ) -> Connection:
         connection, dead = self._pool.take(origin, trio.current_time(), self._is_readable)
         if connection is not None:
@@ -266,11 +319,14 @@ class TrioTransport(httpx.AsyncBaseTransport):
             return connection
         observe("connect")
         network = self._network or default_network()
+        opener = network
+        if trace is not None:
+            opener = TracedNetwork(network, trace, timeouts.get("connect"))
         if timeouts.get("connect") is None:
-            stream = await self._open(network, origin)
+            stream = await self._open(opener, origin)
         else:
             with within(timeouts["connect"], httpx.ConnectTimeout):
-                stream = await self._open(network, origin)
+                stream = await self._open(opener, origin)
         connection = Connection(origin, stream, trio.current_time(), network)
         if self._is_closed:
             await connection.close()
@@ -279,19 +335,24 @@ class TrioTransport(httpx.AsyncBaseTransport):
         return connection
 
     async def _open(self, network: Network, origin: Origin) -> trio.abc.Stream:
+        proxy = origin.proxy
+        place = origin if proxy is None else proxy
         try:
-            stream = await network.connect(origin.host, origin.port)
+            stream = opened = await network.connect(place.host, place.port)
         except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-            raise httpx.ConnectError(_words(exc)) from exc
-        if origin.scheme == "http":
-            return stream
+            name = "" if proxy is None else f"connecting to {proxy}: "
+            raise httpx.ConnectError(name + _words(exc)) from exc
         try:
-            return await self._secure(network, stream, origin)
+            if proxy is not None:
+                stream = await pass_proxy(stream, origin, functools.partial(self._secure, network))
+            if origin.scheme == "https":
+                stream = await self._secure(network, stream, origin)
         except BaseException as exc:
-            await Connection(origin, stream, 0, network).close()
+            await Connection(origin, opened, 0, network).close()
             if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
                 raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
             raise
+        return stream
 
     async def _secure(
         self, network: Network, stream: trio.abc.Stream, origin: Origin
@@ -323,10 +384,13 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     async def _release(self, connection: Connection, is_reusable: bool) -> None:
         self._in_use.discard(connection)
-        ssl_object: object = getattr(connection.stream, "ssl_object", None)
-        if isinstance(ssl_object, ssl.SSLObject):
-            # Tickets come behind the handshake (RFC 8446, section 4.6.1).
-            self._pool.keep_session(connection.origin, ssl_object.session)
+        stream: object = connection.stream
+        for end in tls_ends(connection.origin):
+            ssl_object: object = getattr(stream, "ssl_object", None)
+            if isinstance(ssl_object, ssl.SSLObject):
+                # Tickets come behind the handshake (RFC 8446, section 4.6.1).
+                self._pool.keep_session(end, ssl_object.session)
+            stream = getattr(stream, "transport_stream", None)
         dead = [connection]
         if is_reusable and not self._is_closed:
             dead = self._pool.put(connection, trio.current_time())
@@ -334,29 +398,30 @@ class TrioTransport(httpx.AsyncBaseTransport):
             await one.close()
 
 
-def _origin(request: httpx.Request) -> Origin:
-    url = request.url
-    scheme, host, port = url.scheme, url.raw_host.decode("ascii"), url.port
-    if scheme not in _PORTS or not host:
-        raise httpx.UnsupportedProtocol(
-            f"the URL has the scheme {scheme!r} and the host {host!r}; it must begin with "
-            "http:// or https:// and name a host"
-        )
-    name = request.extensions.get("sni_hostname")
-    return Origin(scheme, host, port or _PORTS[scheme], name or host)
-
-
-def _head(request: httpx.Request, method: bytes, private: Confidential) -> memoryview:
-    fields = list(request.headers.raw)
-    names = {name.lower() for name, _ in fields}
-    if b"host" not in names:
+def _message(
+    request: httpx.Request, method: bytes, private: Confidential, origin: Origin
+) -> tuple[memoryview, bytes | Body, int | None]:
+    """The head of a request, its body, and how long that is; None if it goes in chunks."""
+    fields: list[tuple[bytes, bytes | memoryview]] = []
+    # By name in lower case. `httpx.Headers` looks at all of them each time it is asked for one.
+    sent: dict[bytes, bytes] = {}
+    for name, value in request.headers.raw:
+        fields.append((name, value))
+        key = name.lower()
+        sent[key] = sent[key] + b", " + value if key in sent else value
+    if b"host" not in sent:
         url = request.url
         fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
-    return request_head(
-        method,
-        _target(request, private),
-        [*fields, *((name, secret.view) for name, secret in private.fields)],
+    content, length = _content(
+        request.stream,
+        in_chunks=sent.get(b"transfer-encoding", b"").lower() == b"chunked",
+        declared=sent.get(b"content-length"),
     )
+    fields += ((name, secret.view) for name, secret in private.fields)
+    target = _target(request, private)
+    if is_forwarded(origin):
+        target = forwarded(request, target, fields, origin)
+    return request_head(method, target, fields), content, length
 
 
 def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
@@ -369,21 +434,18 @@ def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview
     return memoryview(b"".join((path, b"?", private.query.view)))
 
 
-def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
-    """The body of a request, and how long it is; None if it goes in chunks."""
-    headers = request.headers
-    stream = request.stream
-    in_chunks = headers.get("transfer-encoding", "").lower() == "chunked"
+def _content(
+    stream: object, *, in_chunks: bool, declared: bytes | None
+) -> tuple[bytes | Body, int | None]:
     content: bytes | Body
     if isinstance(stream, httpx.ByteStream):
         # As it is: its asynchronous form is a generator, which a cancel leaves suspended.
         content = b"".join(stream)
         if not in_chunks:
-            declared = headers.get("content-length")
-            if declared != str(len(content)) and (content or declared not in {None, "0"}):
+            if declared != b"%d" % len(content) and (content or declared not in {None, b"0"}):
                 raise httpx.LocalProtocolError(
                     f"the body of the request has {len(content)} bytes, but its Content-Length "
-                    f"is {declared}"
+                    f"is {declared!r}"
                 )
             return content, len(content)
         return _Pieces(content), None
@@ -391,8 +453,8 @@ def _content(request: httpx.Request) -> tuple[bytes | Body, int | None]:
         raise httpx.LocalProtocolError("the body of the request cannot be read by async for")
     if in_chunks:
         return stream, None
-    length = headers.get("content-length", "0")
-    if not length.isdecimal():
+    length = b"0" if declared is None else declared
+    if not length.isdigit():
         raise httpx.LocalProtocolError(f"the Content-Length of the request is {length!r}")
     return stream, int(length)
 
@@ -420,10 +482,11 @@ def _default_context(verify: bool, _cert_file: str | None, _cert_dir: str | None
 
 def _words(exc: BaseException) -> str:
     """What an exception says; if that is nothing, or a summary, what those it comes from say."""
-    causes = exc.__cause__
-    if isinstance(causes, BaseExceptionGroup):
-        return "; ".join(dict.fromkeys(_words(one) for one in causes.exceptions))
-    return str(exc) or (_words(causes) if causes is not None else type(exc).__name__)
+    cause = exc.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", cause)
+        return "; ".join(dict.fromkeys(map(_words, group.exceptions)))
+    return str(exc) or (_words(cause) if cause is not None else type(exc).__name__)
 
 
 def _checked(parameter: str, value: float, kind: type | types.UnionType) -> float:

@@ -121,10 +121,7 @@ ScriptItem: TypeAlias = ReplyLike | NoConnection | Callable[[RecordedRequest], R
 """What a script holds: replies, failures to connect, and functions from a request to its reply."""
 
 GatewayScript: TypeAlias = (
-    Iterable[ScriptItem]
-    | ReplyLike
-    | NoConnection
-    | Callable[[RecordedRequest], "ReplyLike | None"]
+    Iterable[ScriptItem] | ReplyLike | NoConnection | Callable[[RecordedRequest], ReplyLike | None]
 )
 """A whole script: replies in their order, or one reply or function for every request."""
 

@@ -41,6 +41,9 @@ _MAX_HEAD: Final = 2**20
 class LeakError(AssertionError):
     """Something was left; the message lists what, one a line."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
 
 def make_http_client(transport: TrioTransport, options: dict[str, Any]) -> httpx.AsyncClient:
     """Make a client of httpx over a transport of ours, whose clocks are left to Trio.

@@ -78,7 +78,8 @@ class LoopbackServer(ScriptedServer):
         """
         # Without TLS the context is never used, and an empty one is made at once.
         verify = self.tls.client if self.tls else no_encryption()
-        return self.adopt(TrioTransport(**{"verify": verify, **options}))
+        defaults: dict[str, Any] = {"verify": verify, "proxy": None}
+        return self.adopt(TrioTransport(**{**defaults, **options}))
 
     def client(self, **options: Any) -> HTTPClient:
         """Return a client of httpx that trusts the server.

@@ -88,7 +88,8 @@ class MemoryNetwork(ScriptedServer, Network):
         Args:
             options: Arguments of `TrioTransport`.
         """
-        return self.adopt(TrioTransport(**{"verify": no_encryption(), "network": self, **options}))
+        defaults: dict[str, Any] = {"verify": no_encryption(), "proxy": None, "network": self}
+        return self.adopt(TrioTransport(**{**defaults, **options}))
 
     def client(self, **options: Any) -> HTTPClient:
         """Return a client of httpx whose network is this one.

@@ -20,6 +20,7 @@ import trio
 
 from lktrio._credentials import secret_words
 from lktrio._http import TrioTransport
+from lktrio._wire import content_codings
 
 from ._http import BodyEnd, HTTPClient, make_http_client, watch_client
 from ._steps import Hold, Piece, Reply, Reset, Step, Wait, chunked, response
@@ -262,7 +263,7 @@ def _without_coding(
     pieces: Sequence[tuple[float, bytes]], coding: str
 ) -> Sequence[tuple[float, bytes]]:
     """A secret cannot be seen in what is compressed; what cannot be decoded is not kept."""
-    if coding.lower() in ("", "identity"):
+    if not content_codings(coding):
         return pieces
     decoder = zlib.decompressobj(_GZIP_OR_ZLIB)
     try:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Self, assert_never
 import attrs
 import trio
 
-from lktrio._bare import bare
+from lktrio._bare import raise_bare
 from lktrio._http import TrioTransport
 
 from ._http import RequestReader
@@ -59,6 +59,9 @@ in_background: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar(
 
 class ScriptError(AssertionError):
     """The client did what the script has no answer for."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 @attrs.define(eq=False)
@@ -291,12 +294,13 @@ class ScriptedServer:
         assert self._nursery_manager is not None
         self._nursery.cancel_scope.shield = True
         self._nursery.cancel_scope.cancel()
-        self._nursery = None
         try:
             await self._nursery_manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:
-            raise bare(group) from None
+            raise_bare(group)
         finally:
+            # Not before: a connection that was accepted meanwhile is served so far that it closes.
+            self._nursery = None
             for transport in self._transports:
                 await transport.aclose()
 

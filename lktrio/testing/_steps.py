@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
+from lktrio._value import know_later_names
+
 # --- Steps ------------------------------------------------------------------------------------
 
 
@@ -114,6 +116,8 @@ class Repeat:
 
 Step: TypeAlias = Send | Wait | WaitFor | AwaitRequest | Hold | Close | Reset | Call | Repeat
 """One thing a server does."""
+
+know_later_names(Repeat, Step=Step)
 
 
 def _ends_the_connection(steps: Sequence[Step]) -> bool:

@@ -170,7 +170,7 @@ def models(configured: str, client: httpx.AsyncClient) -> list[LLM]:
         LLM(known),
         LLM(configured, base_url="http://127.0.0.1:8080/v1", auth=None),
         LLM(configured, api_key="key", api_secret="secret", provider="azure"),
-        LLM(configured, auth="sk-...", http_client=client, max_streams=8),
+        LLM(configured, auth="Bearer sk-...", http_client=client, max_streams=8),
         LLM(configured, auth=ask, extra_kwargs={"max_tokens": 100}),
         LLM(configured, auth=ask_politely, strict_tool_schema=False, allow_insecure=True),
         LLM.from_model_string("openai/gpt-4.1-mini"),
