@@ -14,8 +14,9 @@ import httpx
 
 from lktrio._secret import Secret
 
-from .connection import Body, Origin, Phase
-from .message import host_field, request_head
+from .connection import Body, Phase
+from .head import host_field, request_head
+from .network import Origin
 from .tunnel import forwarded, is_forwarded
 
 __all__ = ["Confidential", "confidential_of", "outgoing"]

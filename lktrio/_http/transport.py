@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import ssl
 import types
 import warnings
@@ -25,14 +24,14 @@ from trio.lowlevel import enable_ki_protection
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
-from .connection import Connection, ConnectionLost, Exchange, Origin, Phase, within
+from .connect import Connector
+from .connection import Connection, ConnectionLost, Exchange, Phase, within
 from .for_httpx2 import for_httpx2
-from .network import Network, default_network
+from .network import Network, Origin, default_network
 from .outgoing import confidential_of, outgoing
 from .pool import Pool
 from .proxy import Proxies
 from .trace import Trace, TracedExchange, TracedNetwork
-from .tunnel import pass_proxy, tls_ends
 
 __all__ = ["TrioTransport"]
 
@@ -123,7 +122,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
             raise TypeError(f"verify={verify!r} is not accepted; give an ssl.SSLContext or a bool")
         if network is not None and not isinstance(cast("object", network), Network):
             raise TypeError(f"network={network!r} is not accepted; derive a class from Network")
-        self._verify = verify
+        self._connector = Connector(verify)
         self._proxies = None
         if not is_given(proxy):
             self._proxies = Proxies()
@@ -295,59 +294,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
         if trace is not None:
             opener = TracedNetwork(network, trace, timeouts.get("connect"))
         if timeouts.get("connect") is None:
-            stream = await self._open(opener, origin)
+            stream = await self._connector.open(opener, origin)
         else:
             with within(timeouts["connect"], httpx.ConnectTimeout):
-                stream = await self._open(opener, origin)
+                stream = await self._connector.open(opener, origin)
         connection = Connection(origin, stream, trio.current_time(), network)
         if self._is_closed:
             await connection.close()
             raise httpx.ConnectError("the transport was closed meanwhile")
         self._in_use.add(connection)
         return connection
-
-    async def _open(self, network: Network, origin: Origin) -> trio.abc.Stream:
-        proxy = origin.proxy
-        place = origin if proxy is None else proxy
-        try:
-            stream = opened = await network.connect(place.host, place.port)
-        except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-            name = "" if proxy is None else f"connecting to {proxy}: "
-            raise httpx.ConnectError(name + _words(exc)) from exc
-        try:
-            if proxy is not None:
-                stream = await pass_proxy(stream, origin, functools.partial(self._secure, network))
-            if origin.scheme == "https":
-                stream = await self._secure(network, stream, origin)
-        except BaseException as exc:
-            await Connection(origin, opened, 0, network).close()
-            if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
-                raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
-            raise
-        return stream
-
-    async def _secure(
-        self, network: Network, stream: trio.abc.Stream, origin: Origin
-    ) -> trio.abc.Stream:
-        secured = await network.secure(
-            stream, self._context(), origin.server_name, self._pool.session(origin)
-        )
-        ssl_object: object = getattr(secured, "ssl_object", None)
-        if isinstance(ssl_object, ssl.SSLObject):
-            protocol = ssl_object.selected_alpn_protocol()
-            if protocol not in {None, "http/1.1"}:
-                raise httpx.UnsupportedProtocol(
-                    f"the server speaks {protocol!r}, because the SSLContext offers it; this "
-                    "transport speaks HTTP/1.1: context.set_alpn_protocols(['http/1.1'])"
-                )
-        return secured
-
-    def _context(self) -> ssl.SSLContext:
-        # Once and for all: a TLS session goes with its context.
-        if not isinstance(self._verify, ssl.SSLContext):
-            files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-            self._verify = _default_context(self._verify, *files)
-        return self._verify
 
     def _is_readable(self, connection: Connection) -> bool:
         network = self._network or default_network()
@@ -356,33 +312,12 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     async def _release(self, connection: Connection, is_reusable: bool) -> None:
         self._in_use.discard(connection)
-        stream: object = connection.stream
-        for end in tls_ends(connection.origin):
-            ssl_object: object = getattr(stream, "ssl_object", None)
-            if isinstance(ssl_object, ssl.SSLObject):
-                # Tickets come behind the handshake (RFC 8446, section 4.6.1).
-                self._pool.keep_session(end, ssl_object.session)
-            stream = getattr(stream, "transport_stream", None)
+        self._connector.keep_sessions(connection)
         dead = [connection]
         if is_reusable and not self._is_closed:
             dead = self._pool.put(connection, trio.current_time())
         for one in dead:
             await one.close()
-
-
-@functools.lru_cache(maxsize=8)
-def _default_context(verify: bool, _cert_file: str | None, _cert_dir: str | None) -> ssl.SSLContext:
-    # Loading the CA bundle costs tens of milliseconds: once per process and environment.
-    return httpx.create_ssl_context(verify=verify)
-
-
-def _words(exc: BaseException) -> str:
-    """What an exception says; if that is nothing, or a summary, what those it comes from say."""
-    cause = exc.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", cause)
-        return "; ".join(dict.fromkeys(map(_words, group.exceptions)))
-    return str(exc) or (_words(cause) if cause is not None else type(exc).__name__)
 
 
 def _checked(parameter: str, value: float, kind: type | types.UnionType) -> float:
