@@ -11,12 +11,15 @@ import math
 import re
 from typing import Any, Final, NamedTuple, cast
 
-from ._json_text import is_cut_off
+from ._json_text import ObjectScanner, is_cut_off
 
 __all__ = ["Arguments", "MalformedArguments", "parse_arguments"]
 
 _MAX_CHARACTERS: Final = 1_000_000
 """A quarter of a million tokens, more than a model writes in one answer."""
+
+_MAX_VALUES: Final = 10_000
+"""They are decoded, checked and converted in one step."""
 
 _MAX_NESTING: Final = 50
 """Each level takes some ten stack frames in the converter, of the thousand that Python has."""
@@ -24,10 +27,10 @@ _MAX_NESTING: Final = 50
 _MAX_LAYERS: Final = 3
 """How often arguments may be JSON in a JSON string."""
 
-_MAX_REPAIRED_CHARACTERS: Final = 20_000
-_MAX_REPAIR_WORK: Final = 2_000_000
-"""Characters times marks. The repair may look ahead to the end at each mark: this much takes up
-to half a second, and other tasks wait for it."""
+_MAX_REPAIRED_CHARACTERS: Final = 8_000
+_MAX_REPAIR_WORK: Final = 500_000
+"""Characters times marks. The repair may look ahead to the end at each mark, and other tasks wait
+for it."""
 
 _MARK: Final = re.compile(r"[^\w\s]")
 
@@ -78,15 +81,31 @@ def parse_arguments(raw: str) -> Arguments:
             return Arguments(value, json.dumps(value, ensure_ascii=False))
     except RecursionError:
         pass
-    raise MalformedArguments(
+    raise _nested_too_deeply()
+
+
+def _nested_too_deeply() -> MalformedArguments:
+    return MalformedArguments(
         f"The arguments are nested too deeply: more than {_MAX_NESTING} levels."
     )
+
+
+def _check_values(text: str) -> None:
+    """Refuse what a decoder would be busy with for too long."""
+    if len(text) > 2 * _MAX_VALUES:
+        scanner = ObjectScanner(_MAX_VALUES)
+        scanner.feed(text)
+        if scanner.deepest > _MAX_NESTING:
+            raise _nested_too_deeply()
+        if scanner.has_too_many:
+            raise MalformedArguments(f"The arguments hold more than {_MAX_VALUES} values.")
 
 
 def _decode(raw: str) -> dict[str, Any]:
     text = raw.lstrip("\ufeff")
     value: Any = None
     for _ in range(_MAX_LAYERS):
+        _check_values(text)
         value = _decode_once(text) if text.strip() else None
         if value is None:
             return {}

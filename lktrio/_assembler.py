@@ -7,7 +7,7 @@ and how large one may be. It does not know bytes or events.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,21 +22,36 @@ from ._chunks import (
 )
 from ._errors import APIConnectionError
 from ._thinking import SurrogateJoiner, ThinkingFilter
-from ._tool_calls import ToolCallAssembler, copy_extra, make_call_id, merge_extra
+from ._tool_calls import (
+    MAX_TOOL_CALLS,
+    ToolCallAssembler,
+    copy_extra,
+    make_call_id,
+    merge_extra,
+    too_many_calls,
+)
 from ._wire import (
+    ChoicePayload,
     ChunkPayload,
     DeltaPayload,
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
+    pruned,
     reasoning_text,
 )
 
 __all__ = ["MAX_ANSWER_CHARACTERS", "Assembler"]
 
-MAX_ANSWER_CHARACTERS: Final = 32 * 1024 * 1024
+MAX_ANSWER_CHARACTERS: Final = 16 * 1024 * 1024
 """Most characters (text, reasoning, refusal, calls and what is attached, together) that one
-answer may hold."""
+answer may hold. At its end they are put together in one step."""
+
+_PIECE: Final = 64 * 1024
+"""So many characters of a text are taken in one step."""
+
+_COMPARED: Final = 64 * 1024
+"""A message that is longer is compared as it is with what has come before."""
 
 # Reasons that say no more than that the answer has ended.
 _PLAIN_REASONS: Final = frozenset({"stop", "end_turn", "function_call", "tool_calls"})
@@ -139,6 +154,23 @@ class Assembler:
             if reason and reason not in _NO_REASON:
                 self._take_reason(reason)
 
+    def cut(self, payload: ChunkPayload) -> Iterator[ChunkPayload]:
+        """Cut a large payload into some that are fed one after the other, each in a short step.
+
+        The next one is asked for when the one before it has been fed.
+        """
+        yield msgspec.structs.replace(payload, choices=None)
+        for choice in payload.choices or ():
+            if choice.index:
+                continue
+            delta = choice.delta
+            if choice.message is not None and (delta is None or _is_blank(delta)):
+                delta = self._news_of(choice.message)
+            for piece in () if delta is None else _pieces(delta):
+                yield type(payload)(payload.id, [ChoicePayload(delta=piece)])
+            last = ChoicePayload(finish_reason=choice.finish_reason, usage=choice.usage)
+            yield type(payload)(payload.id, [last])
+
     def _take_usage(self, usage: UsagePayload) -> bool:
         # An object without counts says nothing; it must not hide one that does.
         says_something = (
@@ -171,11 +203,8 @@ class Assembler:
         if not (self.has_output or self.has_reasoning):
             return message
         content, reasoning = message.content, message.reasoning_content or message.reasoning
-        if content:
-            again = self._make_filter()
-            shown, _ = again.feed(content)
-            if (shown + again.flush()[0]).strip() == self._text.getvalue().strip():
-                content = None
+        if content and self._is_repeat(content):
+            content = None
         if reasoning and reasoning.strip() == self._reasoning.getvalue().strip():
             reasoning = None
         return DeltaPayload(
@@ -188,11 +217,21 @@ class Assembler:
             reasoning_details=None if self.has_reasoning else message.reasoning_details,
         )
 
+    def _is_repeat(self, content: str) -> bool:
+        """Whether a message's content has been delivered."""
+        delivered = self._text.getvalue().strip()
+        if len(content) > _COMPARED:
+            # Without a look at the thinking before it.
+            return bool(delivered) and content.rstrip().endswith(delivered)
+        again = self._make_filter()
+        shown, _ = again.feed(content)
+        return (shown + again.flush()[0]).strip() == delivered
+
     def _take_delta(self, delta: DeltaPayload, out: list[ChatChunk]) -> None:
         text = delta.content
         reasoning = delta.reasoning_content or delta.reasoning
         refusal = delta.refusal
-        extra = delta.extra_content
+        extra = pruned(delta.extra_content) if delta.extra_content else None
         if delta.reasoning_details and not reasoning:
             reasoning = reasoning_text(delta.reasoning_details)
         if self._joiners is not None:
@@ -223,8 +262,12 @@ class Assembler:
         calls = self._calls
         before = calls.size
         if delta.tool_calls:
-            for entry in delta.tool_calls:
+            for entry in delta.tool_calls[:MAX_TOOL_CALLS]:
+                if entry.extra_content:
+                    entry.extra_content = pruned(entry.extra_content)
                 calls.add(entry)
+            if len(delta.tool_calls) > MAX_TOOL_CALLS:
+                raise too_many_calls()
         elif delta.function_call is not None and (
             delta.function_call.name or delta.function_call.arguments
         ):
@@ -329,6 +372,29 @@ class Assembler:
             truncated=bool(withheld) or reason == "length",
             withheld_calls=withheld,
         )
+
+
+def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
+    """Cut a delta into some with little text; together they say the same, in the same order."""
+    details = delta.reasoning_details
+    reasoning = delta.reasoning_content or delta.reasoning or (details and reasoning_text(details))
+    for member, text in (
+        ("reasoning", reasoning),
+        ("content", delta.content),
+        ("refusal", delta.refusal),
+    ):
+        for start in range(0, len(text or ""), _PIECE):
+            piece = DeltaPayload()
+            setattr(piece, member, (text or "")[start : start + _PIECE])
+            yield piece
+    yield msgspec.structs.replace(
+        delta,
+        content=None,
+        reasoning=None,
+        reasoning_content=None,
+        refusal=None,
+        reasoning_details=None,
+    )
 
 
 def _is_blank(delta: DeltaPayload) -> bool:

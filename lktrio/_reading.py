@@ -6,7 +6,7 @@ and what its end means. It does not know what is asked, and what comes after a f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -58,6 +58,9 @@ class Reading:
         self._waits_for_output = True
         self._is_draining = False
         self._is_over = False
+        self._has_more = True
+        self._has_told_end = False
+        self._lost: APIConnectionError | None = None
         self._has_finished = False
         self._failure: Exception | None = None
 
@@ -76,11 +79,19 @@ class Reading:
             APIError: The answer is not complete.
         """
         scope = begun_in
+        await self._catch_up(scope)
         while not self._is_finished(scope):
             # One turn for each scope that is spent: if the program blocks its own loop for
             # longer than a clock, the deadline passes although the bytes are there.
             with self._clocks.scope() as scope:
                 self._has_finished = await self._read_until_spent()
+            await self._catch_up(scope)
+
+    async def _catch_up(self, scope: trio.CancelScope) -> None:
+        """Read what had come before a clock ran out."""
+        if scope.cancelled_caught:
+            while self._reader.is_behind and not self._is_over:
+                await self._go_on()
 
     def _is_finished(self, scope: trio.CancelScope) -> bool:
         """What a scope has come to that has been left."""
@@ -93,22 +104,17 @@ class Reading:
 
     async def _read_until_spent(self) -> bool:
         """Read until nothing more is to be read (True) or the scope's deadline has passed."""
-        clocks, outlet = self._clocks, self._outlet
-        while True:
-            try:
-                has_more = await self._reply.read_on(self._take, self._wants_pause)
-            except APIConnectionError:
-                if not self._reader.is_complete:
-                    raise
-                self._end(self._reader.settle)
-                return True
-            if not has_more:
-                if self._is_draining:
-                    self._body_ends.ended()
-                self._end(self._reader.finish)
-            if self._is_over or not has_more:
-                return True
-            if self._reader.is_done:
+        clocks, outlet, reader = self._clocks, self._outlet, self._reader
+        while not self._is_over:
+            if reader.is_behind:
+                await self._go_on()
+            elif self._has_more:
+                await self._read_on()
+            elif not self._has_told_end:
+                self._tell_end()
+            else:
+                break
+            if reader.is_done:
                 continue
             now = trio.current_time()
             if clocks.is_spent:
@@ -118,6 +124,31 @@ class Reading:
                 clocks.pause(now)
                 await outlet.room()
                 clocks.resume(trio.current_time())
+        return True
+
+    async def _read_on(self) -> None:
+        try:
+            self._has_more = await self._reply.read_on(self._take, self._wants_pause)
+        except APIConnectionError as exc:
+            # Raised when what came before it has been read.
+            self._lost, self._has_more = exc, False
+
+    async def _go_on(self) -> None:
+        """Go on with what has come: nothing that a server sends keeps other tasks waiting."""
+        await trio.lowlevel.checkpoint()
+        self._take(b"")
+
+    def _tell_end(self) -> None:
+        """Tell the reader that the body gives no more."""
+        self._has_told_end = True
+        if self._lost is None:
+            if self._is_draining:
+                self._body_ends.ended()
+            self._end(self._reader.finish)
+        elif self._reader.is_complete:
+            self._end(self._reader.settle)
+        else:
+            raise self._lost
 
     def _take(self, data: bytes) -> None:
         """Read bytes of the body. Raises nothing, because a wait for more may have begun."""
@@ -130,7 +161,7 @@ class Reading:
             reader.feed(data, chunks)
         except Exception as exc:  # noqa: BLE001 - raised as soon as the wait is over
             self._failure = exc
-        self._outlet.put(chunks, len(data))
+        self._outlet.put(chunks, len(data) or _size(chunks))
         self._note_output(now)
         if self._failure is not None:
             self._stop()
@@ -144,7 +175,10 @@ class Reading:
 
     def _wants_pause(self) -> bool:
         """Whether something else is to be done before more is waited for."""
-        return not self._reader.is_done and (self._outlet.is_full or self._clocks.is_spent)
+        reader = self._reader
+        return not reader.is_done and (
+            self._outlet.is_full or self._clocks.is_spent or reader.is_behind
+        )
 
     def _note_output(self, now: float) -> None:
         if self._waits_for_output and self._has_output():
@@ -158,7 +192,7 @@ class Reading:
 
     def _drain_or_stop(self, now: float) -> None:
         """The answer is complete. If the body ends too, the connection can be used again."""
-        if self._reply.at_end:
+        if self._reply.at_end or not self._has_more:
             return
         if not self._clocks.is_spent and self._body_ends.is_worth_waiting_for():
             self._is_draining = True
@@ -182,7 +216,8 @@ class Reading:
         now = trio.current_time()
         # A completion in one piece comes to light here.
         self._note_output(now)
-        self._complete(now)
+        if self._reader.is_done:
+            self._complete(now)
 
     def _give_up(self) -> None:
         """The wait was cancelled: by a clock, or because nothing more is to be read."""
@@ -192,3 +227,9 @@ class Reading:
             self._end(self._reader.settle)
         else:
             raise self._clocks.timed_out()
+
+
+def _size(chunks: Sequence[ChatChunk]) -> int:
+    """About how large chunks are that are not made of bytes just read."""
+    deltas = [chunk.delta for chunk in chunks if chunk.delta is not None]
+    return sum(len(delta.content or "") + len(delta.reasoning or "") for delta in deltas)

@@ -125,21 +125,35 @@ class _PartialValues:
     async def __anext__(self) -> Any:
         if self._is_over:
             raise StopAsyncIteration
+        if self._partial.is_behind:
+            # A wait was given up here.
+            value = await self._look()
+            if value is not MISSING:
+                return value
         async for chunk in self._stream:
             if chunk.restart:
                 self._partial = PartialValue(self._shape)
             if chunk.delta is not None and chunk.delta.content:
-                value = self._partial.feed(chunk.delta.content)
+                value = MISSING
+                if self._partial.take(chunk.delta.content):
+                    value = await self._look()
                 if value is not MISSING:
                     return value
         self._is_over = True
         response = await self._stream.collect()
         if self._shape is not None:
             return response.parsed
-        value = self._partial.look()
+        value = await self._look()
         if value is MISSING:
             raise StopAsyncIteration
         return value
+
+    async def _look(self) -> Any:
+        """The value of all that has arrived; a model's text must not keep other tasks waiting."""
+        partial = self._partial
+        while partial.read_on():
+            await trio.lowlevel.checkpoint()
+        return partial.look()
 
 
 class LLMStream(TaskStream[ChatChunk], Generic[T_co]):

@@ -11,6 +11,7 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import email.utils
 import enum
@@ -19,8 +20,8 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeGuard
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import msgspec
 
@@ -32,8 +33,7 @@ from ._errors import (
     APIStatusError,
     is_retryable_status,
 )
-from ._json_text import loads
-from ._partial_json import PartialJSON
+from ._json_text import MAX_DEPTH, MAX_WALKED_VALUES, SLICE, JSONMeter, ends_early, loads
 from ._response import Quota, QuotaUsage
 from ._sse import EventReader
 
@@ -46,15 +46,19 @@ __all__ = [
     "FunctionPayload",
     "GroqPayload",
     "HeaderFacts",
+    "Steps",
     "TaintedChunkPayload",
     "UsagePayload",
     "completion_usage",
     "decode_body",
+    "decode_body_in_steps",
     "decode_event",
+    "decode_event_in_steps",
     "decode_plain",
     "is_array",
     "is_object",
     "payload_error",
+    "pruned",
     "quote",
     "read_headers",
     "reasoning_text",
@@ -64,6 +68,13 @@ __all__ = [
     "repair_surrogates",
     "status_error",
 ]
+
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that would block the program if it were done at once: whoever does it pauses at each
+``yield``. What comes of it is returned."""
 
 
 class Done(enum.Enum):
@@ -175,6 +186,9 @@ class TaintedChunkPayload(ChunkPayload, gc=False):
     """A payload from tolerant reading: its texts and arguments may hold lone surrogates."""
 
 
+MAX_CHOICES: Final = 1024
+"""Most choices of one chunk that are looked at. Asked for is one."""
+
 _decode_chunk = msgspec.json.Decoder(ChunkPayload).decode
 
 
@@ -188,9 +202,10 @@ def decode_plain(data: bytes) -> ChunkPayload | None:
         payload = _decode_chunk(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if payload.error or payload.x_groq is not None or not payload.choices:
+    choices = payload.choices
+    if payload.error or payload.x_groq is not None or not choices or len(choices) > MAX_CHOICES:
         return None
-    for choice in payload.choices:
+    for choice in choices:
         if choice.error or choice.finish_reason == "error":
             return None
     return payload
@@ -213,12 +228,31 @@ def decode_event(data: bytes, name: bytes = b"") -> ChunkPayload | Done | None:
     """
     if data.startswith(b"[DONE]"):
         return Done.DONE
-    if not (name and _names_error(name)):
-        try:
-            return _decode_chunk(data)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            pass
-    return _decode_tolerantly(data, name)
+    payload = None if name and _names_error(name) else _decode_typed(data)
+    if payload is not None:
+        return payload
+    return _at_once(_decode_tolerantly(data, name))
+
+
+def decode_event_in_steps(data: bytes, name: bytes = b"") -> Steps[ChunkPayload | Done | None]:
+    """Do what `decode_event` does for an event that is too large for one step.
+
+    Raises:
+        APIConnectionError: The data is not JSON, or holds too much to be decoded.
+    """
+    if data.startswith(b"[DONE]"):
+        return Done.DONE
+    what = "an event of the stream"
+    count = yield from _count_values(what, data)
+    payload = None
+    if not _names_error(name):
+        payload = _decode_typed(data)
+        yield
+    if count > MAX_WALKED_VALUES and (payload is None or _has_free_members(payload)):
+        raise _too_much(what, f"holds more than {MAX_WALKED_VALUES} values", data)
+    if payload is not None:
+        return payload
+    return (yield from _decode_tolerantly(data, name))
 
 
 def decode_body(body: bytes) -> ChunkPayload:
@@ -229,36 +263,112 @@ def decode_body(body: bytes) -> ChunkPayload:
 
     Raises:
         APIStatusError: The document is an error object.
-        APIConnectionError: The document is neither, is cut off (this may be retried), or is not
-            JSON.
+        APIConnectionError: The document is neither, is cut off (this may be retried), is not
+            JSON, or holds too much to be decoded.
     """
-    text = _decode_text(body)
+    return _at_once(decode_body_in_steps(body))
+
+
+def decode_body_in_steps(body: bytes) -> Steps[ChunkPayload]:
+    """Do what `decode_body` does, step by step."""
+    what = "the body of the response"
+    count = yield from _count_values(what, body)
+    payload = _decode_typed(body)
+    yield
+    if payload is not None and (payload.error or not _has_answer(payload)):
+        payload = None
+    if count > MAX_WALKED_VALUES and (payload is None or _has_free_members(payload)):
+        raise _too_much(what, f"holds more than {MAX_WALKED_VALUES} values", body)
+    if payload is not None:
+        return payload
+    text = yield from _decode_text_in_steps(body)
+    failure: ValueError | RecursionError | None = None
+    value: object = None
     try:
         value = loads(text)
         if is_array(value) and len(value) == 1:
             value = value[0]
+        yield
         payload = _read_chunk(value) if is_object(value) else ChunkPayload()
     except (ValueError, RecursionError) as exc:
-        reader = PartialJSON()
-        reader.feed(text)
-        if reader.is_cut_off:
+        failure = exc
+    # Raised out here, so that no error holds on to the whole text by way of its context.
+    if failure is not None or payload is None:
+        if isinstance(failure, json.JSONDecodeError) and ends_early(text, failure):
             raise APIConnectionError(
                 f"the response ended in the middle of a JSON document; it begins with {quote(body)}"
-            ) from None
-        raise _not_json("the body of the response", body, exc) from None
+            )
+        raise _not_json(what, body, str(failure))
     if is_object(value):
         error = _error_in(value, has_choices=bool(payload.choices))
         if error is not None:
             raise error
-    for choice in payload.choices or ():
-        if not choice.index and (choice.message is not None or choice.delta is not None):
-            return payload
+    if _has_answer(payload):
+        return payload
     raise APIConnectionError(
         "the response is JSON, but neither an event stream nor a chat completion; "
         f"it begins with {quote(body)}",
-        body=_clean(value),
+        body=_clean(value, _MAX_ERROR_VALUES),
         retryable=False,
     )
+
+
+def _has_answer(payload: ChunkPayload) -> bool:
+    return any(
+        not choice.index and (choice.message is not None or choice.delta is not None)
+        for choice in payload.choices or ()
+    )
+
+
+def _at_once(steps: Steps[T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def _count_values(what: str, data: bytes) -> Steps[int]:
+    """Make sure that a JSON text can be decoded in one step; count the values in it."""
+    meter = JSONMeter()
+    for start in range(0, len(data), SLICE):
+        meter.feed(data[start : start + SLICE])
+        if meter.excess is not None:
+            raise _too_much(what, meter.excess, data)
+        yield
+    return meter.values
+
+
+def _too_much(what: str, excess: str, data: bytes) -> APIConnectionError:
+    return APIConnectionError(
+        f"{what} {excess}; it begins with {quote(data)}",
+        body=_decode_text(data[:_MAX_QUOTED]),
+        retryable=False,
+    )
+
+
+def _decode_typed(data: bytes) -> ChunkPayload | None:
+    try:
+        payload = _decode_chunk(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if payload.choices:
+        del payload.choices[MAX_CHOICES:]
+    return payload
+
+
+def _has_free_members(payload: ChunkPayload) -> bool:
+    """Whether there are members of any form at all, which are walked through in Python."""
+    for choice in payload.choices or ():
+        for delta in (choice.delta, choice.message):
+            if delta is None:
+                continue
+            if delta.extra_content or delta.reasoning_details:
+                return True
+            if any(call.extra_content for call in delta.tool_calls or ()):
+                return True
+    return False
 
 
 def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusError | None:
@@ -270,14 +380,15 @@ def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusE
     """
     error = payload.error or (payload.x_groq and payload.x_groq.error)
     if error:
-        return _make_error(error, _loads_or_none(data))
+        return _make_error(error, _error_body(data))
     if _names_error(name):
-        value = _loads_or_none(data)
-        return _make_error(value if value is not None else _decode_text(data).strip(), value)
+        value = _error_body(data)
+        beginning = data[:_MAX_ERROR_BYTES]
+        return _make_error(value if value is not None else _decode_text(beginning).strip(), value)
     if not payload.choices:
         # Usage alone is what most chunks without choices hold.
         if payload.usage is None or payload.type == "error":
-            value = _loads_or_none(data)
+            value = _error_body(data)
             if is_object(value):
                 return _error_in(value, has_choices=False)
         return None
@@ -285,9 +396,9 @@ def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusE
         if choice.index:
             continue
         if choice.error:
-            return _make_error(choice.error, _loads_or_none(data))
+            return _make_error(choice.error, _error_body(data))
         if choice.finish_reason == "error":
-            return _make_error(None, _loads_or_none(data))
+            return _make_error(None, _error_body(data))
     return None
 
 
@@ -340,37 +451,68 @@ _KEEP_ALIVE_NAMES: Final = frozenset(
 )
 
 
-def _decode_tolerantly(data: bytes, name: bytes) -> ChunkPayload | Done | None:
+def _decode_tolerantly(data: bytes, name: bytes) -> Steps[ChunkPayload | Done | None]:
     trimmed = data.strip()
     if trimmed.startswith(b"[DONE]"):
         return Done.DONE
     nothing = ChunkPayload() if _names_error(name) else None
     if not trimmed or trimmed.startswith(b":"):
         return nothing
+    text = yield from _decode_text_in_steps(trimmed)
     try:
-        value = loads(_decode_text(trimmed))
+        value = loads(text)
+        yield
         return _read_chunk(value) if is_object(value) else nothing
     except (ValueError, RecursionError) as exc:
         if nothing is not None or name.strip().lower() in _KEEP_ALIVE_NAMES:
             return nothing
-        raise _not_json("an event of the stream", trimmed, exc) from None
+        reason = str(exc)
+    # Out here, so that the error does not hold on to the whole text by way of its context.
+    raise _not_json("an event of the stream", trimmed, reason)
 
 
-def _not_json(what: str, data: bytes, exc: Exception) -> APIConnectionError:
+def _not_json(what: str, data: bytes, reason: str) -> APIConnectionError:
     return APIConnectionError(
-        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=False
+        f"{what} is not valid JSON ({reason}); it begins with {quote(data)}", retryable=False
     )
 
 
-def _loads_or_none(data: bytes) -> object | None:
+_MAX_ERROR_BYTES: Final = 64 * 1024
+"""An error of the server that is larger is not decoded; what it says is its beginning."""
+
+_MAX_ERROR_VALUES: Final = 5_000
+"""So many values of what a server says about an error are kept."""
+
+_MAX_QUOTED: Final = 4096
+"""So much is kept of what is too large to be decoded, in bytes."""
+
+
+def _error_body(data: bytes) -> object | None:
+    if len(data) > _MAX_ERROR_BYTES:
+        return _decode_text(data[:_MAX_QUOTED])
     try:
-        return _clean(loads(_decode_text(data)))
+        return _clean(loads(_decode_text(data)), _MAX_ERROR_VALUES)
     except (ValueError, RecursionError):
         return None
 
 
 def _decode_text(data: bytes) -> str:
     return data.decode("utf-8-sig", "replace")
+
+
+_DECODED_AT_ONCE: Final = 1024 * 1024
+
+
+def _decode_text_in_steps(data: bytes) -> Steps[str]:
+    if len(data) <= _DECODED_AT_ONCE:
+        return _decode_text(data)
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    pieces: list[str] = []
+    for start in range(0, len(data), _DECODED_AT_ONCE):
+        pieces.append(decoder.decode(data[start : start + _DECODED_AT_ONCE]))
+        yield
+    pieces.append(decoder.decode(b"", final=True))
+    return "".join(pieces)
 
 
 def quote(data: bytes, limit: int = 200) -> str:
@@ -382,7 +524,7 @@ def quote(data: bytes, limit: int = 200) -> str:
 def _read_chunk(members: Mapping[str, Any]) -> ChunkPayload:
     return TaintedChunkPayload(
         id=_clean_string(members.get("id")),
-        choices=[_read_choice(choice) for choice in _objects(members.get("choices"))],
+        choices=[_read_choice(choice) for choice in _objects(members.get("choices"))[:MAX_CHOICES]],
         usage=_read_usage(members.get("usage")),
         error=_clean(members.get("error")),
         type=_clean_string(members.get("type")),
@@ -511,6 +653,13 @@ def _read_extra(value: object) -> dict[str, Any] | None:
     return value if is_object(value) else None
 
 
+def pruned(extra: dict[str, Any]) -> dict[str, Any]:
+    """What a provider attached, without what is nested too deeply in it."""
+    value = _clean(extra)
+    assert is_object(value)
+    return value
+
+
 def _read_usage(value: object) -> UsagePayload | None:
     if not is_object(value):
         return None
@@ -570,21 +719,47 @@ def _clean_string(value: object) -> str | None:
     return repair_surrogates(value) if isinstance(value, str) else None
 
 
-_MAX_DEPTH: Final = 64
-"""What is nested deeper in a value of the server is left out."""
+def _clean(value: object, limit: int = MAX_WALKED_VALUES) -> object:
+    """A JSON value without lone surrogates, so that it can be encoded again.
+
+    What is nested deeper than `MAX_DEPTH` levels, and what comes after so many values, is left out.
+    """
+    return _Copy(limit).of(value, MAX_DEPTH)
 
 
-def _clean(value: object, depth: int = 0) -> object:
-    """A JSON value without lone surrogates, so that it can be encoded again."""
-    if isinstance(value, str):
-        return repair_surrogates(value)
-    if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
-        return None
-    if is_array(value):
-        return [_clean(item, depth + 1) for item in value]
-    if is_object(value):
-        return {repair_surrogates(key): _clean(item, depth + 1) for key, item in value.items()}
-    return value
+class _Copy:
+    """Copies a JSON value, or the beginning of it. One frame a level: nothing is nested in it."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def of(self, value: object, depth: int) -> object:
+        if isinstance(value, str):
+            return value if value.isascii() else repair_surrogates(value)
+        if is_array(value):
+            if not depth:
+                return None
+            items: list[object] = []
+            for item in self._beginning(value):
+                items.append(self.of(item, depth - 1))  # noqa: PERF401 - one frame less
+            return items
+        if is_object(value):
+            if not depth:
+                return None
+            members: dict[str, object] = {}
+            for key in self._beginning(value):
+                name = key if key.isascii() else repair_surrogates(key)
+                members[name] = self.of(value[key], depth - 1)
+            return members
+        return value
+
+    def _beginning(self, members: list[Any] | dict[str, Any]) -> Iterable[Any]:
+        """As many members as may still be copied."""
+        left = max(self._left, 0)
+        self._left -= len(members)
+        return members if len(members) <= left else itertools.islice(members, left)
 
 
 # --- errors -------------------------------------------------------------------------------
@@ -614,13 +789,15 @@ _PERMANENT_CODES: Final = frozenset(
 
 def _error_in(members: Mapping[str, Any], *, has_choices: bool) -> APIStatusError | None:
     if members.get("error"):
-        return _make_error(_clean(members["error"]), _clean(members))
+        return _make_error(members["error"], members)
     if not has_choices and "error" in (members.get("type"), members.get("object")):
-        return _make_error(_clean(members), _clean(members))
+        return _make_error(members, members)
     return None
 
 
 def _make_error(error: object, body: object) -> APIStatusError:
+    error = _clean(error, _MAX_ERROR_VALUES)
+    body = _clean(body, _MAX_ERROR_VALUES)
     status = _status_in(error)
     if status is None:
         status = _status_in(body)
@@ -688,46 +865,84 @@ _TEXT_KEYS: Final = (
 )
 
 
-def _most_specific_text(value: object, depth: int = 0) -> str:
+def _most_specific_text(value: object) -> str:
     """The text of an error that tells most: what the innermost server said, if it is quoted."""
-    if depth > _MAX_ERROR_DEPTH:
+    return _TextSearch().in_value(value, 0)
+
+
+class _TextSearch:
+    """Looks for the most specific text, at a bounded number of places."""
+
+    __slots__ = ("_characters", "_places")
+
+    def __init__(self) -> None:
+        self._places = 1_000
+        self._characters = _MAX_ERROR_BYTES
+
+    def in_value(self, value: object, depth: int) -> str:
+        if isinstance(value, str):
+            return self._in_string(value.strip(), depth)
+        if depth > _MAX_ERROR_DEPTH:
+            return ""
+        if is_array(value):
+            return self._first(value, depth)
+        return self._in_object(value, depth) if is_object(value) else ""
+
+    def _first(self, values: Iterable[object], depth: int) -> str:
+        for value in values:
+            self._places -= 1
+            if self._places < 0:
+                break
+            text = self.in_value(value, depth + 1)
+            if text:
+                return text
         return ""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith(("{", "[")):
+
+    def _in_string(self, text: str, depth: int) -> str:
+        """The text, or what it quotes: JSON in a string is what another server said."""
+        if depth > _MAX_ERROR_DEPTH:
+            return ""
+        if text.startswith(("{", "[")) and len(text) <= self._characters:
+            self._characters -= len(text)
             try:
-                return _most_specific_text(loads(text), depth + 1) or text
+                return self.in_value(loads(text), depth + 1) or text
             except (ValueError, RecursionError):
                 return text
         return text
-    if is_array(value):
-        texts = (_most_specific_text(item, depth + 1) for item in value)
-        return next((text for text in texts if text), "")
-    if not is_object(value):
-        return ""
-    metadata = value.get("metadata")
-    if is_object(metadata):
-        text = _most_specific_text(metadata.get("raw"), depth + 1)
-        if text:
-            return text
-    nested: object = value.get("error")
-    if is_object(nested) or is_array(nested):
-        text = _most_specific_text(nested, depth + 1)
-        if text:
-            return text
-        nested = None
-    for key in _TEXT_KEYS:
-        text = _most_specific_text(nested if key == "error" else value.get(key), depth + 1)
-        if text:
-            location = value.get("loc")
-            if key == "msg" and is_array(location):
-                return f"{'.'.join(map(str, location))}: {text}"
-            return text
-    # A server's own envelope around it.
-    rest = (item for key, item in value.items() if key not in _TEXT_KEYS and key != "metadata")
-    texts = (_most_specific_text(item, depth + 1) for item in rest if not isinstance(item, str))
-    return next((text for text in texts if text), "")
 
+    def _in_object(self, value: dict[str, Any], depth: int) -> str:
+        metadata = value.get("metadata")
+        if is_object(metadata):
+            text = self._first([metadata.get("raw")], depth)
+            if text:
+                return text
+        nested: object = value.get("error")
+        if is_object(nested) or is_array(nested):
+            text = self._first([nested], depth)
+            if text:
+                return text
+            nested = None
+        for key in _TEXT_KEYS:
+            found = nested if key == "error" else value.get(key)
+            text = self._first([found], depth) if found else ""
+            if text:
+                location = value.get("loc")
+                if key == "msg" and is_array(location):
+                    return f"{'.'.join(map(str, location[:_MAX_LOCATION]))}: {text}"
+                return text
+        # A server's own envelope around it.
+        return self._first(
+            (
+                item
+                for key, item in value.items()
+                if key not in _TEXT_KEYS and key != "metadata" and not isinstance(item, str)
+            ),
+            depth,
+        )
+
+
+_MAX_LOCATION: Final = 32
+"""Steps of the way to what is wrong in a request."""
 
 # Each alternative takes what is not closed up to the next tag or the end, so that the work is
 # linear whatever the text.
@@ -773,7 +988,7 @@ def status_error(
         text = _decode_text(body).strip()
     value: object = None
     if text[:1] in {"{", "[", '"'}:
-        value = _loads_or_none(body)
+        value = _error_body(body)
     if value is not None:
         found = _most_specific_text(value)
     elif text.startswith("<"):
@@ -805,7 +1020,7 @@ def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
     """
     if isinstance(value, str):
         return _redacted_text(value, secrets)
-    if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
+    if depth >= MAX_DEPTH and (is_array(value) or is_object(value)):
         return None
     if is_array(value):
         return [redact(item, secrets, depth + 1) for item in value]

@@ -68,8 +68,10 @@ def read(
     try:
         for piece in pieces:
             reader.feed(piece, out)
+            catch_up(reader, out)
         if end:
             reader.finish(out)
+            catch_up(reader, out)
     except APIError as error:
         failure = error
     else:
@@ -99,6 +101,12 @@ def read(
         ),
         failure=failure,
     )
+
+
+def catch_up(reader: AnswerReader, out: list[ChatChunk]) -> None:
+    """Go on with what was not done in the first step."""
+    while reader.is_behind:
+        reader.feed(b"", out)
 
 
 def one_by_one(body: bytes) -> list[bytes]:

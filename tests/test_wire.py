@@ -188,7 +188,7 @@ def test_data_that_is_not_json_is_a_connection_error_that_quotes_its_beginning(
     assert "an event of the stream is not valid JSON" in error.message
     assert quote(data) in error.message
     assert len(error.message) < 1000
-    assert error.__suppress_context__
+    assert error.__context__ is None, "it would hold on to the whole text"
 
 
 @pytest.mark.parametrize("name", [b"ping", b"heartbeat", b" Keep-Alive", b"keepalive"])
@@ -798,7 +798,7 @@ def test_the_body_of_an_error_can_be_encoded_and_is_not_nested_without_end() -> 
     body = reported(data).body
     text = json.dumps(body, ensure_ascii=False)
     text.encode()
-    assert text.count("[") == 62
+    assert text.count("[") == 98
 
 
 def test_an_error_without_a_json_body_keeps_its_text() -> None:
@@ -841,9 +841,7 @@ def test_a_whole_completion_is_a_payload(value: object) -> None:
 def test_a_delta_may_stand_for_the_message() -> None:
     payload = decode_body(dump({"choices": [{"delta": {"content": "Hi"}}]}))
     assert payload.choices
-    assert payload.choices[0].delta == DeltaPayload(
-        content="Hi", tool_calls=[], reasoning_details=[]
-    )
+    assert payload.choices[0].delta == DeltaPayload(content="Hi")
 
 
 @pytest.mark.parametrize(
