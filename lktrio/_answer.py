@@ -34,7 +34,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _QUOTED_BYTES: Final = 256
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:")
 
-_EVENTS_AT_ONCE: Final = 1000
+_EVENTS_AT_ONCE: Final = 500
 """So many events that are not plain pieces of an answer are taken in one step."""
 
 # Each item is a step: something to be taken into the answer, its end, or nothing yet.
@@ -166,6 +166,7 @@ class AnswerReader:
     def _take_body(self) -> _Work:
         """Take a whole completion."""
         body = bytes(self._body)
+        yield None
         payload = yield from decode_body_in_steps(body)
         yield from self._take_payload(payload, body, b"")
         yield Done.DONE

@@ -68,6 +68,8 @@ class Assembler:
         declared_tools: Names of the tools the request offered.
         early_calls: Whether a call is handed out as soon as it is complete.
         make_id: Makes up ids for calls that have none.
+        clean: Takes what must not be shown out of names that a server gives: they go to places
+            that the answer's text does not go to.
     """
 
     def __init__(
@@ -78,7 +80,10 @@ class Assembler:
         declared_tools: Collection[str] = (),
         early_calls: bool = False,
         make_id: Callable[[], str] = make_call_id,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
+        self._id = self._model = ""
         self._early_calls = early_calls
         self._early: list[FunctionToolCall] = []
         self.has_output = False
@@ -92,7 +97,7 @@ class Assembler:
         self._tags = tags
         self._starts_in_thinking = starts_in_thinking
         self._filter = self._make_filter()
-        self._calls = ToolCallAssembler(declared_tools, make_id)
+        self._calls = ToolCallAssembler(declared_tools, make_id, clean)
         self._joiners: dict[str, SurrogateJoiner] | None = None
         # A buffer joins many tiny pieces as it goes.
         self._text = io.StringIO()
@@ -125,15 +130,16 @@ class Assembler:
         Raises:
             APIConnectionError: The answer is larger than allowed.
         """
-        if payload.id:
-            self.id = payload.id
-        if payload.model:
-            self.model = payload.model
+        # Nearly all have the names of the one before.
+        if payload.id and payload.id != self._id:
+            self._id, self.id = payload.id, self._clean(payload.id)
+        if payload.model and payload.model != self._model:
+            self._model, self.model = payload.model, self._clean(payload.model)
         has_usage = payload.usage is not None and self._take_usage(payload.usage)
         if payload.x_groq is not None and payload.x_groq.usage is not None and not has_usage:
             has_usage = self._take_usage(payload.x_groq.usage)
         if payload.service_tier:
-            self._service_tier = payload.service_tier
+            self._service_tier = self._clean(payload.service_tier)
         if not payload.choices:
             return
         if type(payload) is TaintedChunkPayload and self._joiners is None:
@@ -187,7 +193,7 @@ class Assembler:
         if self._finish_reason is None or (
             self._finish_reason in _PLAIN_REASONS and reason not in _PLAIN_REASONS
         ):
-            self._finish_reason = reason
+            self._finish_reason = self._clean(reason)
 
     def _news_of(self, message: DeltaPayload) -> DeltaPayload:
         """What a message adds.

@@ -37,7 +37,7 @@ MAX_DECODED_VALUES: Final = 100_000
 MAX_WALKED_VALUES: Final = 20_000
 """Most values in a text that is gone through in Python once it is decoded."""
 
-MAX_ESCAPES: Final = 1_000_000
+MAX_ESCAPES: Final = 500_000
 """Most backslashes in a text, and most bytes of it that are not UTF-8: each takes a decoder ten
 times as long as another byte."""
 
@@ -75,7 +75,7 @@ class ObjectScanner:
 
     @property
     def values(self) -> int:
-        """How many values there are, or a few more."""
+        """How many values there are; an empty list or object counts twice."""
         return self._marks + 1
 
     @property
@@ -160,7 +160,7 @@ class JSONMeter:
 
     @property
     def values(self) -> int:
-        """How many values there are, or a few more."""
+        """How many values there are; an empty list or object counts twice."""
         return self._scanner.values
 
     @property

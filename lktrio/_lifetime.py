@@ -17,6 +17,8 @@ from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cas
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
 
+from ._errors import logged_facts
+
 __all__ = ["MAX_UNDELIVERED_BYTES", "Channel", "TaskStream", "Words", "bare", "check_open"]
 
 logger = logging.getLogger("lktrio")
@@ -214,7 +216,9 @@ class TaskStream(abc.ABC, Generic[T]):
             self._batch = deque()
             self._stopped()
         if self._failure is not None and not self._failure_seen:
-            logger.warning("%r was left without looking at its failure: %r", self, self._failure)
+            logger.warning(
+                "%r was left without looking at its failure: %s", self, logged_facts(self._failure)
+            )
 
     async def aclose(self) -> None:
         """Stop what is running and wait until it is gone. May be called at any time, by any task.

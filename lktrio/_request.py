@@ -32,7 +32,15 @@ from ._retry import delay_before_retry
 from ._stream import Outlet
 from ._transport import HTTPReply, HTTPRequest, ReusedConnectionLost
 from ._value import Value
-from ._wire import HeaderFacts, read_headers, redact, redact_error, redact_headers, status_error
+from ._wire import (
+    HeaderFacts,
+    read_headers,
+    redact,
+    redact_error,
+    redact_headers,
+    redact_text,
+    status_error,
+)
 
 __all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource"]
 
@@ -235,14 +243,15 @@ class RequestSource:
 
     async def _attempt(self, outlet: Outlet, record: AttemptRecord, total: float) -> None:
         request = self._request
+        secrets = list(request.secrets)
         assembler = self._assembler = Assembler(
             tags=request.facts.thinking_tags,
             starts_in_thinking=request.facts.starts_in_thinking,
             declared_tools=request.declared_tools,
             early_calls=request.early_tool_calls,
+            clean=lambda name: redact_text(name, secrets),
         )
         clocks = Clocks(self._options, total, record)
-        secrets = list(request.secrets)
         reply: HTTPReply | None = None
         reading: Reading | None = None
         try:

@@ -78,6 +78,8 @@ class EventReader:
             The data of these events, which are over and done with, and the bytes that are left
             for `feed`.
         """
+        if len(self._line) > MAX_JUNK_BYTES:
+            return [], data  # a large event, which is not copied more often than it must be
         if self._line and b"\n" in data:
             data = bytes(self._line) + data
             self._line = bytearray()

@@ -228,11 +228,16 @@ class ToolCallAssembler:
     Args:
         declared: Names of the tools the request offered.
         make_id: Makes up ids for calls that have none.
+        clean: Takes what must not be shown out of names and ids.
     """
 
     def __init__(
-        self, declared: Collection[str] = (), make_id: Callable[[], str] = make_call_id
+        self,
+        declared: Collection[str] = (),
+        make_id: Callable[[], str] = make_call_id,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
         self.size = 0
         """Characters kept: arguments, names, ids and what was attached."""
         self._arguments = 0
@@ -453,7 +458,7 @@ class ToolCallAssembler:
                     "the server sent %d argument objects for one call of %r; "
                     "they are handed out as separate calls",
                     len(complete),
-                    call.name,
+                    self._clean(call.name or ""),
                 )
             whole.extend(self._make(call, ids, text) for text in complete)
             if incomplete is not None:
@@ -465,9 +470,9 @@ class ToolCallAssembler:
         if call_id is None:
             call_id = call.made_up_id = self._make_id()
         return FunctionToolCall(
-            name=call.name or "",
+            name=self._clean(call.name or ""),
             arguments=arguments,
-            call_id=ids.take(call_id),
+            call_id=ids.take(self._clean(call_id)),
             extra=copy_extra(call.extra) or None,
         )
 

@@ -65,6 +65,7 @@ __all__ = [
     "redact",
     "redact_error",
     "redact_headers",
+    "redact_text",
     "repair_surrogates",
     "status_error",
 ]
@@ -655,7 +656,7 @@ def _read_extra(value: object) -> dict[str, Any] | None:
 
 def pruned(extra: dict[str, Any]) -> dict[str, Any]:
     """What a provider attached, without what is nested too deeply in it."""
-    value = _clean(extra)
+    value = _Copy(MAX_WALKED_VALUES, repairs=False).of(extra, MAX_DEPTH)
     assert is_object(value)
     return value
 
@@ -730,14 +731,15 @@ def _clean(value: object, limit: int = MAX_WALKED_VALUES) -> object:
 class _Copy:
     """Copies a JSON value, or the beginning of it. One frame a level: nothing is nested in it."""
 
-    __slots__ = ("_left",)
+    __slots__ = ("_left", "_repairs")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, repairs: bool = True) -> None:
         self._left = limit
+        self._repairs = repairs
 
     def of(self, value: object, depth: int) -> object:
         if isinstance(value, str):
-            return value if value.isascii() else repair_surrogates(value)
+            return repair_surrogates(value) if self._repairs and not value.isascii() else value
         if is_array(value):
             if not depth:
                 return None
@@ -750,7 +752,7 @@ class _Copy:
                 return None
             members: dict[str, object] = {}
             for key in self._beginning(value):
-                name = key if key.isascii() else repair_surrogates(key)
+                name = repair_surrogates(key) if self._repairs and not key.isascii() else key
                 members[name] = self.of(value[key], depth - 1)
             return members
         return value
@@ -1015,39 +1017,54 @@ def status_error(
 def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
     """A JSON value in which every occurrence of a secret is replaced.
 
-    Servers echo credentials in error messages; ours carry what the server said. What they say is
-    cut to a bounded length, maybe in the middle of a secret, so its beginning counts too.
+    Servers echo credentials in error messages; ours carry what the server said.
     """
     if isinstance(value, str):
-        return _redacted_text(value, secrets)
+        return redact_text(value, secrets)
     if depth >= MAX_DEPTH and (is_array(value) or is_object(value)):
         return None
     if is_array(value):
         return [redact(item, secrets, depth + 1) for item in value]
     if is_object(value):
         return {
-            str(redact(key, secrets)): redact(item, secrets, depth + 1)
+            redact_text(key, secrets): redact(item, secrets, depth + 1)
             for key, item in value.items()
         }
     return value
 
 
 _REDACTED: Final = "[redacted]"
-_TELLING_LENGTH: Final = 12
-"""So much of a secret's beginning is taken for the secret."""
+_ELLIPSIS: Final = "..."
+_ELLIPSES: Final = 16
+"""So many places of a text are looked at where it may have been cut."""
+_TELLING_LENGTH: Final = 8
+"""So much of a secret's beginning is taken for the secret where a text has been cut."""
 
 
-def _redacted_text(text: str, secrets: Iterable[str]) -> str:
+def redact_text(text: str, secrets: Iterable[str]) -> str:
+    """A text in which every occurrence of a secret is replaced.
+
+    What a server says is cut to a bounded length, maybe in the middle of a secret: there its
+    beginning counts too.
+    """
     for secret in secrets:
-        head, tail = secret[:_TELLING_LENGTH], secret[_TELLING_LENGTH:]
-        pieces: list[str] = []
-        position = 0
-        while head and (start := text.find(head, position)) >= 0:
-            pieces += [text[position:start], _REDACTED]
-            position = start + len(head)
-            pairs = zip(tail, text[position : position + len(tail)], strict=False)
-            position += sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        text = "".join(pieces) + text[position:]
+        if secret and secret[:_TELLING_LENGTH] in text:
+            text = _without_beginning(text.replace(secret, _REDACTED), secret)
+    return text
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    end = len(text)
+    for _ in range(_ELLIPSES):
+        start = text.find(secret[:_TELLING_LENGTH], max(0, end - len(secret) + 1), end)
+        while start >= 0 and not secret.startswith(text[start:end]):
+            start = text.find(secret[:_TELLING_LENGTH], start + 1, end)
+        if start >= 0:
+            text = text[:start] + _REDACTED + text[end:]
+            end = start
+        end = text.rfind(_ELLIPSIS, 0, end)
+        if end < 0:
+            break
     return text
 
 
@@ -1056,21 +1073,22 @@ def redact_headers(headers: Mapping[str, str], secrets: Collection[str]) -> dict
     text = "\n".join(headers.values())
     if not any(secret[:_TELLING_LENGTH] in text for secret in secrets):
         return dict(headers)
-    return {name: _redacted_text(value, secrets) for name, value in headers.items()}
+    return {name: redact_text(value, secrets) for name, value in headers.items()}
 
 
 def redact_error(error: APIError, secrets: Collection[str]) -> None:
     """Take secrets out of an error.
 
-    What the HTTP library raised may quote the server too; an error is cut loose from such a cause.
+    What the HTTP library raised may quote the server too, cut where it likes; an error is cut loose
+    from a cause that shows so much as the beginning of a secret.
     """
-    error.message = _redacted_text(error.message, secrets)
+    error.message = redact_text(error.message, secrets)
     error.args = (error.message,)
     error.body = redact(error.body, secrets)
     if error.request_id is not None:
-        error.request_id = _redacted_text(error.request_id, secrets)
+        error.request_id = redact_text(error.request_id, secrets)
     shown = "".join(f"{cause!r} {cause}" for cause in _causes(error))
-    if _redacted_text(shown, secrets) != shown:
+    if any(secret and secret[:_TELLING_LENGTH] in shown for secret in secrets):
         error.__cause__ = error.__context__ = None
 
 

@@ -27,6 +27,8 @@ from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
 from lktrio._chunks import CollectedResponse
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
 from lktrio._json_text import (
+    MAX_DEPTH,
+    MAX_WALKED_VALUES,
     ObjectScanner,
     canonical_or_none,
     is_cut_off,
@@ -252,6 +254,8 @@ def json_text(data: bytes) -> None:
         return
     assert not is_cut_off(text)
     partial.feed(" ")
+    if whole.deepest > MAX_DEPTH or whole.values > MAX_WALKED_VALUES:
+        return
     # Constants that are no JSON, and lone halves of characters, are read by one of the two only.
     with contextlib.suppress(ValueError, RecursionError):
         if json.loads(json.dumps(value, allow_nan=False)) == value and "\\u" not in text:
