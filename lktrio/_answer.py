@@ -58,9 +58,16 @@ class AnswerReader:
     Args:
         assembler: Puts the answer together.
         max_event_bytes: Largest event, or whole completion, in bytes.
+        at_once: Largest one that is taken in one step, in bytes.
     """
 
-    def __init__(self, assembler: Assembler, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self,
+        assembler: Assembler,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        at_once: int = SLICE,
+    ) -> None:
         self.is_done = False
         """Whether the end mark was seen: nothing that follows matters."""
         self.assembler = assembler
@@ -68,6 +75,7 @@ class AnswerReader:
         self._head = bytearray()
         self._body = bytearray()
         self._max = max_event_bytes
+        self._at_once = at_once
         self._events = EventReader(max_event_bytes)
         self._got_payload = False
         self._backlog: deque[Event] = deque()
@@ -102,7 +110,7 @@ class AnswerReader:
         if not self.is_behind:
             values, data = self._events.split(data)
             for position, value in enumerate(values):
-                payload = decode_plain(value) if len(value) <= SLICE else None
+                payload = decode_plain(value) if len(value) <= self._at_once else None
                 if payload is None:
                     backlog.extend(Event(value, b"") for value in values[position:])
                     break
@@ -125,7 +133,7 @@ class AnswerReader:
             if not backlog:
                 return
             event = backlog.popleft()
-            if len(event.data) > SLICE:
+            if len(event.data) > self._at_once:
                 self._work = self._take_event(event)
             else:
                 self._take(event, out)
@@ -194,7 +202,7 @@ class AnswerReader:
         if isinstance(payload, Done):
             yield payload
             return
-        if len(data) > SLICE:
+        if len(data) > self._at_once:
             yield None
             yield from self.assembler.cut(payload)
         else:
@@ -248,7 +256,7 @@ class AnswerReader:
         if self._kind is _Kind.MARKUP or (self._kind is _Kind.UNDECIDED and self._head.strip()):
             raise self._not_a_stream()
         self._work = self._take_body() if self._kind is _Kind.JSON else self._take_end()
-        is_small = len(self._body) <= SLICE and self._events.size <= SLICE
+        is_small = max(len(self._body), self._events.size) <= self._at_once
         while self._work is not None and not self.is_done:
             self._take_step(self._work, out)
             if not is_small:

@@ -27,6 +27,9 @@ _MAX_NESTING: Final = 50
 _MAX_LAYERS: Final = 3
 """How often arguments may be JSON in a JSON string."""
 
+_MAX_COMBED_CHARACTERS: Final = 200_000
+"""Longest text in which commas are looked for that are one too many."""
+
 _MAX_REPAIRED_CHARACTERS: Final = 8_000
 _MAX_REPAIR_WORK: Final = 500_000
 """Characters times marks. The repair may look ahead to the end at each mark, and other tasks wait
@@ -92,7 +95,8 @@ def _nested_too_deeply() -> MalformedArguments:
 
 def _check_values(text: str) -> None:
     """Refuse what a decoder would be busy with for too long."""
-    if len(text) > 2 * _MAX_VALUES:
+    # A string is one value; a decoder that finds more behind it stops there.
+    if len(text) > 2 * _MAX_VALUES and not text.startswith('"'):
         scanner = ObjectScanner(_MAX_VALUES)
         scanner.feed(text)
         if scanner.deepest > _MAX_NESTING:
@@ -135,7 +139,9 @@ def _repair(text: str, error: json.JSONDecodeError) -> Any:
     if start < 0 or end <= start:
         raise MalformedArguments(explanation)
     # Fences and prose stand around the object.
-    text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text[start:end])
+    text = text[start:end]
+    if len(text) <= _MAX_COMBED_CHARACTERS:
+        text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text)
     try:
         return _loads(text)
     except json.JSONDecodeError as extra:

@@ -51,7 +51,7 @@ _OPENING: Final = ("{", "[")
 _CLOSING: Final = ("}", "]")
 # Possessive: a quote that is never closed must not be kept for backtracking, character by
 # character.
-_SINGLE_QUOTED: Final = re.compile(r"(?<=[\[{,:])\s*+'(?:[^'\\]++|\\.)*+'", re.DOTALL)
+_SINGLE_QUOTED: Final = re.compile(r"([\[{,:])\s*+'(?:[^'\\]++|\\.)*+'", re.DOTALL)
 
 
 class ObjectScanner:
@@ -72,6 +72,7 @@ class ObjectScanner:
         self.deepest = 0
         """Levels of nesting."""
         self._marks = 0
+        self._strings = 0
 
     @property
     def values(self) -> int:
@@ -81,7 +82,8 @@ class ObjectScanner:
     @property
     def has_too_many(self) -> bool:
         """Whether there are more values than are counted."""
-        return self.values > self._max_values
+        # A value has one name at most.
+        return self.values > self._max_values or self._strings > 2 * self._max_values
 
     @property
     def is_open(self) -> bool:
@@ -109,19 +111,27 @@ class ObjectScanner:
             if self._in_string:
                 return
         tokens = _TOKENS.findall(text, position)
-        depth, deepest, marks = self._depth, self.deepest, 0
+        depth, deepest, marks, strings = self._depth, self.deepest, 0, 0
         for token in tokens:
             if token == ",":
                 marks += 1
             elif token in _OPENING:
                 marks += 1
                 depth += 1
-                deepest = max(deepest, depth)
-            elif depth and token in _CLOSING:
-                depth -= 1
-                if not depth and token == "}":
-                    self.objects += 1
-        self._depth, self.deepest, self._marks = depth, deepest, self._marks + marks
+                if depth > deepest:  # noqa: PLR1730 - a call for every bracket would be slow
+                    deepest = depth
+            elif token in _CLOSING:
+                if depth:
+                    depth -= 1
+                    if not depth and token == "}":
+                        self.objects += 1
+                else:
+                    marks += 1  # of no value, but too many are too many
+            else:
+                strings += 1
+        self._depth, self.deepest = depth, deepest
+        self._marks += marks
+        self._strings += strings
         if tokens and tokens[-1][0] == '"':
             self._in_string = True
             self._string_end(text, text.rindex(tokens[-1]) + 1)
@@ -186,6 +196,10 @@ def has_more_values(text: str, limit: int) -> bool:
     return scanner.has_too_many
 
 
+_READ_IN_BOTH_WAYS: Final = 200_000
+"""Longest text, in characters, in which single quotes may be those of strings."""
+
+
 def is_cut_off(text: str) -> bool:
     """Whether a string or a bracket is open at the end of a text.
 
@@ -194,9 +208,9 @@ def is_cut_off(text: str) -> bool:
     """
     scanner = ObjectScanner()
     scanner.feed(text)
-    if scanner.is_open and "'" in text:
+    if scanner.is_open and "'" in text and len(text) <= _READ_IN_BOTH_WAYS:
         scanner = ObjectScanner()
-        scanner.feed(_SINGLE_QUOTED.sub("0", text))
+        scanner.feed(_SINGLE_QUOTED.sub(r"\g<1>0", text))
     return scanner.is_open
 
 

@@ -87,8 +87,10 @@ def _weight(value: object) -> int:
     rest = [value]
     while rest:
         item = rest.pop()
-        weight += _VALUE_WEIGHT + (len(item) if isinstance(item, str) else 0)
-        if is_array(item):
+        weight += _VALUE_WEIGHT
+        if isinstance(item, str):
+            weight += len(item)
+        elif is_array(item):
             rest += item
         elif is_object(item):
             rest += item

@@ -367,7 +367,9 @@ def _has_free_members(payload: ChunkPayload) -> bool:
                 continue
             if delta.extra_content or delta.reasoning_details:
                 return True
-            if any(call.extra_content for call in delta.tool_calls or ()):
+            # More than a few are an error; see `_tool_calls`.
+            calls = itertools.islice(delta.tool_calls or (), MAX_CHOICES)
+            if any(call.extra_content for call in calls):
                 return True
     return False
 
@@ -728,6 +730,9 @@ def _clean(value: object, limit: int = MAX_WALKED_VALUES) -> object:
     return _Copy(limit).of(value, MAX_DEPTH)
 
 
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
+
+
 class _Copy:
     """Copies a JSON value, or the beginning of it. One frame a level: nothing is nested in it."""
 
@@ -745,7 +750,8 @@ class _Copy:
                 return None
             items: list[object] = []
             for item in self._beginning(value):
-                items.append(self.of(item, depth - 1))  # noqa: PERF401 - one frame less
+                is_plain = type(item) in _PLAIN  # as most are
+                items.append(item if is_plain else self.of(item, depth - 1))
             return items
         if is_object(value):
             if not depth:

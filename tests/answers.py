@@ -15,6 +15,7 @@ from lktrio._answer import AnswerReader
 from lktrio._assembler import Assembler
 from lktrio._chunks import ChatChunk, CollectedResponse
 from lktrio._errors import APIError
+from lktrio._json_text import SLICE
 from lktrio._sse import MAX_EVENT_BYTES
 
 TOOLS = ("get_weather", "get_time", "now")
@@ -51,18 +52,23 @@ class Ids:
 
 
 def read(
-    *pieces: bytes, limit: int = MAX_EVENT_BYTES, end: bool = True, **settings: Any
+    *pieces: bytes,
+    limit: int = MAX_EVENT_BYTES,
+    at_once: int = SLICE,
+    end: bool = True,
+    **settings: Any,
 ) -> Outcome:
     """Read a body in pieces.
 
     Args:
         pieces: The bytes as they arrive.
         limit: Largest event or whole completion.
+        at_once: Largest one that is taken in one step.
         end: Whether the body ends after them.
         settings: For the assembler.
     """
     assembler = Assembler(declared_tools=TOOLS, make_id=Ids(), **settings)
-    reader = AnswerReader(assembler, max_event_bytes=limit)
+    reader = AnswerReader(assembler, max_event_bytes=limit, at_once=at_once)
     out: list[ChatChunk] = []
     failure = None
     try:
