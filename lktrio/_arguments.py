@@ -93,23 +93,23 @@ def _nested_too_deeply() -> MalformedArguments:
     )
 
 
-def _check_values(text: str) -> None:
-    """Refuse what a decoder would be busy with for too long."""
-    # A string is one value; a decoder that finds more behind it stops there.
-    if len(text) > 2 * _MAX_VALUES and not text.startswith('"'):
-        scanner = ObjectScanner(_MAX_VALUES)
-        scanner.feed(text)
-        if scanner.deepest > _MAX_NESTING:
-            raise _nested_too_deeply()
-        if scanner.has_too_many:
-            raise MalformedArguments(f"The arguments hold more than {_MAX_VALUES} values.")
+def _check_values(text: str) -> ObjectScanner | None:
+    """Refuse what a decoder would be busy with for too long; the scanner that looked, if any."""
+    if len(text) <= 2 * _MAX_VALUES:
+        return None
+    scanner = ObjectScanner(_MAX_VALUES)
+    scanner.feed(text)
+    if scanner.deepest > _MAX_NESTING:
+        raise _nested_too_deeply()
+    if scanner.has_too_many:
+        raise MalformedArguments(f"The arguments hold more than {_MAX_VALUES} values.")
+    return scanner
 
 
 def _decode(raw: str) -> dict[str, Any]:
     text = raw.lstrip("\ufeff")
     value: Any = None
     for _ in range(_MAX_LAYERS):
-        _check_values(text)
         value = _decode_once(text) if text.strip() else None
         if value is None:
             return {}
@@ -122,10 +122,13 @@ def _decode(raw: str) -> dict[str, Any]:
 
 
 def _decode_once(text: str) -> Any:
+    # A string is one value, and a decoder that finds more behind it stops there.
+    is_string = text.startswith('"')
+    scanned = None if is_string else _check_values(text)
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
-        if is_cut_off(text):
+        if is_cut_off(text, _check_values(text) if is_string else scanned):
             raise MalformedArguments(
                 "The arguments are cut off: the text ends inside of a string, object or array."
             ) from None

@@ -200,18 +200,26 @@ _READ_IN_BOTH_WAYS: Final = 200_000
 """Longest text, in characters, in which single quotes may be those of strings."""
 
 
-def is_cut_off(text: str) -> bool:
+def is_cut_off(text: str, scanned: ObjectScanner | None = None) -> bool:
     """Whether a string or a bracket is open at the end of a text.
 
     A text that is closed in one of two readings is not cut off: with strings in double quotes
     only, or with strings in single quotes too, as small models write them.
+
+    Args:
+        text: The text.
+        scanned: A scanner that has been fed with it, if there is one.
     """
+    scanner = scanned or _scan(text)
+    if scanner.is_open and "'" in text and len(text) <= _READ_IN_BOTH_WAYS:
+        scanner = _scan(_SINGLE_QUOTED.sub(r"\g<1>0", text))
+    return scanner.is_open
+
+
+def _scan(text: str) -> ObjectScanner:
     scanner = ObjectScanner()
     scanner.feed(text)
-    if scanner.is_open and "'" in text and len(text) <= _READ_IN_BOTH_WAYS:
-        scanner = ObjectScanner()
-        scanner.feed(_SINGLE_QUOTED.sub(r"\g<1>0", text))
-    return scanner.is_open
+    return scanner
 
 
 def loads(text: str) -> object:

@@ -878,13 +878,16 @@ def _most_specific_text(value: object) -> str:
     return _TextSearch().in_value(value, 0)
 
 
+_MAX_PLACES: Final = 1_000
+
+
 class _TextSearch:
     """Looks for the most specific text, at a bounded number of places."""
 
     __slots__ = ("_characters", "_places")
 
     def __init__(self) -> None:
-        self._places = 1_000
+        self._places = _MAX_PLACES
         self._characters = _MAX_ERROR_BYTES
 
     def in_value(self, value: object, depth: int) -> str:

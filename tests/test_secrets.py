@@ -557,6 +557,34 @@ async def test_a_name_that_is_none_of_ours_stays(records: pytest.LogCaptureFixtu
     assert (call.name, call.call_id) == ("chatcmpl-0123456789", "chatcmpl-0123456789")
 
 
+@pytest.mark.parametrize(
+    ("reply", "facts"),
+    [
+        (
+            error(400, "'Why do whales sing?' is not allowed", headers={"X-Request-Id": "r-1"}),
+            "APIStatusError, status 400, request id r-1",
+        ),
+        (sse(event({"error": {"message": "no whales"}})), "APIStatusError"),
+        (sse(event("Whales sing, and this is no JSON")), "APIConnectionError"),
+        (response(200, b"<p>whales</p>"), "APIConnectionError"),
+    ],
+    ids=["status", "in the stream", "no JSON", "HTML"],
+)
+async def test_the_warning_of_a_failure_that_nobody_looked_at_does_not_quote_it(
+    reply: Exchange, facts: str, autojump_clock: MockClock, records: pytest.LogCaptureFixture
+) -> None:
+    async with MemoryNetwork([reply]) as network:
+        client = network.client()
+        async with LLM("m", base_url=TLS_BASE_URL, auth=None, http_client=client) as llm:
+            async with ask(llm) as stream:
+                await trio.sleep(60)
+    (warning,) = [record for record in records.records if record.levelno == logging.WARNING]
+    said = f"{warning.getMessage()} {warning.exc_text}"
+    assert said.endswith(f"was left without looking at its failure: {facts} None")
+    assert "whales" not in said.lower()
+    assert "whales" in str(stream.error).lower()
+
+
 async def test_an_answer_is_the_model_s_and_is_left_as_it_is() -> None:
     script = [sse(text_chunk(f"You said {BEARER}"), finish(), DONE)]
     async with MemoryNetwork(script) as network:
