@@ -83,7 +83,9 @@ class Assembler:
         clean: Callable[[str], str] = str,
     ) -> None:
         self._clean = clean
-        self._id = self._model = ""
+        self._id: str = ""
+        self._model: str = ""
+        self._tier: str = ""
         self._early_calls = early_calls
         self._early: list[FunctionToolCall] = []
         self.has_output = False
@@ -138,8 +140,8 @@ class Assembler:
         has_usage = payload.usage is not None and self._take_usage(payload.usage)
         if payload.x_groq is not None and payload.x_groq.usage is not None and not has_usage:
             has_usage = self._take_usage(payload.x_groq.usage)
-        if payload.service_tier:
-            self._service_tier = self._clean(payload.service_tier)
+        if payload.service_tier and payload.service_tier != self._tier:
+            self._tier, self._service_tier = payload.service_tier, self._clean(payload.service_tier)
         if not payload.choices:
             return
         if type(payload) is TaintedChunkPayload and self._joiners is None:

@@ -24,7 +24,9 @@ MISSING: Final = object()
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 # Possessive: a string that has not ended must not be kept for backtracking, character by character.
 _STRING_END: Final = re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_ATOM: Final = re.compile(r"[^\s,\]}]+(?=[\s,\]}])")
+_ATOM: Final = re.compile(r"[^\s,\]}]++(?=[\s,\]}])")
+_LONGEST_ATOM: Final = 8192
+"""No number has more characters, and no literal."""
 # Whole characters and whole escapes; the first half of a surrogate pair waits for the second.
 _WHOLE: Final = re.compile(
     r"(?:[^\\]++|\\[^u]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}"
@@ -146,7 +148,8 @@ class PartialJSON:
     def _atom(self, position: int) -> int | None:
         match = _ATOM.match(self._text, position)
         if match is None:
-            self._broken = self._text[position] in ",]}"
+            is_long = len(self._text) - position > _LONGEST_ATOM
+            self._broken = is_long or self._text[position] in ",]}"
             return None
         try:
             value = json.loads(match.group())

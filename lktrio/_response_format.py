@@ -30,7 +30,7 @@ _NAME_PARTS: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 _MAX_NAME: Final = 64
 _EVERY_PIECE_UP_TO: Final = 8192
 """Characters of an answer of which each piece that arrives may give another value."""
-_READ_AT_ONCE: Final = 16 * 1024
+_READ_AT_ONCE: Final = 8 * 1024
 """Characters that are read in one step."""
 _LOOKS: Final = 64
 """Where an answer is longer, it has grown by this part of its length between two values."""

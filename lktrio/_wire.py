@@ -243,6 +243,8 @@ def decode_event_in_steps(data: bytes, name: bytes = b"") -> Steps[ChunkPayload 
     """
     if data.startswith(b"[DONE]"):
         return Done.DONE
+    if _names_error(name) and len(data) > _MAX_ERROR_BYTES:
+        return ChunkPayload()  # of which `payload_error` shows the beginning
     what = "an event of the stream"
     count = yield from _count_values(what, data)
     payload = None
@@ -309,7 +311,7 @@ def decode_body_in_steps(body: bytes) -> Steps[ChunkPayload]:
     raise APIConnectionError(
         "the response is JSON, but neither an event stream nor a chat completion; "
         f"it begins with {quote(body)}",
-        body=_clean(value, _MAX_ERROR_VALUES),
+        body=_excerpt(value),
         retryable=False,
     )
 
@@ -341,12 +343,15 @@ def _count_values(what: str, data: bytes) -> Steps[int]:
     return meter.values
 
 
-def _too_much(what: str, excess: str, data: bytes) -> APIConnectionError:
-    return APIConnectionError(
-        f"{what} {excess}; it begins with {quote(data)}",
-        body=_decode_text(data[:_MAX_QUOTED]),
-        retryable=False,
-    )
+_BEGINS_LIKE_AN_ERROR: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"error"\s*:\s*[\[{"]')
+
+
+def _too_much(what: str, excess: str, data: bytes) -> APIStatusError | APIConnectionError:
+    body = _decode_text(data[:_MAX_QUOTED])
+    beginning = f"{excess}; it begins with {quote(data)}"
+    if _BEGINS_LIKE_AN_ERROR.match(data):
+        return APIStatusError(f"the server reported an error that {beginning}", body=body)
+    return APIConnectionError(f"{what} {beginning}", body=body, retryable=False)
 
 
 def _decode_typed(data: bytes) -> ChunkPayload | None:
@@ -494,7 +499,7 @@ def _error_body(data: bytes) -> object | None:
     if len(data) > _MAX_ERROR_BYTES:
         return _decode_text(data[:_MAX_QUOTED])
     try:
-        return _clean(loads(_decode_text(data)), _MAX_ERROR_VALUES)
+        return _excerpt(loads(_decode_text(data)))
     except (ValueError, RecursionError):
         return None
 
@@ -658,7 +663,7 @@ def _read_extra(value: object) -> dict[str, Any] | None:
 
 def pruned(extra: dict[str, Any]) -> dict[str, Any]:
     """What a provider attached, without what is nested too deeply in it."""
-    value = _Copy(MAX_WALKED_VALUES, repairs=False).of(extra, MAX_DEPTH)
+    value = _Copy(MAX_WALKED_VALUES, math.inf, repairs=False).of(extra, MAX_DEPTH)
     assert is_object(value)
     return value
 
@@ -722,12 +727,17 @@ def _clean_string(value: object) -> str | None:
     return repair_surrogates(value) if isinstance(value, str) else None
 
 
-def _clean(value: object, limit: int = MAX_WALKED_VALUES) -> object:
+def _clean(value: object) -> object:
     """A JSON value without lone surrogates, so that it can be encoded again.
 
     What is nested deeper than `MAX_DEPTH` levels, and what comes after so many values, is left out.
     """
-    return _Copy(limit).of(value, MAX_DEPTH)
+    return _Copy(MAX_WALKED_VALUES, math.inf).of(value, MAX_DEPTH)
+
+
+def _excerpt(value: object) -> object:
+    """As much of a JSON value as is kept of what a server says about an error."""
+    return _Copy(_MAX_ERROR_VALUES, _MAX_ERROR_BYTES).of(value, MAX_DEPTH)
 
 
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
@@ -736,15 +746,16 @@ _PLAIN: Final = frozenset({int, float, bool, type(None)})
 class _Copy:
     """Copies a JSON value, or the beginning of it. One frame a level: nothing is nested in it."""
 
-    __slots__ = ("_left", "_repairs")
+    __slots__ = ("_characters", "_left", "_repairs")
 
-    def __init__(self, limit: int, *, repairs: bool = True) -> None:
-        self._left = limit
+    def __init__(self, values: int, characters: float, *, repairs: bool = True) -> None:
+        self._left = values
+        self._characters = characters
         self._repairs = repairs
 
     def of(self, value: object, depth: int) -> object:
         if isinstance(value, str):
-            return repair_surrogates(value) if self._repairs and not value.isascii() else value
+            return self._text(value)
         if is_array(value):
             if not depth:
                 return None
@@ -758,10 +769,15 @@ class _Copy:
                 return None
             members: dict[str, object] = {}
             for key in self._beginning(value):
-                name = repair_surrogates(key) if self._repairs and not key.isascii() else key
-                members[name] = self.of(value[key], depth - 1)
+                members[self._text(key)] = self.of(value[key], depth - 1)
             return members
         return value
+
+    def _text(self, text: str) -> str:
+        if len(text) > self._characters:
+            text = text[: int(self._characters)]
+        self._characters -= len(text)
+        return repair_surrogates(text) if self._repairs and not text.isascii() else text
 
     def _beginning(self, members: list[Any] | dict[str, Any]) -> Iterable[Any]:
         """As many members as may still be copied."""
@@ -804,8 +820,8 @@ def _error_in(members: Mapping[str, Any], *, has_choices: bool) -> APIStatusErro
 
 
 def _make_error(error: object, body: object) -> APIStatusError:
-    error = _clean(error, _MAX_ERROR_VALUES)
-    body = _clean(body, _MAX_ERROR_VALUES)
+    error = _excerpt(error)
+    body = _excerpt(body)
     status = _status_in(error)
     if status is None:
         status = _status_in(body)
@@ -974,8 +990,8 @@ def _html_text(text: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = repair_surrogates(text)
-    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
+    shown = repair_surrogates(text[: _MAX_MESSAGE + 1])
+    return shown if len(shown) <= _MAX_MESSAGE else shown[:_MAX_MESSAGE] + "..."
 
 
 def status_error(

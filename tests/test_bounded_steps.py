@@ -105,6 +105,9 @@ SHAPES: dict[str, bytes] = {
     ),
     **{f"text {unit}": content(unit) for unit in ("x", "é", "<", "<think></think>", "<thin", "[")},
     **{f"text {unit}, damaged": content(unit, damaged=True) for unit in ("x", "😀", "<think>")},
+    "error text": filled('{"error":"', "😀", '"}'),
+    "error texts": filled('{"error":["', "😀" * 300 + '","', '"]}'),
+    "id": filled('{"created":NaN,"id":"', "é", '","choices":[{"delta":{"content":"x"}}]}'),
     "escapes": content("x\\n"),
     "halves": content("\\ud83d"),
     "bytes that are no text": content("\0").replace(b"\0", b"\xff"),
@@ -297,7 +300,7 @@ def test_a_large_message_that_repeats_the_answer_adds_nothing() -> None:
     [
         (SHAPES["deep"], f"is nested deeper than {MAX_DEPTH} levels"),
         (SHAPES["deep objects"], f"is nested deeper than {MAX_DEPTH} levels"),
-        (SHAPES["error {},"], f"holds more than {MAX_DECODED_VALUES} values"),
+        (SHAPES["choices {},"], f"holds more than {MAX_DECODED_VALUES} values"),
         (SHAPES["reasoning_details 30000"], f"holds more than {MAX_WALKED_VALUES} values"),
         (SHAPES["content 30000"], f"holds more than {MAX_WALKED_VALUES} values"),
         (SHAPES["attached 60000"], f"holds more than {MAX_WALKED_VALUES} values"),
@@ -312,6 +315,25 @@ def test_what_is_too_much_is_an_error_that_says_so(data: bytes, reason: str, who
     assert reason in outcome.failure.message
     assert not outcome.failure.retryable
     assert isinstance(outcome.failure.body, str)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["event", "body"])
+@pytest.mark.parametrize("name", ["error {},", "error [],", "error texts", "error text"])
+def test_an_error_that_is_too_much_is_still_the_server_s_error(name: str, whole: bool) -> None:
+    data = SHAPES[name]
+    outcome = read(data) if whole else read(b"data: " + data + b"\n\ndata: [DONE]\n\n")
+    assert type(outcome.failure) is APIStatusError
+    assert outcome.failure.status_code == -1
+    assert outcome.failure.retryable
+    assert '"error"' in outcome.failure.message or "😀" in outcome.failure.message
+    assert len(json.dumps(outcome.failure.body, ensure_ascii=False)) < 2 * SLICE
+
+
+def test_a_large_event_that_is_named_error_is_quoted_from_its_beginning() -> None:
+    data = b"event: error\ndata: " + SHAPES["choices {},"] + b"\n\n"
+    outcome = read(data)
+    assert type(outcome.failure) is APIStatusError
+    assert outcome.failure.message.startswith('{"choices":[{},{}')
 
 
 def test_many_values_that_nobody_reads_are_passed_over() -> None:
@@ -421,6 +443,23 @@ async def test_what_came_before_a_clock_ran_out_is_read_to_its_end(
     assert caught.value.clock == "total"
 
 
+async def test_what_has_come_is_read_to_its_end_although_a_clock_runs_out_in_the_meantime(
+    autojump_clock: MockClock,
+) -> None:
+    many = b"data: 1\n\n" * 4_000
+    reply = sse(text_chunk("Hi") + many + text_chunk(" there"), end=False).then(Hold())
+    options = APIConnectOptions(max_retry=0, total_timeout=5.0)
+    async with MemoryNetwork(reply) as network, open_llm(network) as llm:
+        async with ask(llm, options) as stream:
+            assert await anext(stream.text) == "Hi"
+            # As it does for a program that blocks its own loop.
+            autojump_clock.jump(6.0)
+            assert await anext(stream.text) == " there"
+            with pytest.raises(APITimeoutError) as caught:
+                await anext(stream.text)
+    assert caught.value.clock == "total"
+
+
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 @pytest.mark.parametrize("closed", [True, False])
 async def test_a_deep_answer_ends_without_a_recursion_error(
@@ -445,7 +484,7 @@ async def test_others_have_their_turn_while_a_value_is_read(autojump_clock: Mock
         async with ask(llm, response_format={"type": "json_object"}) as stream:
             values, turns = await turns_of_others(lambda: all_of(stream.partial_values))
     assert values[-1] == ["word"] * 15_000
-    assert turns >= len(answer) // (16 * 1024)
+    assert turns >= len(answer) // (8 * 1024)
 
 
 class Chunks:

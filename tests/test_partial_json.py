@@ -183,3 +183,12 @@ def test_more_text_than_is_read_counts_as_malformed_and_what_was_read_stays() ->
     reader.feed("y")
     assert reader.is_broken
     assert reader.value() == value
+
+
+def test_a_number_that_does_not_end_counts_as_malformed() -> None:
+    reader = PartialJSON()
+    reader.feed("[1," + "9" * 8_000)
+    assert not reader.is_broken
+    reader.feed("9" * 1_000)
+    assert reader.is_broken
+    assert reader.value() == [1]
