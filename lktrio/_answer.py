@@ -1,24 +1,28 @@
 """A response's body, from bytes to chunks: event stream, whole completion, or neither.
 
-This module knows which of the three a body is (its bytes decide, not its content type) and
-when an answer is complete. It ties the event reader, the decoder and the assembler together;
-one object for each attempt.
+This module knows which of the three a body is (its bytes decide, not its content type), when an
+answer is complete, and how much is done in one step. It ties the event reader, the decoder and the
+assembler together; one object for each attempt.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Final
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, TypeAlias
 
 from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._errors import APIConnectionError, APIError
+from ._json_text import SLICE
 from ._sse import MAX_EVENT_BYTES, Event, EventReader
 from ._wire import (
     ChunkPayload,
     Done,
-    decode_body,
+    decode_body_in_steps,
     decode_event,
+    decode_event_in_steps,
     decode_plain,
     has_failed,
     payload_error,
@@ -30,6 +34,12 @@ __all__ = ["AnswerReader"]
 _BOM: Final = b"\xef\xbb\xbf"
 _QUOTED_BYTES: Final = 256
 _FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:")
+
+_EVENTS_AT_ONCE: Final = 500
+"""So many events that are not plain pieces of an answer are taken in one step."""
+
+# Each item is a step: something to be taken into the answer, its end, or nothing yet.
+_Work: TypeAlias = Iterator[ChunkPayload | Done | None]
 
 
 class _Kind(enum.Enum):
@@ -43,12 +53,22 @@ class _Kind(enum.Enum):
 class AnswerReader:
     """Reads one response's body.
 
+    Nothing that a server sends takes long to read: what is not done in one step waits for the next
+    call of `feed`, before which whoever calls lets others have their turn.
+
     Args:
         assembler: Puts the answer together.
         max_event_bytes: Largest event, or whole completion, in bytes.
+        at_once: Largest one that is taken in one step, in bytes.
     """
 
-    def __init__(self, assembler: Assembler, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
+    def __init__(
+        self,
+        assembler: Assembler,
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        at_once: int = SLICE,
+    ) -> None:
         self.is_done = False
         """Whether the end mark was seen: nothing that follows matters."""
         self.assembler = assembler
@@ -56,13 +76,21 @@ class AnswerReader:
         self._head = bytearray()
         self._body = bytearray()
         self._max = max_event_bytes
+        self._at_once = at_once
         self._events = EventReader(max_event_bytes)
         self._got_payload = False
+        self._backlog: deque[Event] = deque()
+        self._work: _Work | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether the answer is whole: a finish reason or the end mark was seen."""
         return self.is_done or self.assembler.finish_reason is not None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `feed` must be called again, with or without more bytes, before anything else."""
+        return self._work is not None or bool(self._backlog)
 
     def feed(self, data: bytes, out: list[ChatChunk]) -> None:
         """Take bytes and append the chunks they make to a list.
@@ -71,25 +99,56 @@ class AnswerReader:
             APIStatusError: The server reported an error in the stream.
             APIConnectionError: The body is not what it should be, or too large.
         """
-        if self._kind is _Kind.EVENTS:
+        if self._kind is not _Kind.EVENTS:
+            if self._work is not None:
+                self._go_on(out)
+            elif self._kind is not _Kind.ENDED:
+                self._feed_other(data, out)
+            return
+        if not self._got_payload and len(self._head) < _QUOTED_BYTES:
+            self._head += data[: _QUOTED_BYTES - len(self._head)]
+        backlog = self._backlog
+        if not self.is_behind:
             values, data = self._events.split(data)
-            for value in values:
-                payload = decode_plain(value)
-                if payload is not None:
-                    self._got_payload = True
-                    self.assembler.feed(payload, out)
-                    continue
-                self._take(Event(value, b""), out)
-                if self.is_done:
-                    return
-            for event in self._events.feed(data) if data else ():
+            for position, value in enumerate(values):
+                payload = decode_plain(value) if len(value) <= self._at_once else None
+                if payload is None:
+                    backlog.extend(Event(value, b"") for value in values[position:])
+                    break
+                self._got_payload = True
+                self.assembler.feed(payload, out)
+        if data:
+            backlog.extend(self._events.feed(data))
+        if self.is_behind:
+            self._go_on(out)
+        if self._events.too_large and not (self.is_behind or self.is_done):
+            raise self._too_large()
+
+    def _go_on(self, out: list[ChatChunk]) -> None:
+        """Do as much as may be done in one step."""
+        backlog = self._backlog
+        for _ in range(_EVENTS_AT_ONCE):
+            if self._work is not None:
+                self._take_step(self._work, out)
+                return
+            if not backlog:
+                return
+            event = backlog.popleft()
+            if len(event.data) > self._at_once:
+                self._work = self._take_event(event)
+            else:
                 self._take(event, out)
-                if self.is_done:
-                    return
-            if not self._got_payload or self._events.too_large:
-                self._check_events(data)
-        elif self._kind is not _Kind.ENDED:
-            self._feed_other(data, out)
+
+    def _take_step(self, work: _Work, out: list[ChatChunk]) -> None:
+        self._work = None
+        for payload in work:
+            if payload is Done.DONE:
+                self.settle(out)
+                return
+            if payload is not None:
+                self.assembler.feed(payload, out)
+            self._work = work
+            return
 
     def _take(self, event: Event, out: list[ChatChunk]) -> None:
         data, name = event
@@ -105,6 +164,53 @@ class AnswerReader:
             error = payload_error(payload, data, name)
             if error is not None:
                 raise error
+
+    def _take_event(self, event: Event) -> _Work:
+        """Take an event that is too large for one step."""
+        payload = yield from decode_event_in_steps(*event)
+        if payload is not None:
+            self._got_payload = True
+            yield from self._take_payload(payload, *event)
+
+    def _take_body(self) -> _Work:
+        """Take a whole completion."""
+        body = bytes(self._body)
+        yield None
+        payload = yield from decode_body_in_steps(body)
+        yield from self._take_payload(payload, body, b"")
+        yield Done.DONE
+
+    def _take_end(self) -> _Work:
+        """Take the event that the end of the body dispatched: it may be half of one."""
+        for event in self._events.finish():
+            payload, failure = None, None
+            try:
+                payload = yield from decode_event_in_steps(*event)
+            except APIConnectionError as exc:
+                failure = exc
+            if failure is not None:
+                self._got_payload = True
+                if self.assembler.finish_reason is None:
+                    raise self._ended_early() from failure
+            elif payload is not None:
+                self._got_payload = True
+                yield from self._take_payload(payload, *event)
+        if self.assembler.finish_reason is None:
+            raise self._ended_early()
+        yield Done.DONE
+
+    def _take_payload(self, payload: ChunkPayload | Done, data: bytes, name: bytes) -> _Work:
+        if isinstance(payload, Done):
+            yield payload
+            return
+        if len(data) > self._at_once:
+            yield None
+            yield from self.assembler.cut(payload)
+        else:
+            yield payload
+        error = payload_error(payload, data, name)
+        if error is not None:
+            raise error
 
     def _feed_other(self, data: bytes, out: list[ChatChunk]) -> None:
         if self._kind is _Kind.UNDECIDED:
@@ -130,18 +236,17 @@ class AnswerReader:
                 f"the body of the response is larger than {self._max} bytes", retryable=False
             )
 
-    def _check_events(self, data: bytes) -> None:
-        if len(self._head) < _QUOTED_BYTES:
-            self._head += data[: _QUOTED_BYTES - len(self._head)]
-        if self._events.too_large:
-            if not self._events.seen:
-                raise self._not_a_stream()
-            raise APIConnectionError(
-                f"an event of the stream is larger than {self._max} bytes", retryable=False
-            )
+    def _too_large(self) -> APIConnectionError:
+        if not self._events.seen:
+            return self._not_a_stream()
+        return APIConnectionError(
+            f"an event of the stream is larger than {self._max} bytes", retryable=False
+        )
 
     def finish(self, out: list[ChatChunk]) -> None:
         """Say that the body has ended cleanly; append the chunks that end the answer.
+
+        What takes more than one step is done by `feed`, if `is_behind` says so.
 
         Raises:
             APIStatusError: The server reported an error.
@@ -149,41 +254,22 @@ class AnswerReader:
         """
         if self.is_done:
             return
-        if self._kind is _Kind.JSON:
-            body = bytes(self._body)
-            payload = decode_body(body)
-            self.assembler.feed(payload, out)
-            error = payload_error(payload, body, b"")
-            if error is not None:
-                raise error
-            self.settle(out)
-            return
         if self._kind is _Kind.MARKUP or (self._kind is _Kind.UNDECIDED and self._head.strip()):
             raise self._not_a_stream()
-        for event in self._events.finish():
-            self._take_last(event, out)
-            if self.is_done:
-                return
-        if self.assembler.finish_reason is None:
-            raise self._ended_early()
-        self.settle(out)
+        self._work = self._take_body() if self._kind is _Kind.JSON else self._take_end()
+        is_small = max(len(self._body), self._events.size) <= self._at_once
+        while self._work is not None and not self.is_done:
+            self._take_step(self._work, out)
+            if not is_small:
+                break
 
     def settle(self, out: list[ChatChunk]) -> None:
         """Say that nothing more will be read after the finish reason: the answer is complete."""
         self._kind = _Kind.ENDED
+        self._backlog.clear()
+        self._work = None
         self.assembler.finish(out)
         self.is_done = True
-
-    def _take_last(self, event: Event, out: list[ChatChunk]) -> None:
-        """Take the event that the end of the body dispatched: it may be half of one."""
-        try:
-            decode_event(event.data, event.name)
-        except APIConnectionError as exc:
-            self._got_payload = True
-            if self.assembler.finish_reason is None:
-                raise self._ended_early() from exc
-            return
-        self._take(event, out)
 
     def _ended_early(self) -> APIError:
         stray = self._events.stray

@@ -11,12 +11,15 @@ import math
 import re
 from typing import Any, Final, NamedTuple, cast
 
-from ._json_text import is_cut_off
+from ._json_text import ObjectScanner, is_cut_off
 
 __all__ = ["Arguments", "MalformedArguments", "parse_arguments", "read_container"]
 
 _MAX_CHARACTERS: Final = 1_000_000
 """A quarter of a million tokens, more than a model writes in one answer."""
+
+_MAX_VALUES: Final = 10_000
+"""They are decoded, checked and converted in one step."""
 
 _MAX_NESTING: Final = 50
 """Each level takes some ten stack frames in the converter, of the thousand that Python has."""
@@ -27,10 +30,13 @@ _MAX_NESTING_IN_TEXT: Final = 15
 _MAX_LAYERS: Final = 3
 """How often arguments may be JSON in a JSON string."""
 
-_MAX_REPAIRED_CHARACTERS: Final = 20_000
-_MAX_REPAIR_WORK: Final = 2_000_000
-"""Characters times marks. The repair may look ahead to the end at each mark: this much takes up
-to half a second, and other tasks wait for it."""
+_MAX_COMBED_CHARACTERS: Final = 200_000
+"""Longest text in which commas are looked for that are one too many."""
+
+_MAX_REPAIRED_CHARACTERS: Final = 8_000
+_MAX_REPAIR_WORK: Final = 500_000
+"""Characters times marks. The repair may look ahead to the end at each mark, and other tasks wait
+for it."""
 
 _MARK: Final = re.compile(r"[^\w\s]")
 
@@ -82,7 +88,11 @@ def parse_arguments(raw: str) -> Arguments:
             return Arguments(value, json.dumps(value, ensure_ascii=False))
     except RecursionError:
         pass
-    raise MalformedArguments(
+    raise _nested_too_deeply()
+
+
+def _nested_too_deeply() -> MalformedArguments:
+    return MalformedArguments(
         f"The arguments are nested too deeply: more than {_MAX_NESTING} levels."
     )
 
@@ -99,6 +109,7 @@ def read_container(text: str) -> list[Any] | dict[str, Any] | None:
     if not text.lstrip(_BLANKS).startswith(("[", "{")):
         return None
     try:
+        _check_values(text)
         value = _loads(text)
         if _is_nested_too_deeply(value, _MAX_NESTING_IN_TEXT):
             return None
@@ -108,6 +119,19 @@ def read_container(text: str) -> list[Any] | dict[str, Any] | None:
 
 
 _BLANKS: Final = " \t\r\n"
+
+
+def _check_values(text: str) -> ObjectScanner | None:
+    """Refuse what a decoder would be busy with for too long; the scanner that looked, if any."""
+    if len(text) <= 2 * _MAX_VALUES:
+        return None
+    scanner = ObjectScanner(_MAX_VALUES)
+    scanner.feed(text)
+    if scanner.deepest > _MAX_NESTING:
+        raise _nested_too_deeply()
+    if scanner.has_too_many:
+        raise MalformedArguments(f"The arguments hold more than {_MAX_VALUES} values.")
+    return scanner
 
 
 def _decode(raw: str) -> dict[str, Any]:
@@ -126,10 +150,13 @@ def _decode(raw: str) -> dict[str, Any]:
 
 
 def _decode_once(text: str) -> Any:
+    # A string is one value, and a decoder that finds more behind it stops there.
+    is_string = text.startswith('"')
+    scanned = None if is_string else _check_values(text)
     try:
         return _loads(text)
     except json.JSONDecodeError as error:
-        if is_cut_off(text):
+        if is_cut_off(text, _check_values(text) if is_string else scanned):
             raise MalformedArguments(
                 "The arguments are cut off: the text ends inside of a string, object or array."
             ) from None
@@ -143,7 +170,9 @@ def _repair(text: str, error: json.JSONDecodeError) -> Any:
     if start < 0 or end <= start:
         raise MalformedArguments(explanation)
     # Fences and prose stand around the object.
-    text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text[start:end])
+    text = text[start:end]
+    if len(text) <= _MAX_COMBED_CHARACTERS:
+        text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text)
     try:
         return _loads(text)
     except json.JSONDecodeError as extra:

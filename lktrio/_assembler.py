@@ -7,7 +7,7 @@ and how large one may be. It does not know bytes or events.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -22,21 +22,36 @@ from ._chunks import (
 )
 from ._errors import APIConnectionError
 from ._thinking import SurrogateJoiner, ThinkingFilter
-from ._tool_calls import ToolCallAssembler, copy_extra, make_call_id, merge_extra
+from ._tool_calls import (
+    MAX_TOOL_CALLS,
+    ToolCallAssembler,
+    copy_extra,
+    make_call_id,
+    merge_extra,
+    too_many_calls,
+)
 from ._wire import (
+    ChoicePayload,
     ChunkPayload,
     DeltaPayload,
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
+    pruned,
     reasoning_text,
 )
 
 __all__ = ["MAX_ANSWER_CHARACTERS", "Assembler"]
 
-MAX_ANSWER_CHARACTERS: Final = 32 * 1024 * 1024
+MAX_ANSWER_CHARACTERS: Final = 16 * 1024 * 1024
 """Most characters (text, reasoning, refusal, calls and what is attached, together) that one
-answer may hold."""
+answer may hold. At its end they are put together in one step."""
+
+_PIECE: Final = 64 * 1024
+"""So many characters of a text are taken in one step."""
+
+_COMPARED: Final = 64 * 1024
+"""A message that is longer is compared as it is with what has come before."""
 
 # Reasons that say no more than that the answer has ended.
 _PLAIN_REASONS: Final = frozenset({"stop", "end_turn", "function_call", "tool_calls"})
@@ -53,6 +68,8 @@ class Assembler:
         declared_tools: Names of the tools the request offered.
         early_calls: Whether a call is handed out as soon as it is complete.
         make_id: Makes up ids for calls that have none.
+        clean: Takes what must not be shown out of names that a server gives: they go to places
+            that the answer's text does not go to.
     """
 
     def __init__(
@@ -63,7 +80,12 @@ class Assembler:
         declared_tools: Collection[str] = (),
         early_calls: bool = False,
         make_id: Callable[[], str] = make_call_id,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
+        self._id: str = ""
+        self._model: str = ""
+        self._tier: str = ""
         self._early_calls = early_calls
         self._early: list[FunctionToolCall] = []
         self.has_output = False
@@ -77,7 +99,7 @@ class Assembler:
         self._tags = tags
         self._starts_in_thinking = starts_in_thinking
         self._filter = self._make_filter()
-        self._calls = ToolCallAssembler(declared_tools, make_id)
+        self._calls = ToolCallAssembler(declared_tools, make_id, clean)
         self._joiners: dict[str, SurrogateJoiner] | None = None
         # A buffer joins many tiny pieces as it goes.
         self._text = io.StringIO()
@@ -121,15 +143,16 @@ class Assembler:
         Raises:
             APIConnectionError: The answer is larger than allowed.
         """
-        if payload.id:
-            self.id = payload.id
-        if payload.model:
-            self.model = payload.model
+        # Nearly all have the names of the one before.
+        if payload.id and payload.id != self._id:
+            self._id, self.id = payload.id, self._clean(payload.id)
+        if payload.model and payload.model != self._model:
+            self._model, self.model = payload.model, self._clean(payload.model)
         has_usage = payload.usage is not None and self._take_usage(payload.usage)
         if payload.x_groq is not None and payload.x_groq.usage is not None and not has_usage:
             has_usage = self._take_usage(payload.x_groq.usage)
-        if payload.service_tier:
-            self._service_tier = payload.service_tier
+        if payload.service_tier and payload.service_tier != self._tier:
+            self._tier, self._service_tier = payload.service_tier, self._clean(payload.service_tier)
         if not payload.choices:
             return
         if type(payload) is TaintedChunkPayload and self._joiners is None:
@@ -150,6 +173,23 @@ class Assembler:
             if reason and reason not in _NO_REASON:
                 self._take_reason(reason)
 
+    def cut(self, payload: ChunkPayload) -> Iterator[ChunkPayload]:
+        """Cut a large payload into some that are fed one after the other, each in a short step.
+
+        The next one is asked for when the one before it has been fed.
+        """
+        yield msgspec.structs.replace(payload, choices=None)
+        for choice in payload.choices or ():
+            if choice.index:
+                continue
+            delta = choice.delta
+            if choice.message is not None and (delta is None or _is_blank(delta)):
+                delta = self._news_of(choice.message)
+            for piece in () if delta is None else _pieces(delta):
+                yield type(payload)(payload.id, [ChoicePayload(delta=piece)])
+            last = ChoicePayload(finish_reason=choice.finish_reason, usage=choice.usage)
+            yield type(payload)(payload.id, [last])
+
     def _take_usage(self, usage: UsagePayload) -> bool:
         # An object without counts says nothing; it must not hide one that does.
         says_something = (
@@ -166,7 +206,7 @@ class Assembler:
         if self._finish_reason is None or (
             self._finish_reason in _PLAIN_REASONS and reason not in _PLAIN_REASONS
         ):
-            self._finish_reason = reason
+            self._finish_reason = self._clean(reason)
 
     def _news_of(self, message: DeltaPayload) -> DeltaPayload:
         """What a message adds.
@@ -182,11 +222,8 @@ class Assembler:
         if not (self.has_output or self.has_reasoning):
             return message
         content, reasoning = message.content, message.reasoning_content or message.reasoning
-        if content:
-            again = self._make_filter()
-            shown, _ = again.feed(content)
-            if (shown + again.flush()[0]).strip() == self._text.getvalue().strip():
-                content = None
+        if content and self._is_repeat(content):
+            content = None
         if reasoning and reasoning.strip() == self._reasoning.getvalue().strip():
             reasoning = None
         return DeltaPayload(
@@ -199,11 +236,21 @@ class Assembler:
             reasoning_details=None if self.has_reasoning else message.reasoning_details,
         )
 
+    def _is_repeat(self, content: str) -> bool:
+        """Whether a message's content has been delivered."""
+        delivered = self._text.getvalue().strip()
+        if len(content) > _COMPARED:
+            # Without a look at the thinking before it.
+            return bool(delivered) and content.rstrip().endswith(delivered)
+        again = self._make_filter()
+        shown, _ = again.feed(content)
+        return (shown + again.flush()[0]).strip() == delivered
+
     def _take_delta(self, delta: DeltaPayload, out: list[ChatChunk]) -> None:
         text = delta.content
         reasoning = delta.reasoning_content or delta.reasoning
         refusal = delta.refusal
-        extra = delta.extra_content
+        extra = pruned(delta.extra_content) if delta.extra_content else None
         if delta.reasoning_details and not reasoning:
             reasoning = reasoning_text(delta.reasoning_details)
         if self._joiners is not None:
@@ -234,8 +281,12 @@ class Assembler:
         calls = self._calls
         before = calls.size
         if delta.tool_calls:
-            for entry in delta.tool_calls:
+            for entry in delta.tool_calls[:MAX_TOOL_CALLS]:
+                if entry.extra_content:
+                    entry.extra_content = pruned(entry.extra_content)
                 calls.add(entry)
+            if len(delta.tool_calls) > MAX_TOOL_CALLS:
+                raise too_many_calls()
         elif delta.function_call is not None and (
             delta.function_call.name or delta.function_call.arguments
         ):
@@ -340,6 +391,29 @@ class Assembler:
             truncated=bool(withheld) or reason == "length",
             withheld_calls=withheld,
         )
+
+
+def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
+    """Cut a delta into some with little text; together they say the same, in the same order."""
+    details = delta.reasoning_details
+    reasoning = delta.reasoning_content or delta.reasoning or (details and reasoning_text(details))
+    for member, text in (
+        ("reasoning", reasoning),
+        ("content", delta.content),
+        ("refusal", delta.refusal),
+    ):
+        for start in range(0, len(text or ""), _PIECE):
+            piece = DeltaPayload()
+            setattr(piece, member, (text or "")[start : start + _PIECE])
+            yield piece
+    yield msgspec.structs.replace(
+        delta,
+        content=None,
+        reasoning=None,
+        reasoning_content=None,
+        refusal=None,
+        reasoning_details=None,
+    )
 
 
 def _is_blank(delta: DeltaPayload) -> bool:

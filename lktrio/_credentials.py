@@ -9,10 +9,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Final, NamedTuple, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, quote_plus, urlsplit
 
 import attrs
 
@@ -27,6 +27,9 @@ __all__ = [
     "access_token",
     "authorization_fault",
     "check_plain_http",
+    "credential_words",
+    "credentials_in",
+    "is_credential",
     "is_local_host",
     "origin",
     "resolve_base_url",
@@ -204,14 +207,76 @@ def authorization_fault(value: str) -> str | None:
     return f"{fault}. An Authorization header looks like 'Bearer sk-...'; with None, none is sent"
 
 
-_SHORTEST_SECRET: Final = 6
+_CREDENTIAL_PARTS: Final = ("authorization", "cookie", "key", "token", "secret", "password")
+_CREDENTIAL_NAMES: Final = frozenset({"sig", "signature"})
+_CREDENTIAL_PREFIX: Final = "cf-access-"
+_SHORTEST_SECRET: Final = 8
+
+
+def is_credential(name: str) -> bool:
+    """Whether a header or a query parameter has the name of a credential.
+
+    The one list of such names: what they hold is taken out of what a server says and out of
+    recordings, and is not sent unencrypted.
+    """
+    name = name.lower()
+    return (
+        any(part in name for part in _CREDENTIAL_PARTS)
+        or name in _CREDENTIAL_NAMES
+        or name.startswith(_CREDENTIAL_PREFIX)
+    )
+
+
+def credentials_in(values: Mapping[str, object]) -> tuple[str, ...]:
+    """The names of the credentials among headers or query parameters. A number is none."""
+    return tuple(
+        name
+        for name, value in values.items()
+        if is_credential(name) and any(isinstance(one, str) and one for one in _each(value))
+    )
+
+
+def credential_words(values: Mapping[str, object]) -> tuple[str, ...]:
+    """What must not be shown of headers or query parameters, should a server echo them."""
+    words: list[str] = []
+    for name, value in values.items():
+        if is_credential(name):
+            for text in map(str, _each(value)):
+                words += secret_words(text)
+                if "cookie" in name.lower():
+                    for cookie in text.split(";"):
+                        words += secret_words(cookie.partition("=")[2])
+    return tuple(words)
+
+
+def _each(value: object) -> Sequence[object]:
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
 
 
 def secret_words(credential: str) -> tuple[str, ...]:
-    """What must not be shown of a credential, should a server echo it: the value of its header,
-    and the last word of that. Very short words would be found everywhere, and are no secrets."""
-    words = (credential, credential.rpartition(" ")[2])
-    return tuple(word for word in words if len(word) >= _SHORTEST_SECRET)
+    """What must not be shown of a credential, should a server echo it: all of it, and its last
+    word, as they are and as they stand in JSON and in a URL. Short words would be found
+    everywhere, and are no secrets."""
+    words = dict.fromkeys(
+        spelling
+        for word in (credential.strip(), credential.rpartition(" ")[2].strip("\"'"))
+        if len(word) >= _SHORTEST_SECRET
+        for spelling in _spellings(word)
+    )
+    return tuple(words)
+
+
+def _spellings(word: str) -> Iterator[str]:
+    yield word
+    escaped = json.dumps(word)[1:-1]
+    yield escaped
+    yield repr(word)[1:-1]
+    yield json.dumps(word, ensure_ascii=False)[1:-1]
+    # As PHP writes JSON.
+    yield escaped.replace("/", "\\/")
+    yield quote(word, safe="", errors="replace")
+    yield quote(word, errors="replace")
+    yield quote_plus(word, errors="replace")
 
 
 def resolve_base_url(base_url: str | None, env: Mapping[str, str]) -> str:
@@ -397,13 +462,16 @@ def is_local_host(host: str) -> bool:
     return address.is_loopback
 
 
-def check_plain_http(base_url: str, *, has_credentials: bool, allow_insecure: bool) -> None:
+def check_plain_http(
+    base_url: str, *, has_credentials: bool, allow_insecure: bool, where: str = ""
+) -> None:
     """Refuse to send credentials over a network unencrypted.
 
     Args:
         base_url: A URL made by `resolve_base_url`.
-        has_credentials: Whether a token will be sent with the requests.
+        has_credentials: Whether credentials will be sent with the requests.
         allow_insecure: Whether the user takes the risk.
+        where: What the credentials are in, for example ``"extra_headers['Cookie']"``.
 
     Raises:
         ValueError: If credentials would go over plain http to another machine.
@@ -411,7 +479,7 @@ def check_plain_http(base_url: str, *, has_credentials: bool, allow_insecure: bo
     scheme, host, _ = origin(base_url)
     if scheme == "http" and has_credentials and not allow_insecure and not is_local_host(host):
         raise ValueError(
-            f"base_url={base_url!r} would send credentials unencrypted to another machine: use "
-            f"https://, or LLM(auth=None) if the server takes no token, or "
+            f"base_url={base_url!r} would send credentials{where and f' ({where})'} unencrypted to "
+            f"another machine: use https://, or LLM(auth=None) if the server takes no token, or "
             f"LLM(allow_insecure=True) if nobody else can listen"
         )

@@ -30,6 +30,7 @@ __all__ = [
     "APITimeoutError",
     "Clock",
     "is_retryable_status",
+    "logged_facts",
 ]
 
 Clock = Literal["connect", "write", "idle", "first_output", "total"]
@@ -255,3 +256,14 @@ class APIRefusalError(APIError):
     def __init__(self, refusal: str) -> None:
         super().__init__(f"the model declined: {refusal}", body=refusal, retryable=False)
         self.refusal = refusal
+
+
+def logged_facts(error: BaseException) -> str:
+    """What may be logged of a failure: its type, status and request id. What it says may quote the
+    conversation."""
+    facts = [type(error).__name__]
+    if isinstance(error, APIStatusError) and error.status_code != UNKNOWN_STATUS:
+        facts.append(f"status {error.status_code}")
+    if isinstance(error, APIError) and error.request_id is not None:
+        facts.append(f"request id {error.request_id}")
+    return ", ".join(facts)

@@ -18,7 +18,7 @@ import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
 
 from ._bare import bare, raise_bare
-from ._errors import APIError
+from ._errors import APIError, logged_facts
 
 __all__ = [
     "MAX_UNDELIVERED_BYTES",
@@ -239,7 +239,9 @@ class TaskStream(abc.ABC, Generic[T]):
             self._batch = []
             self._stopped()
         if self._failure is not None and not self._failure_seen:
-            logger.warning("%r was left without looking at its failure: %r", self, self._failure)
+            logger.warning(
+                "%r was left without looking at its failure: %s", self, logged_facts(self._failure)
+            )
         del self
 
     async def aclose(self) -> None:

@@ -23,6 +23,9 @@ from ._credentials import (
     Credentials,
     authorization_fault,
     check_plain_http,
+    credential_words,
+    credentials_in,
+    is_credential,
     resolve_base_url,
     resolve_credentials,
     secret_words,
@@ -59,7 +62,6 @@ __all__ = ["LLM", "LLMStatistics"]
 logger = logging.getLogger("lktrio")
 
 _USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})"
-_CREDENTIAL_HEADERS: Final = frozenset({"authorization", "api-key", "x-api-key"})
 # Lists of models are read to their end, so that the connection can be used again.
 _MAX_PREWARM_BODY: Final = 4 * 1024 * 1024
 _MAX_ERROR_BODY: Final = 64 * 1024
@@ -404,15 +406,19 @@ class LLM(ChatModel):
         self, extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None
     ) -> RequestOptions:
         options = structure_options(extra_kwargs, converter=self._converter)
-        self._check_plain_header(options)
+        self._check_plain_options(options)
         return options
 
-    def _check_plain_header(self, options: RequestOptions) -> None:
-        """Refuse headers that are credentials over plain http to another machine."""
-        if any(name.lower() in _CREDENTIAL_HEADERS for name in options.headers):
-            check_plain_http(
-                self._base_url, has_credentials=True, allow_insecure=self._allow_insecure
-            )
+    def _check_plain_options(self, options: RequestOptions) -> None:
+        """Refuse headers and parameters that are credentials over plain http to another machine."""
+        for option, values in (("extra_headers", options.headers), ("extra_query", options.query)):
+            for name in credentials_in(values):
+                check_plain_http(
+                    self._base_url,
+                    has_credentials=True,
+                    allow_insecure=self._allow_insecure,
+                    where=f"{option}[{name!r}]",
+                )
 
     def _headers(self, urgency: InferenceClass | None) -> dict[str, str]:
         headers = {
@@ -434,22 +440,22 @@ class LLM(ChatModel):
         headers["Content-Type"] = "application/json"
         auth = self._auth
         secrets = SecretWords()
+        if options.headers or options.query:
+            self._check_plain_options(options)
+            secrets += credential_words(options.headers)
+            secrets += credential_words(options.query)
         if options.headers:
-            self._check_plain_header(options)
             replaced = {name.lower() for name in options.headers}
             for name in [name for name in headers if name.lower() in replaced]:
                 del headers[name]
             headers.update(
-                (name, Secret(value) if name.lower() in _CREDENTIAL_HEADERS else value)
+                (name, Secret(value) if is_credential(name) else value)
                 for name, value in options.headers.items()
             )
             if "authorization" in replaced:
                 auth = None
-            for name, value in options.headers.items():
-                if name.lower() in _CREDENTIAL_HEADERS:
-                    secrets += secret_words(value)
         if isinstance(self._auth, Credentials):
-            secrets += (self._auth.api_secret,)
+            secrets += secret_words(self._auth.api_secret)
         return headers, auth, secrets
 
 

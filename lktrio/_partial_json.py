@@ -1,7 +1,8 @@
 """JSON that is still arriving: the best value that can be had of it so far.
 
 This module knows how to read a JSON text in pieces. What is not there yet is absent, and nothing
-is made up: a string grows, but a number, a literal or a name counts only when it has ended.
+is made up: a string grows, but a number, a literal or a name counts only when it has ended. What
+is nested too deeply, or holds too much, is malformed here: each value is looked at many times.
 """
 
 from __future__ import annotations
@@ -10,7 +11,12 @@ import json
 import re
 from typing import Any, Final
 
-__all__ = ["MISSING", "PartialJSON"]
+from ._json_text import MAX_DEPTH, MAX_WALKED_VALUES
+
+__all__ = ["MAX_CHARACTERS", "MISSING", "PartialJSON"]
+
+MAX_CHARACTERS: Final = 1_000_000
+"""Longest text that is read."""
 
 MISSING: Final = object()
 """What `PartialJSON.value` returns before there is anything."""
@@ -18,7 +24,9 @@ MISSING: Final = object()
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
 # Possessive: a string that has not ended must not be kept for backtracking, character by character.
 _STRING_END: Final = re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL)
-_ATOM: Final = re.compile(r"[^\s,\]}]+(?=[\s,\]}])")
+_ATOM: Final = re.compile(r"[^\s,\]}]++(?=[\s,\]}])")
+_LONGEST_ATOM: Final = 8192
+"""No number has more characters, and no literal."""
 # Whole characters and whole escapes; the first half of a surrogate pair waits for the second.
 _WHOLE: Final = re.compile(
     r'(?:[^"\\]++|\\["\\/bfnrt]|\\u(?![dD][89abAB])[0-9a-fA-F]{4}'
@@ -31,6 +39,8 @@ class PartialJSON:
 
     def __init__(self) -> None:
         self._text = ""
+        self._length = 0
+        self._values = 0
         self._root: Any = MISSING
         self._open: list[dict[str, Any] | list[Any]] = []
         self._names: list[str | None] = []
@@ -40,13 +50,15 @@ class PartialJSON:
         self._broken = False
 
     @property
-    def is_cut_off(self) -> bool:
-        """Whether what was fed is the beginning of a JSON text, and not all of it."""
-        return not self._broken and self._expects != "end"
+    def is_broken(self) -> bool:
+        """Whether the value stays as it is, whatever follows."""
+        return self._broken
 
     def feed(self, text: str) -> None:
         """Take the next piece."""
-        if self._broken:
+        self._length += len(text)
+        if self._broken or self._length > MAX_CHARACTERS:
+            self._broken = True
             return
         self._text += text
         position = 0
@@ -55,7 +67,7 @@ class PartialJSON:
                 blanks = _SPACE.match(self._text, position)
                 position = blanks.end() if blanks else position
             step = self._step(position) if position < len(self._text) else None
-            if step is None:
+            if step is None or self._broken:
                 break
             position = step
         self._text = self._text[position:]
@@ -135,7 +147,8 @@ class PartialJSON:
     def _atom(self, position: int) -> int | None:
         match = _ATOM.match(self._text, position)
         if match is None:
-            self._broken = self._text[position] in ",]}"
+            is_long = len(self._text) - position > _LONGEST_ATOM
+            self._broken = is_long or self._text[position] in ",]}"
             return None
         try:
             value = json.loads(match.group())
@@ -145,7 +158,12 @@ class PartialJSON:
         self._add(value)
         return match.end()
 
-    def _begin(self, container: dict[str, Any] | list[Any], expects: str, position: int) -> int:
+    def _begin(
+        self, container: dict[str, Any] | list[Any], expects: str, position: int
+    ) -> int | None:
+        if len(self._open) >= MAX_DEPTH:
+            self._broken = True
+            return None
         self._open.append(container)
         self._names.append(None)
         self._expects = expects
@@ -158,6 +176,9 @@ class PartialJSON:
         return position + 1
 
     def _add(self, value: Any) -> None:
+        self._values += 1
+        if self._values > MAX_WALKED_VALUES:
+            self._broken = True
         if not self._open:
             self._root = value
             self._expects = "end"

@@ -6,7 +6,7 @@ and what its end means. It does not know what is asked, and what comes after a f
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -59,6 +59,8 @@ class Reading:
         self._body_ends = body_ends
         self._has_output = has_output
         self._waits_for_output = True
+        self._has_ended = False
+        self._is_draining = False
 
     async def read(self) -> None:
         """Read until the answer is complete, and for a moment longer until the body ends; or until
@@ -69,35 +71,71 @@ class Reading:
         """
         clocks, outlet, reader = self._clocks, self._outlet, self._reader
         while not self.is_over:
-            try:
-                data = await self._response.read()
-            except APIConnectionError:
-                if not reader.is_complete:
-                    raise
-                self._end(reader.settle)
-                return
-            if data is None:
-                if reader.is_done:
-                    self._body_ends.ended()
-                self._end(reader.finish)
-                return
+            if reader.is_behind:
+                await self._go_on()
+            elif self._has_ended:
+                self.is_over = True
+            else:
+                await self._read_on()
             if reader.is_done:
+                self._drain_or_stop()
                 continue
             now = trio.current_time()
-            self._take(data, now)
-            if reader.is_done:
-                self._drain_or_stop(now)
-            elif clocks.is_spent:
-                clocks.check_lasting(now)
+            if clocks.is_spent:
+                # What had come before is read first: see `catch_up`.
+                if not reader.is_behind:
+                    clocks.check_lasting(now)
                 return
-            elif outlet.is_full:
+            if outlet.is_full:
                 clocks.pause(now)
                 await outlet.room()
                 clocks.resume(trio.current_time())
 
-    def _take(self, data: bytes, now: float) -> None:
+    async def catch_up(self) -> None:
+        """Read what had come before a clock ran out, and look what that has come to.
+
+        Raises:
+            APIError: The answer is not complete.
+        """
+        while self._reader.is_behind:
+            await self._go_on()
+        if self._reader.is_done:
+            if self._is_draining:
+                self._body_ends.was_held()
+            self.is_over = True
+        elif self._reader.is_complete:
+            self._end(self._reader.settle)
+            self.is_over = True
+        else:
+            raise self._clocks.timed_out()
+
+    async def _go_on(self) -> None:
+        """Go on with what has come: nothing that a server sends keeps other tasks waiting."""
+        await trio.lowlevel.checkpoint()
+        self._take(b"")
+
+    async def _read_on(self) -> None:
+        reader = self._reader
+        try:
+            data = await self._response.read()
+        except APIConnectionError:
+            self._has_ended = True
+            if not reader.is_complete:
+                raise
+            self._end(reader.settle)
+            return
+        if data is None:
+            self._has_ended = True
+            if self._is_draining:
+                self._body_ends.ended()
+            self._end(reader.finish)
+        elif not reader.is_done:
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         """Read bytes of the body."""
         reader, clocks = self._reader, self._clocks
+        now = trio.current_time()
         chunks: list[ChatChunk] = []
         try:
             reader.feed(data, chunks)
@@ -105,7 +143,7 @@ class Reading:
             forget_frames(exc)
             raise
         finally:
-            self._outlet.put(chunks, len(data))
+            self._outlet.put(chunks, len(data) or _size(chunks))
             self._note_output(now)
         if reader.is_done:
             self._complete(now)
@@ -124,19 +162,23 @@ class Reading:
         self._clocks.complete(now)
         self._outlet.complete(self._assembler.snapshot())
 
-    def _drain_or_stop(self, now: float) -> None:
+    def _drain_or_stop(self) -> None:
         """The answer is complete. If the body ends too, the connection can be used again."""
-        if self._response.at_end:
+        if self._is_draining and not self._has_ended:
+            return
+        if self._has_ended:
+            self.is_over = True
+        elif self._response.at_end:
             self._body_ends.ended()
             self.is_over = True
         elif not self._clocks.is_spent and self._body_ends.is_worth_waiting_for():
-            self._clocks.wait_until(now + DRAIN_SECONDS)
+            self._is_draining = True
+            self._clocks.wait_until(trio.current_time() + DRAIN_SECONDS)
         else:
             self.is_over = True
 
     def _end(self, how: Callable[[list[ChatChunk]], None]) -> None:
         """The body gives no more: complete the answer, or raise what is wrong with it."""
-        self.is_over = True
         if self._reader.is_done:
             return
         chunks: list[ChatChunk] = []
@@ -147,18 +189,11 @@ class Reading:
         now = trio.current_time()
         # A completion in one piece comes to light here.
         self._note_output(now)
-        self._complete(now)
-
-    def give_up(self) -> None:
-        """The wait was cancelled by a clock.
-
-        Raises:
-            APITimeoutError: The answer is not complete.
-        """
         if self._reader.is_done:
-            self._body_ends.was_held()
-            self.is_over = True
-        elif self._reader.is_complete:
-            self._end(self._reader.settle)
-        else:
-            raise self._clocks.timed_out()
+            self._complete(now)
+
+
+def _size(chunks: Sequence[ChatChunk]) -> int:
+    """About how large chunks are that are not made of bytes just read."""
+    deltas = [chunk.delta for chunk in chunks if chunk.delta is not None]
+    return sum(len(delta.content or "") + len(delta.reasoning or "") for delta in deltas)

@@ -35,7 +35,15 @@ from ._retry import delay_before_retry
 from ._secret import SecretWords
 from ._stream import Outlet
 from ._value import Value
-from ._wire import HeaderFacts, read_headers, redact, redact_error, redact_headers, status_error
+from ._wire import (
+    HeaderFacts,
+    read_headers,
+    redact,
+    redact_error,
+    redact_headers,
+    redact_text,
+    status_error,
+)
 
 __all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource", "prewarm"]
 
@@ -356,14 +364,15 @@ class RequestSource:
 
     async def _attempt(self, outlet: Outlet, record: AttemptRecord, total: float) -> None:
         request = self._request
+        secrets = request.secrets
         assembler = self._assembler = Assembler(
             tags=request.facts.thinking_tags,
             starts_in_thinking=request.facts.starts_in_thinking,
             declared_tools=request.declared_tools,
             early_calls=request.early_tool_calls,
+            clean=lambda name: redact_text(name, secrets),
         )
         clocks = Clocks(self._options, total, record)
-        secrets = request.secrets
         response: HTTPResponse | None = None
         error_body = bytearray()
         reading: Reading | None = None
@@ -386,7 +395,7 @@ class RequestSource:
                 if scope.cancelled_caught:
                     if reading is None:
                         break
-                    reading.give_up()
+                    await reading.catch_up()
             if response is None:
                 raise clocks.timed_out()
             if reading is None:

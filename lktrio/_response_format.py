@@ -30,6 +30,8 @@ _NAME_PARTS: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 _MAX_NAME: Final = 64
 _EVERY_PIECE_UP_TO: Final = 8192
 """Characters of an answer of which each piece that arrives may give another value."""
+_READ_AT_ONCE: Final = 8 * 1024
+"""Characters that are read in one step."""
 _LOOKS: Final = 64
 """Where an answer is longer, it has grown by this part of its length between two values."""
 
@@ -142,7 +144,7 @@ class PartialValue:
     """The best value of an answer that is still arriving, as plain JSON values.
 
     Each value is made anew, so a long answer is looked at in steps that grow with it: the work
-    stays linear.
+    stays linear. What is too much for one step is read by `read_on`.
 
     Args:
         shape: What the answer will be; None if only that it is JSON is known.
@@ -153,23 +155,43 @@ class PartialValue:
         self._json = PartialJSON()
         self._last: Any = MISSING
         self._waiting: list[str] = []
+        self._text = ""
+        self._position = 0
         self._length = 0
         self._next_look = 0
+        self.is_behind = False
+        """Whether there is text that `read_on` has begun to read, and has not read."""
 
     def feed(self, text: str) -> Any:
         """Take a piece of the answer's text; the value if it is another one now, or `MISSING`."""
-        self._waiting.append(text)
+        return self.look() if self.take(text) else MISSING
+
+    def take(self, text: str) -> bool:
+        """Take a piece of the answer's text. Whether it is time to `read_on`, and to `look`."""
+        if not self._json.is_broken:
+            self._waiting.append(text)
         self._length += len(text)
         if self._length < self._next_look:
-            return MISSING
+            return False
         if self._length > _EVERY_PIECE_UP_TO:
             self._next_look = self._length + self._length // _LOOKS
-        return self.look()
+        return True
+
+    def read_on(self) -> bool:
+        """Read as much as may be read in one step. Whether there is more to be read."""
+        if self._waiting:
+            self._text = self._text[self._position :] + "".join(self._waiting)
+            self._position = 0
+            self._waiting.clear()
+        start, self._position = self._position, self._position + _READ_AT_ONCE
+        self._json.feed(self._text[start : self._position])
+        self.is_behind = self._position < len(self._text)
+        return self.is_behind
 
     def look(self) -> Any:
         """The value of all that was fed if it is another one now, or `MISSING`."""
-        self._json.feed("".join(self._waiting))
-        self._waiting.clear()
+        while self._waiting or self.is_behind:
+            self.read_on()
         value = self._json.value()
         if self._is_wrapped and value is not MISSING:
             value = (
@@ -219,6 +241,7 @@ def _about_the_answer(exc: MalformedArguments) -> str:
     text = str(exc)
     for plural, singular in (
         ("The arguments are", "the answer is"),
+        ("The arguments hold", "the answer holds"),
         ("The arguments contain", "the answer contains"),
         ("The arguments", "the answer"),
     ):

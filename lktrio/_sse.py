@@ -58,11 +58,16 @@ class EventReader:
         self.junk_bytes = 0
         """Bytes in lines that are not of the grammar."""
         self.stray = b""
-        """The last line that looks like a JSON object without its ``data:``. Some gateways
-        append an upstream error that way."""
+        """The last line that looks like a JSON object without its ``data:``, and is not larger than
+        `MAX_JUNK_BYTES`. Some gateways append an upstream error that way."""
         self.too_large = False
         """Whether an event, or what stands in place of events, exceeds the limit. Nothing is
         read after it; the events before it have been returned."""
+
+    @property
+    def size(self) -> int:
+        """How large what is left open is, in bytes: an event, and a line."""
+        return self._size + len(self._line)
 
     def split(self, data: bytes) -> tuple[list[bytes], bytes]:
         """Split the events that are one line of data off the beginning of bytes: nearly all are.
@@ -73,6 +78,8 @@ class EventReader:
             The data of these events, which are over and done with, and the bytes that are left
             for `feed`.
         """
+        if len(self._line) > MAX_JUNK_BYTES:
+            return [], data  # a large event, which is not copied more often than it must be
         if self._line and b"\n" in data:
             data = bytes(self._line) + data
             self._line = bytearray()
@@ -171,7 +178,7 @@ class EventReader:
             self.seen = True
         else:
             self.junk_bytes += len(line) + 1
-            if line.lstrip().startswith(b"{"):
+            if len(line) <= MAX_JUNK_BYTES and line.lstrip().startswith(b"{"):
                 self.stray = line
             if self.junk_bytes > MAX_JUNK_BYTES and not self.seen:
                 self._overflow()

@@ -132,18 +132,20 @@ class _Values:
         self.is_over = False
         """Whether the last value was handed out."""
 
-    def feed(self, chunk: ChatChunk) -> object:
-        """Take a chunk and return the value that it makes; `MISSING` if it makes none."""
+    def take(self, chunk: ChatChunk) -> bool:
+        """Take a chunk. Whether it is time to `look`."""
         if chunk.restart:
             self.partial = PartialValue(self.shape)
         if chunk.delta is None or not chunk.delta.content:
-            return MISSING
-        return self.partial.feed(chunk.delta.content)
+            return False
+        return self.partial.take(chunk.delta.content)
 
-    def finish(self, response: CollectedResponse[Any]) -> object:
-        """The last value, from the whole answer."""
-        self.is_over = True
-        return self.partial.look() if self.shape is None else response.parsed
+    async def look(self) -> Any:
+        """The value of all that has arrived if it is another one now, or `MISSING`. A model's text
+        must not keep other tasks waiting."""
+        while self.partial.read_on():
+            await trio.lowlevel.checkpoint()
+        return self.partial.look()
 
 
 class _PartialValues:
@@ -163,12 +165,20 @@ class _PartialValues:
         try:
             if values.is_over:
                 raise StopAsyncIteration
-            async for chunk in stream:
-                value = values.feed(chunk)
+            if values.partial.is_behind:
+                # A wait was given up here.
+                value = await values.look()
                 if value is not MISSING:
                     return value
+            async for chunk in stream:
+                if values.take(chunk):
+                    value = await values.look()
+                    if value is not MISSING:
+                        return value
             # A wait: if it is given up, the last value is still to come.
-            value = values.finish(await stream.collect())
+            response = await stream.collect()
+            value = await values.look() if values.shape is None else response.parsed
+            values.is_over = True
             if value is MISSING:
                 raise StopAsyncIteration
             return value

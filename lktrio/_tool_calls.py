@@ -15,15 +15,34 @@ from typing import Any, Final
 
 from ._chunks import FunctionToolCall
 from ._errors import APIConnectionError
-from ._json_text import ObjectScanner, canonical_or_none, is_cut_off, leading_objects, loads
+from ._json_text import (
+    MAX_WALKED_VALUES,
+    ObjectScanner,
+    canonical_or_none,
+    is_cut_off,
+    leading_objects,
+    loads,
+)
 from ._wire import CallPayload, FunctionPayload, is_array, is_object, repair_surrogates
 
-__all__ = ["MAX_TOOL_CALLS", "ToolCallAssembler", "copy_extra", "make_call_id", "merge_extra"]
+__all__ = [
+    "MAX_ARGUMENTS_CHARACTERS",
+    "MAX_TOOL_CALLS",
+    "ToolCallAssembler",
+    "copy_extra",
+    "make_call_id",
+    "merge_extra",
+    "too_many_calls",
+]
 
 logger = logging.getLogger("lktrio")
 
 MAX_TOOL_CALLS: Final = 1024
 """Most tool calls that one answer may hold. More are an error."""
+
+MAX_ARGUMENTS_CHARACTERS: Final = 1024 * 1024
+"""Most characters that the arguments of all calls of one answer may have: a quarter of a million
+tokens. They are judged together, at the end of the answer."""
 
 _MAX_NAME: Final = 4096
 _LEGACY_KEY: Final = "function_call"
@@ -53,19 +72,25 @@ def merge_extra(target: dict[str, Any], extra: dict[str, Any]) -> int:
 
 
 def _put(target: dict[str, Any], key: str, value: object) -> int:
-    before = _weight(target[key]) if key in target else -len(key)
+    before = _weight(target[key]) if key in target else -len(key) - _VALUE_WEIGHT
     target[key] = value
     return _weight(value) - before
 
 
+_VALUE_WEIGHT: Final = 32
+"""Without it, an answer could hold a value for each character that it may have."""
+
+
 def _weight(value: object) -> int:
-    """About how many characters a JSON value takes."""
+    """About how many characters of text take as much memory as a JSON value."""
     weight = 0
     rest = [value]
     while rest:
         item = rest.pop()
-        weight += len(item) if isinstance(item, str) else 1
-        if is_array(item):
+        weight += _VALUE_WEIGHT
+        if isinstance(item, str):
+            weight += len(item)
+        elif is_array(item):
             rest += item
         elif is_object(item):
             rest += item
@@ -110,7 +135,7 @@ class _Call:
         """The call as it was handed out before the end of the stream; it is frozen since."""
         self._text = io.StringIO()
         self._length = 0
-        self._scanner = ObjectScanner()
+        self._scanner = ObjectScanner(MAX_WALKED_VALUES)
         self._canonical: str | None = None
         """The arguments' canonical spelling, once they have been compared with a fragment."""
         self._is_compared = False
@@ -141,6 +166,11 @@ class _Call:
         return self._scanner.objects
 
     @property
+    def values(self) -> int:
+        """How many values are in the arguments, or a few more."""
+        return self._scanner.values
+
+    @property
     def is_clean_object(self) -> bool:
         """Whether the arguments are one object, and valid JSON."""
         return self.is_whole and self._scanner.objects == 1 and self._compared() is not None
@@ -157,7 +187,7 @@ class _Call:
                 grown -= self._length
                 self._text = io.StringIO()
                 self._length = 0
-                self._scanner = ObjectScanner()
+                self._scanner = ObjectScanner(MAX_WALKED_VALUES)
                 self._is_compared = False
             elif self.repeats(fragment):
                 return 0
@@ -200,13 +230,20 @@ class ToolCallAssembler:
     Args:
         declared: Names of the tools the request offered.
         make_id: Makes up ids for calls that have none.
+        clean: Takes what must not be shown out of names and ids.
     """
 
     def __init__(
-        self, declared: Collection[str] = (), make_id: Callable[[], str] = make_call_id
+        self,
+        declared: Collection[str] = (),
+        make_id: Callable[[], str] = make_call_id,
+        clean: Callable[[str], str] = str,
     ) -> None:
+        self._clean = clean
         self.size = 0
         """Characters kept: arguments, names, ids and what was attached."""
+        self._arguments = 0
+        self._values = 0
         self._declared = declared
         self._make_id = make_id
         self._calls: list[_Call] = []
@@ -241,6 +278,8 @@ class ToolCallAssembler:
     ) -> None:
         name = (function and function.name) or None
         arguments = (function and function.arguments) or ""
+        if len(arguments) > MAX_ARGUMENTS_CHARACTERS:
+            raise _too_large()
         call = self._candidate(index, call_id)
         if call is None or self._is_new(call, call_id or None, name, arguments):
             call = self._open()
@@ -262,13 +301,28 @@ class ToolCallAssembler:
         if name and not call.name:
             self._name(call, name)
         if arguments:
-            self.size += call.append(arguments)
+            self._append(call, arguments)
             if call.objects > MAX_TOOL_CALLS:
                 # Each would become a call: there is no need to wait for the end of them.
-                raise _too_many()
+                raise too_many_calls()
         if extra:
             self.size += merge_extra(call.extra, extra)
         self._last = call
+
+    def _append(self, call: _Call, arguments: str) -> None:
+        before = call.values
+        grown = call.append(arguments)
+        self.size += grown
+        self._arguments += grown
+        self._values += call.values - before
+        if self._arguments > MAX_ARGUMENTS_CHARACTERS:
+            raise _too_large()
+        if self._values > MAX_WALKED_VALUES:
+            raise APIConnectionError(
+                f"the arguments of the answer's tool calls hold more than {MAX_WALKED_VALUES} "
+                "values",
+                retryable=False,
+            )
 
     @staticmethod
     def _check_frozen(call: _Call, arguments: str) -> None:
@@ -348,7 +402,7 @@ class ToolCallAssembler:
 
     def _open(self) -> _Call:
         if len(self._calls) >= MAX_TOOL_CALLS:
-            raise _too_many()
+            raise too_many_calls()
         call = _Call()
         self._calls.append(call)
         return call
@@ -379,6 +433,8 @@ class ToolCallAssembler:
         whole: list[FunctionToolCall] = []
         withheld: list[FunctionToolCall] = []
         ids = self._ids.copy()
+        complete: list[str]
+        incomplete: str | None
         for call in self._calls:
             if call.handed_out is not None:
                 whole.append(call.handed_out)
@@ -388,10 +444,14 @@ class ToolCallAssembler:
                 arguments = repair_surrogates(arguments)
             if not call.name and not arguments.strip():
                 continue
-            complete, incomplete = _split_arguments(arguments, cut=cut)
+            if call.values > MAX_WALKED_VALUES:
+                # What an error carries: they were refused where they came.
+                complete, incomplete = [], arguments
+            else:
+                complete, incomplete = _split_arguments(arguments, cut=cut)
             if len(whole) + len(complete) > MAX_TOOL_CALLS:
                 if strict:
-                    raise _too_many()
+                    raise too_many_calls()
                 complete, incomplete = [], arguments
             if not call.name:
                 complete, incomplete = [], arguments
@@ -400,7 +460,7 @@ class ToolCallAssembler:
                     "the server sent %d argument objects for one call of %r; "
                     "they are handed out as separate calls",
                     len(complete),
-                    call.name,
+                    self._clean(call.name or ""),
                 )
             whole.extend(self._make(call, ids, text) for text in complete)
             if incomplete is not None:
@@ -412,9 +472,9 @@ class ToolCallAssembler:
         if call_id is None:
             call_id = call.made_up_id = self._make_id()
         return FunctionToolCall(
-            name=call.name or "",
+            name=self._clean(call.name or ""),
             arguments=arguments,
-            call_id=ids.take(call_id),
+            call_id=ids.take(self._clean(call_id)),
             extra=copy_extra(call.extra) or None,
         )
 
@@ -469,7 +529,16 @@ def _goes_on(fragment: str) -> bool:
     return bool(fragment.strip()) and not _starts_object(fragment)
 
 
-def _too_many() -> APIConnectionError:
+def _too_large() -> APIConnectionError:
+    return APIConnectionError(
+        f"the arguments of the answer's tool calls are larger than {MAX_ARGUMENTS_CHARACTERS} "
+        "characters",
+        retryable=False,
+    )
+
+
+def too_many_calls() -> APIConnectionError:
+    """The error for an answer with more calls than allowed."""
     return APIConnectionError(
         f"the answer holds more than {MAX_TOOL_CALLS} tool calls", retryable=False
     )

@@ -11,6 +11,7 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming/streaming
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import email.utils
 import enum
@@ -19,8 +20,8 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeGuard
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeGuard, TypeVar
 
 import msgspec
 
@@ -32,8 +33,7 @@ from ._errors import (
     APIStatusError,
     is_retryable_status,
 )
-from ._json_text import loads
-from ._partial_json import PartialJSON
+from ._json_text import MAX_DEPTH, MAX_WALKED_VALUES, SLICE, JSONMeter, ends_early, loads
 from ._response import Quota, QuotaUsage
 from ._sse import EventReader
 
@@ -46,26 +46,38 @@ __all__ = [
     "FunctionPayload",
     "GroqPayload",
     "HeaderFacts",
+    "Steps",
     "TaintedChunkPayload",
     "UsagePayload",
     "completion_usage",
     "content_codings",
     "decode_body",
+    "decode_body_in_steps",
     "decode_event",
+    "decode_event_in_steps",
     "decode_plain",
     "has_failed",
     "is_array",
     "is_object",
     "payload_error",
+    "pruned",
     "quote",
     "read_headers",
     "reasoning_text",
     "redact",
     "redact_error",
     "redact_headers",
+    "redact_text",
     "repair_surrogates",
     "status_error",
 ]
+
+
+T = TypeVar("T")
+
+Steps: TypeAlias = Generator[None, None, T]
+"""Work that would block the program if it were done at once: whoever does it pauses at each
+``yield``. What comes of it is returned."""
 
 
 class Done(enum.Enum):
@@ -203,6 +215,9 @@ class TaintedChunkPayload(ChunkPayload, gc=False):
     """A payload from tolerant reading: its texts and arguments may hold lone surrogates."""
 
 
+MAX_CHOICES: Final = 1024
+"""Most choices of one chunk that are looked at. Asked for is one."""
+
 _decode_chunk = msgspec.json.Decoder(ChunkPayload).decode
 
 
@@ -216,11 +231,12 @@ def decode_plain(data: bytes) -> ChunkPayload | None:
         payload = _decode_chunk(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    if payload.error or payload.x_groq is not None or not payload.choices:
+    choices = payload.choices
+    if payload.error or payload.x_groq is not None or not choices or len(choices) > MAX_CHOICES:
         return None
     if payload.base_resp is not None:
         return None
-    for choice in payload.choices:
+    for choice in choices:
         if choice.error or choice.finish_reason == "error":
             return None
     return payload
@@ -243,12 +259,33 @@ def decode_event(data: bytes, name: bytes = b"") -> ChunkPayload | Done | None:
     """
     if data.startswith(b"[DONE]"):
         return Done.DONE
-    if not (name and _names_error(name)):
-        try:
-            return _decode_chunk(data)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            pass
-    return _decode_tolerantly(data, name)
+    payload = None if name and _names_error(name) else _decode_typed(data)
+    if payload is not None:
+        return payload
+    return _at_once(_decode_tolerantly(data, name))
+
+
+def decode_event_in_steps(data: bytes, name: bytes = b"") -> Steps[ChunkPayload | Done | None]:
+    """Do what `decode_event` does for an event that is too large for one step.
+
+    Raises:
+        APIConnectionError: The data is not JSON, or holds too much to be decoded.
+    """
+    if data.startswith(b"[DONE]"):
+        return Done.DONE
+    if _names_error(name) and len(data) > _MAX_ERROR_BYTES:
+        return ChunkPayload()  # of which `payload_error` shows the beginning
+    what = "an event of the stream"
+    count = yield from _count_values(what, data)
+    payload = None
+    if not _names_error(name):
+        payload = _decode_typed(data)
+        yield
+    if count > MAX_WALKED_VALUES and (payload is None or _has_free_members(payload)):
+        raise _too_much(what, f"holds more than {MAX_WALKED_VALUES} values", data)
+    if payload is not None:
+        return payload
+    return (yield from _decode_tolerantly(data, name))
 
 
 def decode_body(body: bytes) -> ChunkPayload:
@@ -259,38 +296,119 @@ def decode_body(body: bytes) -> ChunkPayload:
 
     Raises:
         APIStatusError: The document is an error object.
-        APIConnectionError: The document is neither, is cut off (this may be retried), or is not
-            JSON.
+        APIConnectionError: The document is neither, is cut off (this may be retried), is not
+            JSON, or holds too much to be decoded.
     """
-    text = _decode_text(body)
+    return _at_once(decode_body_in_steps(body))
+
+
+def decode_body_in_steps(body: bytes) -> Steps[ChunkPayload]:
+    """Do what `decode_body` does, step by step."""
+    what = "the body of the response"
+    count = yield from _count_values(what, body)
+    payload = _decode_typed(body)
+    yield
+    if payload is not None and (payload.error or not _has_answer(payload)):
+        payload = None
+    if count > MAX_WALKED_VALUES and (payload is None or _has_free_members(payload)):
+        raise _too_much(what, f"holds more than {MAX_WALKED_VALUES} values", body)
+    if payload is not None:
+        return payload
+    text = yield from _decode_text_in_steps(body)
+    failure: ValueError | RecursionError | None = None
+    value: object = None
     try:
         value = loads(text)
         if is_array(value) and len(value) == 1:
             value = value[0]
+        yield
         payload = _read_chunk(value) if is_object(value) else ChunkPayload()
     except (ValueError, RecursionError) as exc:
-        reader = PartialJSON()
-        reader.feed(text)
-        if reader.is_cut_off:
+        failure = exc
+    # Raised out here, so that no error holds on to the whole text by way of its context.
+    if failure is not None or payload is None:
+        if isinstance(failure, json.JSONDecodeError) and ends_early(text, failure):
             raise APIConnectionError(
                 f"the response ended in the middle of a JSON document; it begins with {quote(body)}"
-            ) from None
-        raise _not_json("the body of the response", body, exc) from None
+            )
+        raise _not_json(what, body, str(failure))
     if is_object(value):
         error = _error_in(value, has_choices=bool(payload.choices))
         if error is None and not payload.choices and has_failed(payload):
             error = _make_error(payload.base_resp, _clean(value))
         if error is not None:
             raise error
-    for choice in payload.choices or ():
-        if not choice.index and (choice.message is not None or choice.delta is not None):
-            return payload
+    if _has_answer(payload):
+        return payload
     raise APIConnectionError(
         "the response is JSON, but neither an event stream nor a chat completion; "
         f"it begins with {quote(body)}",
-        body=_clean(value),
+        body=_excerpt(value),
         retryable=False,
     )
+
+
+def _has_answer(payload: ChunkPayload) -> bool:
+    return any(
+        not choice.index and (choice.message is not None or choice.delta is not None)
+        for choice in payload.choices or ()
+    )
+
+
+def _at_once(steps: Steps[T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def _count_values(what: str, data: bytes) -> Steps[int]:
+    """Make sure that a JSON text can be decoded in one step; count the values in it."""
+    meter = JSONMeter()
+    for start in range(0, len(data), SLICE):
+        meter.feed(data[start : start + SLICE])
+        if meter.excess is not None:
+            raise _too_much(what, meter.excess, data)
+        yield
+    return meter.values
+
+
+_BEGINS_LIKE_AN_ERROR: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"error"\s*:\s*[\[{"]')
+
+
+def _too_much(what: str, excess: str, data: bytes) -> APIStatusError | APIConnectionError:
+    body = _decode_text(data[:_MAX_QUOTED])
+    beginning = f"{excess}; it begins with {quote(data)}"
+    if _BEGINS_LIKE_AN_ERROR.match(data):
+        return APIStatusError(f"the server reported an error that {beginning}", body=body)
+    return APIConnectionError(f"{what} {beginning}", body=body, retryable=False)
+
+
+def _decode_typed(data: bytes) -> ChunkPayload | None:
+    try:
+        payload = _decode_chunk(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if payload.choices:
+        del payload.choices[MAX_CHOICES:]
+    return payload
+
+
+def _has_free_members(payload: ChunkPayload) -> bool:
+    """Whether there are members of any form at all, which are walked through in Python."""
+    for choice in payload.choices or ():
+        for delta in (choice.delta, choice.message):
+            if delta is None:
+                continue
+            if delta.extra_content or delta.reasoning_details:
+                return True
+            # More than a few are an error; see `_tool_calls`.
+            calls = itertools.islice(delta.tool_calls or (), MAX_CHOICES)
+            if any(call.extra_content for call in calls):
+                return True
+    return False
 
 
 def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusError | None:
@@ -302,16 +420,17 @@ def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusE
     """
     error = payload.error or (payload.x_groq and payload.x_groq.error)
     if error:
-        return _make_error(error, _loads_or_none(data))
+        return _make_error(error, _error_body(data))
     if has_failed(payload):
-        return _make_error(payload.base_resp, _loads_or_none(data))
+        return _make_error(payload.base_resp, _error_body(data))
     if _names_error(name):
-        value = _loads_or_none(data)
-        return _make_error(value if value is not None else _decode_text(data).strip(), value)
+        value = _error_body(data)
+        beginning = data[:_MAX_ERROR_BYTES]
+        return _make_error(value if value is not None else _decode_text(beginning).strip(), value)
     if not payload.choices:
         # Usage alone is what most chunks without choices hold.
         if payload.usage is None or payload.type == "error":
-            value = _loads_or_none(data)
+            value = _error_body(data)
             if is_object(value):
                 return _error_in(value, has_choices=False)
         return None
@@ -319,9 +438,9 @@ def payload_error(payload: ChunkPayload, data: bytes, name: bytes) -> APIStatusE
         if choice.index:
             continue
         if choice.error:
-            return _make_error(choice.error, _loads_or_none(data))
+            return _make_error(choice.error, _error_body(data))
         if choice.finish_reason == "error":
-            return _make_error(None, _loads_or_none(data))
+            return _make_error(None, _error_body(data))
     return None
 
 
@@ -381,43 +500,74 @@ _KEEP_ALIVE_WORDS: Final = frozenset(
 """As the name of an event, and as the data of one."""
 
 
-def _decode_tolerantly(data: bytes, name: bytes) -> ChunkPayload | Done | None:
+def _decode_tolerantly(data: bytes, name: bytes) -> Steps[ChunkPayload | Done | None]:
     trimmed = data.strip()
     if trimmed.startswith(b"[DONE]"):
         return Done.DONE
     nothing = ChunkPayload() if _names_error(name) else None
     if not trimmed or trimmed.startswith(b":"):
         return nothing
+    text = yield from _decode_text_in_steps(trimmed)
     try:
-        value = loads(_decode_text(trimmed))
+        value = loads(text)
+        yield
         return _read_chunk(value) if is_object(value) else nothing
     except (ValueError, RecursionError) as exc:
         if nothing is not None or not _KEEP_ALIVE_WORDS.isdisjoint(
             (name.strip().lower(), trimmed.lower())
         ):
             return nothing
+        reason = str(exc)
         # What something on the way has spoilt is as good as a body that was cut.
-        spoilt = isinstance(exc, ValueError)
-        raise _not_json("an event of the stream", trimmed, exc, retryable=spoilt) from None
+        is_spoilt = isinstance(exc, ValueError)
+    # Out here, so that the error does not hold on to the whole text by way of its context.
+    raise _not_json("an event of the stream", trimmed, reason, retryable=is_spoilt)
 
 
 def _not_json(
-    what: str, data: bytes, exc: Exception, *, retryable: bool = False
+    what: str, data: bytes, reason: str, *, retryable: bool = False
 ) -> APIConnectionError:
     return APIConnectionError(
-        f"{what} is not valid JSON ({exc}); it begins with {quote(data)}", retryable=retryable
+        f"{what} is not valid JSON ({reason}); it begins with {quote(data)}", retryable=retryable
     )
 
 
-def _loads_or_none(data: bytes) -> object | None:
+_MAX_ERROR_BYTES: Final = 64 * 1024
+"""An error of the server that is larger is not decoded; what it says is its beginning."""
+
+_MAX_ERROR_VALUES: Final = 5_000
+"""So many values of what a server says about an error are kept."""
+
+_MAX_QUOTED: Final = 4096
+"""So much is kept of what is too large to be decoded, in bytes."""
+
+
+def _error_body(data: bytes) -> object | None:
+    if len(data) > _MAX_ERROR_BYTES:
+        return _decode_text(data[:_MAX_QUOTED])
     try:
-        return _clean(loads(_decode_text(data)))
+        return _excerpt(loads(_decode_text(data)))
     except (ValueError, RecursionError):
         return None
 
 
 def _decode_text(data: bytes) -> str:
     return data.decode("utf-8-sig", "replace")
+
+
+_DECODED_AT_ONCE: Final = 1024 * 1024
+
+
+def _decode_text_in_steps(data: bytes) -> Steps[str]:
+    if len(data) <= _DECODED_AT_ONCE:
+        return _decode_text(data)
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("replace")
+    pieces: list[str] = []
+    for start in range(0, len(data), _DECODED_AT_ONCE):
+        pieces.append(decoder.decode(data[start : start + _DECODED_AT_ONCE]))
+        yield
+    pieces.append(decoder.decode(b"", final=True))
+    return "".join(pieces)
 
 
 def quote(data: bytes, limit: int = 200) -> str:
@@ -429,7 +579,7 @@ def quote(data: bytes, limit: int = 200) -> str:
 def _read_chunk(members: Mapping[str, Any]) -> ChunkPayload:
     return TaintedChunkPayload(
         id=_clean_string(members.get("id")),
-        choices=[_read_choice(choice) for choice in _objects(members.get("choices"))],
+        choices=[_read_choice(choice) for choice in _objects(members.get("choices"))[:MAX_CHOICES]],
         usage=_read_usage(members.get("usage")),
         error=_clean(members.get("error")),
         type=_clean_string(members.get("type")),
@@ -567,6 +717,13 @@ def _read_extra(value: object) -> dict[str, Any] | None:
     return value if is_object(value) else None
 
 
+def pruned(extra: dict[str, Any]) -> dict[str, Any]:
+    """What a provider attached, without what is nested too deeply in it."""
+    value = _Copy(MAX_WALKED_VALUES, math.inf, repairs=False).of(extra, MAX_DEPTH)
+    assert is_object(value)
+    return value
+
+
 def _read_usage(value: object) -> UsagePayload | None:
     if not is_object(value):
         return None
@@ -626,21 +783,63 @@ def _clean_string(value: object) -> str | None:
     return repair_surrogates(value) if isinstance(value, str) else None
 
 
-_MAX_DEPTH: Final = 64
-"""What is nested deeper in a value of the server is left out."""
+def _clean(value: object) -> object:
+    """A JSON value without lone surrogates, so that it can be encoded again.
+
+    What is nested deeper than `MAX_DEPTH` levels, and what comes after so many values, is left out.
+    """
+    return _Copy(MAX_WALKED_VALUES, math.inf).of(value, MAX_DEPTH)
 
 
-def _clean(value: object, depth: int = 0) -> object:
-    """A JSON value without lone surrogates, so that it can be encoded again."""
-    if isinstance(value, str):
-        return repair_surrogates(value)
-    if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
-        return None
-    if is_array(value):
-        return [_clean(item, depth + 1) for item in value]
-    if is_object(value):
-        return {repair_surrogates(key): _clean(item, depth + 1) for key, item in value.items()}
-    return value
+def _excerpt(value: object) -> object:
+    """As much of a JSON value as is kept of what a server says about an error."""
+    return _Copy(_MAX_ERROR_VALUES, _MAX_ERROR_BYTES).of(value, MAX_DEPTH)
+
+
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
+
+
+class _Copy:
+    """Copies a JSON value, or the beginning of it. One frame a level: nothing is nested in it."""
+
+    __slots__ = ("_characters", "_left", "_repairs")
+
+    def __init__(self, values: int, characters: float, *, repairs: bool = True) -> None:
+        self._left = values
+        self._characters = characters
+        self._repairs = repairs
+
+    def of(self, value: object, depth: int) -> object:
+        if isinstance(value, str):
+            return self._text(value)
+        if is_array(value):
+            if not depth:
+                return None
+            items: list[object] = []
+            for item in self._beginning(value):
+                is_plain = type(item) in _PLAIN  # as most are
+                items.append(item if is_plain else self.of(item, depth - 1))
+            return items
+        if is_object(value):
+            if not depth:
+                return None
+            members: dict[str, object] = {}
+            for key in self._beginning(value):
+                members[self._text(key)] = self.of(value[key], depth - 1)
+            return members
+        return value
+
+    def _text(self, text: str) -> str:
+        if len(text) > self._characters:
+            text = text[: int(self._characters)]
+        self._characters -= len(text)
+        return repair_surrogates(text) if self._repairs and not text.isascii() else text
+
+    def _beginning(self, members: list[Any] | dict[str, Any]) -> Iterable[Any]:
+        """As many members as may still be copied."""
+        left = max(self._left, 0)
+        self._left -= len(members)
+        return members if len(members) <= left else itertools.islice(members, left)
 
 
 # --- errors -------------------------------------------------------------------------------
@@ -670,9 +869,9 @@ _PERMANENT_CODES: Final = frozenset(
 
 def _error_in(members: Mapping[str, Any], *, has_choices: bool) -> APIStatusError | None:
     if members.get("error"):
-        return _make_error(_clean(members["error"]), _clean(members))
+        return _make_error(members["error"], members)
     if not has_choices and "error" in (members.get("type"), members.get("object")):
-        return _make_error(_clean(members), _clean(members))
+        return _make_error(members, members)
     return None
 
 
@@ -682,6 +881,8 @@ _PERMANENT_OUTCOMES: Final = frozenset({1004, 1008})
 
 
 def _make_error(error: object, body: object) -> APIStatusError:
+    error = _excerpt(error)
+    body = _excerpt(body)
     status = _status_in(error)
     if status is None:
         status = _status_in(body)
@@ -751,46 +952,87 @@ _TEXT_KEYS: Final = (
 )
 
 
-def _most_specific_text(value: object, depth: int = 0) -> str:
+def _most_specific_text(value: object) -> str:
     """The text of an error that tells most: what the innermost server said, if it is quoted."""
-    if depth > _MAX_ERROR_DEPTH:
+    return _TextSearch().in_value(value, 0)
+
+
+_MAX_PLACES: Final = 1_000
+
+
+class _TextSearch:
+    """Looks for the most specific text, at a bounded number of places."""
+
+    __slots__ = ("_characters", "_places")
+
+    def __init__(self) -> None:
+        self._places = _MAX_PLACES
+        self._characters = _MAX_ERROR_BYTES
+
+    def in_value(self, value: object, depth: int) -> str:
+        if isinstance(value, str):
+            return self._in_string(value.strip(), depth)
+        if depth > _MAX_ERROR_DEPTH:
+            return ""
+        if is_array(value):
+            return self._first(value, depth)
+        return self._in_object(value, depth) if is_object(value) else ""
+
+    def _first(self, values: Iterable[object], depth: int) -> str:
+        for value in values:
+            self._places -= 1
+            if self._places < 0:
+                break
+            text = self.in_value(value, depth + 1)
+            if text:
+                return text
         return ""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.startswith(("{", "[")):
+
+    def _in_string(self, text: str, depth: int) -> str:
+        """The text, or what it quotes: JSON in a string is what another server said."""
+        if depth > _MAX_ERROR_DEPTH:
+            return ""
+        if text.startswith(("{", "[")) and len(text) <= self._characters:
+            self._characters -= len(text)
             try:
-                return _most_specific_text(loads(text), depth + 1) or text
+                return self.in_value(loads(text), depth + 1) or text
             except (ValueError, RecursionError):
                 return text
         return text
-    if is_array(value):
-        texts = (_most_specific_text(item, depth + 1) for item in value)
-        return next((text for text in texts if text), "")
-    if not is_object(value):
-        return ""
-    metadata = value.get("metadata")
-    if is_object(metadata):
-        text = _most_specific_text(metadata.get("raw"), depth + 1)
-        if text:
-            return text
-    nested: object = value.get("error")
-    if is_object(nested) or is_array(nested):
-        text = _most_specific_text(nested, depth + 1)
-        if text:
-            return text
-        nested = None
-    for key in _TEXT_KEYS:
-        text = _most_specific_text(nested if key == "error" else value.get(key), depth + 1)
-        if text:
-            location = value.get("loc")
-            if key == "msg" and is_array(location):
-                return f"{'.'.join(map(str, location))}: {text}"
-            return text
-    # A server's own envelope around it.
-    rest = (item for key, item in value.items() if key not in _TEXT_KEYS and key != "metadata")
-    texts = (_most_specific_text(item, depth + 1) for item in rest if not isinstance(item, str))
-    return next((text for text in texts if text), "")
 
+    def _in_object(self, value: dict[str, Any], depth: int) -> str:
+        metadata = value.get("metadata")
+        if is_object(metadata):
+            text = self._first([metadata.get("raw")], depth)
+            if text:
+                return text
+        nested: object = value.get("error")
+        if is_object(nested) or is_array(nested):
+            text = self._first([nested], depth)
+            if text:
+                return text
+            nested = None
+        for key in _TEXT_KEYS:
+            found = nested if key == "error" else value.get(key)
+            text = self._first([found], depth) if found else ""
+            if text:
+                location = value.get("loc")
+                if key == "msg" and is_array(location):
+                    return f"{'.'.join(map(str, location[:_MAX_LOCATION]))}: {text}"
+                return text
+        # A server's own envelope around it.
+        return self._first(
+            (
+                item
+                for key, item in value.items()
+                if key not in _TEXT_KEYS and key != "metadata" and not isinstance(item, str)
+            ),
+            depth,
+        )
+
+
+_MAX_LOCATION: Final = 32
+"""Steps of the way to what is wrong in a request."""
 
 # Each alternative takes what is not closed up to the next tag or the end, so that the work is
 # linear whatever the text.
@@ -811,8 +1053,8 @@ def _html_text(text: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    text = repair_surrogates(text)
-    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
+    shown = repair_surrogates(text[: _MAX_MESSAGE + 1])
+    return shown if len(shown) <= _MAX_MESSAGE else shown[:_MAX_MESSAGE] + "..."
 
 
 def status_error(
@@ -836,7 +1078,7 @@ def status_error(
         text = _decode_text(body).strip()
     value: object = None
     if text[:1] in {"{", "[", '"'}:
-        value = _loads_or_none(body)
+        value = _error_body(body)
     if value is not None:
         found = _most_specific_text(value)
     elif text.startswith("<"):
@@ -863,39 +1105,54 @@ def status_error(
 def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
     """A JSON value in which every occurrence of a secret is replaced.
 
-    Servers echo credentials in error messages; ours carry what the server said. What they say is
-    cut to a bounded length, maybe in the middle of a secret, so its beginning counts too.
+    Servers echo credentials in error messages; ours carry what the server said.
     """
     if isinstance(value, str):
-        return _redacted_text(value, secrets)
-    if depth >= _MAX_DEPTH and (is_array(value) or is_object(value)):
+        return redact_text(value, secrets)
+    if depth >= MAX_DEPTH and (is_array(value) or is_object(value)):
         return None
     if is_array(value):
         return [redact(item, secrets, depth + 1) for item in value]
     if is_object(value):
         return {
-            str(redact(key, secrets)): redact(item, secrets, depth + 1)
+            redact_text(key, secrets): redact(item, secrets, depth + 1)
             for key, item in value.items()
         }
     return value
 
 
 _REDACTED: Final = "[redacted]"
-_TELLING_LENGTH: Final = 12
-"""So much of a secret's beginning is taken for the secret."""
+_ELLIPSIS: Final = "..."
+_ELLIPSES: Final = 16
+"""So many places of a text are looked at where it may have been cut."""
+_TELLING_LENGTH: Final = 8
+"""So much of a secret's beginning is taken for the secret where a text has been cut."""
 
 
-def _redacted_text(text: str, secrets: Iterable[str]) -> str:
+def redact_text(text: str, secrets: Iterable[str]) -> str:
+    """A text in which every occurrence of a secret is replaced.
+
+    What a server says is cut to a bounded length, maybe in the middle of a secret: there its
+    beginning counts too.
+    """
     for secret in secrets:
-        head, tail = secret[:_TELLING_LENGTH], secret[_TELLING_LENGTH:]
-        pieces: list[str] = []
-        position = 0
-        while head and (start := text.find(head, position)) >= 0:
-            pieces += [text[position:start], _REDACTED]
-            position = start + len(head)
-            pairs = zip(tail, text[position : position + len(tail)], strict=False)
-            position += sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        text = "".join(pieces) + text[position:]
+        if secret and secret[:_TELLING_LENGTH] in text:
+            text = _without_beginning(text.replace(secret, _REDACTED), secret)
+    return text
+
+
+def _without_beginning(text: str, secret: str) -> str:
+    end = len(text)
+    for _ in range(_ELLIPSES):
+        start = text.find(secret[:_TELLING_LENGTH], max(0, end - len(secret) + 1), end)
+        while start >= 0 and not secret.startswith(text[start:end]):
+            start = text.find(secret[:_TELLING_LENGTH], start + 1, end)
+        if start >= 0:
+            text = text[:start] + _REDACTED + text[end:]
+            end = start
+        end = text.rfind(_ELLIPSIS, 0, end)
+        if end < 0:
+            break
     return text
 
 
@@ -904,21 +1161,22 @@ def redact_headers(headers: Mapping[str, str], secrets: Collection[str]) -> dict
     text = "\n".join(headers.values())
     if not any(secret[:_TELLING_LENGTH] in text for secret in secrets):
         return dict(headers)
-    return {name: _redacted_text(value, secrets) for name, value in headers.items()}
+    return {name: redact_text(value, secrets) for name, value in headers.items()}
 
 
 def redact_error(error: APIError, secrets: Collection[str]) -> None:
     """Take secrets out of an error.
 
-    What the HTTP library raised may quote the server too; an error is cut loose from such a cause.
+    What the HTTP library raised may quote the server too, cut where it likes; an error is cut loose
+    from a cause that shows so much as the beginning of a secret.
     """
-    error.message = _redacted_text(error.message, secrets)
+    error.message = redact_text(error.message, secrets)
     error.args = (error.message,)
     error.body = redact(error.body, secrets)
     if error.request_id is not None:
-        error.request_id = _redacted_text(error.request_id, secrets)
+        error.request_id = redact_text(error.request_id, secrets)
     shown = "".join(f"{cause!r} {cause}" for cause in _causes(error))
-    if _redacted_text(shown, secrets) != shown:
+    if any(secret and secret[:_TELLING_LENGTH] in shown for secret in secrets):
         error.__cause__ = error.__context__ = None
 
 

@@ -15,6 +15,7 @@ from lktrio._answer import AnswerReader
 from lktrio._assembler import Assembler
 from lktrio._chunks import ChatChunk, CollectedResponse
 from lktrio._errors import APIError
+from lktrio._json_text import SLICE
 from lktrio._sse import MAX_EVENT_BYTES
 
 TOOLS = ("get_weather", "get_time", "now")
@@ -51,25 +52,32 @@ class Ids:
 
 
 def read(
-    *pieces: bytes, limit: int = MAX_EVENT_BYTES, end: bool = True, **settings: Any
+    *pieces: bytes,
+    limit: int = MAX_EVENT_BYTES,
+    at_once: int = SLICE,
+    end: bool = True,
+    **settings: Any,
 ) -> Outcome:
     """Read a body in pieces.
 
     Args:
         pieces: The bytes as they arrive.
         limit: Largest event or whole completion.
+        at_once: Largest one that is taken in one step.
         end: Whether the body ends after them.
         settings: For the assembler.
     """
     assembler = Assembler(declared_tools=TOOLS, make_id=Ids(), **settings)
-    reader = AnswerReader(assembler, max_event_bytes=limit)
+    reader = AnswerReader(assembler, max_event_bytes=limit, at_once=at_once)
     out: list[ChatChunk] = []
     failure = None
     try:
         for piece in pieces:
             reader.feed(piece, out)
+            catch_up(reader, out)
         if end:
             reader.finish(out)
+            catch_up(reader, out)
     except APIError as error:
         failure = error
     else:
@@ -99,6 +107,12 @@ def read(
         ),
         failure=failure,
     )
+
+
+def catch_up(reader: AnswerReader, out: list[ChatChunk]) -> None:
+    """Go on with what was not done in the first step."""
+    while reader.is_behind:
+        reader.feed(b"", out)
 
 
 def one_by_one(body: bytes) -> list[bytes]:

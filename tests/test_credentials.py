@@ -27,11 +27,15 @@ from lktrio._credentials import (
     access_token,
     authorization_fault,
     check_plain_http,
+    credential_words,
+    credentials_in,
+    is_credential,
     is_local_host,
     origin,
     resolve_base_url,
     resolve_credentials,
     same_origin,
+    secret_words,
 )
 
 SECRET = "secret-0123456789abcdef0123456789abcdef"
@@ -477,3 +481,101 @@ class TestPlainHTTP:
         self, base_url: str, has_credentials: bool, allow_insecure: bool
     ) -> None:
         check_plain_http(base_url, has_credentials=has_credentials, allow_insecure=allow_insecure)
+
+
+# --- What is a credential ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Authorization",
+            "proxy-authorization",
+            "Cookie",
+            "api-key",
+            "X-API-Key",
+            "apikey",
+            "key",
+        ),
+        *(
+            "x-goog-api-key",
+            "Ocp-Apim-Subscription-Key",
+            "X-Auth-Token",
+            "access_token",
+            "password",
+        ),
+        *("client_secret", "CF-Access-Client-Secret", "CF-Access-Client-Id", "sig", "Signature"),
+    ],
+)
+def test_the_names_of_credentials(name: str) -> None:
+    assert is_credential(name)
+    assert credentials_in({name: "x"}) == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Content-Type", "Accept", "User-Agent", "traceparent", "X-Request-Id", "api-version"),
+        *("OpenAI-Organization", "X-Title", "design", "X-LiveKit-Inference-Provider", "assigned"),
+    ],
+)
+def test_other_names_are_none(name: str) -> None:
+    assert not is_credential(name)
+    assert credentials_in({name: "application/json"}) == ()
+    assert credential_words({name: "application/json"}) == ()
+
+
+def test_a_number_or_nothing_is_no_credential_to_be_refused() -> None:
+    assert credentials_in({"max_tokens": 10, "key": "", "keys": []}) == ()
+    assert credentials_in({"key": ["", "abc"]}) == ("key",)
+    assert credential_words({"key": 123456789}) == ("123456789",)
+
+
+def test_what_must_not_be_shown_of_a_credential() -> None:
+    assert secret_words("Bearer sk-12345") == (
+        "Bearer sk-12345",
+        "Bearer%20sk-12345",
+        "Bearer+sk-12345",
+        "sk-12345",
+    )
+    assert secret_words("sk-1234") == ()
+    assert secret_words('"quoted-secret"') == (
+        '"quoted-secret"',
+        r"\"quoted-secret\"",
+        "%22quoted-secret%22",
+        "quoted-secret",
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "spelling"),
+    [
+        ("secret/with+all=", r"secret\/with+all="),
+        ("secret/with+all=", "secret%2Fwith%2Ball%3D"),
+        ("secret/with+all=", "secret/with%2Ball%3D"),
+        ('a"b\\c-secret', r"a\"b\\c-secret"),
+        ("sécret-word", r"s\u00e9cret-word"),
+        ("sécret-word", "s%C3%A9cret-word"),
+    ],
+)
+def test_a_secret_is_known_as_it_stands_in_json_and_in_a_url(value: str, spelling: str) -> None:
+    assert spelling in secret_words(value)
+    assert value in secret_words(value)
+
+
+def test_every_cookie_is_a_secret() -> None:
+    words = credential_words({"Cookie": "theme=dark; session=0123456789abcdef; id=abcdefgh"})
+    assert {"0123456789abcdef", "abcdefgh"} <= set(words)
+    assert "dark" not in words
+
+
+def test_the_refusal_of_plain_http_names_the_credential_and_does_not_show_it() -> None:
+    with pytest.raises(ValueError, match="unencrypted") as caught:
+        check_plain_http(
+            "http://example.com/v1",
+            has_credentials=True,
+            allow_insecure=False,
+            where="extra_query['key']",
+        )
+    assert "credentials (extra_query['key']) unencrypted" in str(caught.value)

@@ -22,12 +22,18 @@ from lktrio import (
     Clock,
     FallbackAdapter,
     HedgeAdapter,
+    _answer,
+    _arguments,
     _assembler,
     _credentials,
+    _json_text,
+    _partial_json,
     _request,
+    _response_format,
     _sse,
     _stream,
     _tool_calls,
+    _wire,
 )
 from lktrio._errors import is_retryable_status
 from lktrio._http import message, transport
@@ -184,11 +190,13 @@ def test_the_clocks_are_the_five_that_an_error_names() -> None:
 
 def test_the_limits_are_those_of_the_code() -> None:
     said = [row[1] for row in rows(DOCS / "design.md", "Trust")]
+    arguments = _json_text.MAX_WALKED_VALUES
 
     assert said == [
         f"{_sse.MAX_EVENT_BYTES >> 20} MiB",
         f"{_assembler.MAX_ANSWER_CHARACTERS >> 20} Mi characters",
         f"{_tool_calls.MAX_TOOL_CALLS}",
+        f"{_tool_calls.MAX_ARGUMENTS_CHARACTERS >> 20} Mi characters, {arguments} values",
         f"{_request.MAX_ERROR_BODY_BYTES >> 10} KiB",
         f"2 x {_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, and one read",
         f"{message.MAX_HEAD_BYTES >> 10} KiB",
@@ -196,6 +204,40 @@ def test_the_limits_are_those_of_the_code() -> None:
     kept = f"kept for {transport.KEEPALIVE_SECONDS:g} s, {transport.MAX_KEEPALIVE} of them"
     assert kept in " ".join(section(DOCS / "design.md", "Trust").split())
     assert _credentials.TOKEN_LIFETIME == 600, "ten minutes, says the page about servers"
+
+
+def test_the_bounds_of_every_step_are_those_of_the_code() -> None:
+    said = {row[0]: row[2] for row in rows(DOCS / "design.md", "Nothing blocks the program")}
+    slice_, depth = f"{_json_text.SLICE >> 10} KiB", f"{_json_text.MAX_DEPTH} levels"
+    walked = f"{_json_text.MAX_WALKED_VALUES:,} values"
+
+    assert said == {
+        "cutting a read into lines and events": f"{_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, one read",
+        "small events (up to 64 KiB) that are not plain chunks": f"{_answer._EVENTS_AT_ONCE} events",
+        "counting what is in a large event or a JSON body": f"{slice_} a step",
+        "decoding one into the members that are read": f"{_json_text.MAX_DECODED_VALUES:,} values, "
+        f"{_json_text.MAX_ESCAPES:,} escapes, {depth}",
+        "decoding bytes that are not UTF-8": f"{_wire._DECODED_AT_ONCE >> 20} MiB a step",
+        "tolerant reading of what does not fit": f"{walked}, {depth}",
+        "text, reasoning and refusal of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
+        "choices of a chunk": f"{_wire.MAX_CHOICES}",
+        "what a provider attached: copying, weighing, merging": f"{walked} a chunk, {depth}; "
+        f"{_tool_calls._VALUE_WEIGHT} characters of the answer's size for each value",
+        "arguments of calls: following brackets, judging at the end": "as above",
+        "what an error of the server says: cleaning, redacting": f"{_wire._MAX_ERROR_BYTES >> 10} KiB, "
+        f"{_wire._MAX_ERROR_VALUES:,} values, {depth}",
+        "looking for the message in it": f"{_wire._MAX_PLACES:,} places, "
+        f"{_wire._MAX_ERROR_DEPTH} levels, {_wire._MAX_ERROR_BYTES >> 10} KiB of JSON in strings",
+        "putting the answer together at its end": "as above",
+        "`stream.partial_values`": f"{_response_format._READ_AT_ONCE >> 10} Ki characters a step; "
+        f"{_partial_json.MAX_CHARACTERS:,} characters, {walked}, {depth}",
+        "decoding the arguments of a call, or an answer in a `response_format`": (
+            f"{_arguments._MAX_CHARACTERS:,} characters, {_arguments._MAX_VALUES:,} values, "
+            f"{_arguments._MAX_NESTING} levels"
+        ),
+        "repairing them": f"{_arguments._MAX_REPAIRED_CHARACTERS:,} characters, "
+        f"{_arguments._MAX_REPAIR_WORK:,} characters x marks",
+    }
 
 
 def test_what_is_retried_is_what_the_code_retries() -> None:

@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from lktrio import _json_text
 from lktrio._json_text import (
+    MAX_DECODED_VALUES,
+    MAX_DEPTH,
+    MAX_ESCAPES,
+    MAX_WALKED_VALUES,
+    SLICE,
+    JSONMeter,
     ObjectScanner,
     canonical_or_none,
+    ends_early,
+    has_more_values,
     is_cut_off,
     leading_objects,
     loads,
@@ -149,6 +157,113 @@ def test_what_is_closed_in_one_reading_is_not(text: str) -> None:
 
 def test_a_quote_that_is_never_closed_costs_no_memory_for_each_character() -> None:
     assert is_cut_off("{'" + "\\x" * 1_000_000)
+
+
+# --- ends_early ----------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+def is_beginning(text: str) -> bool:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        loads(text)
+    return ends_early(text, caught.value)
+
+
+@given(JSON, st.data())
+def test_every_beginning_of_a_json_text_is_known_for_one(
+    value: object, data: st.DataObject
+) -> None:
+    text = json.dumps([value], ensure_ascii=data.draw(st.booleans()))
+    assert is_beginning(text[: data.draw(st.integers(0, len(text) - 1))])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{x", "[1 2", "{'a': [", '["\\x", [', '{"a": nil,', "[DONE]", "[}", "[1,]", '{"a":,'),
+        *('["\\u12", 1]', '["\\u12G', '{"a":1} {"b', '{"a":1} n', "[tru]", "tru x"),
+    ],
+)
+def test_what_goes_wrong_before_the_end_is_no_beginning(text: str) -> None:
+    assert not is_beginning(text)
+
+
+# --- What is counted before anything is decoded --------------------------------------------------
+
+
+def count(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + sum(map(count, value.values()))
+    return 1 + sum(map(count, value)) if isinstance(value, list) else 1
+
+
+def depth(value: object) -> int:
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
+
+
+def metered(text: bytes, size: int = SLICE) -> JSONMeter:
+    meter = JSONMeter()
+    for start in range(0, len(text), size):
+        meter.feed(text[start : start + size])
+    return meter
+
+
+@given(JSON, st.integers(1, 20), st.booleans())
+def test_values_and_levels_are_counted_however_the_text_is_cut(
+    value: object, size: int, escaped: bool
+) -> None:
+    text = json.dumps(value, ensure_ascii=escaped)
+    # An empty list or object counts once for itself and once for what is not in it.
+    assert count(value) <= metered(text.encode(errors="replace"), size).values <= 2 * count(value)
+    scanner = scan(*(text[start : start + size] for start in range(0, len(text), size)))
+    assert scanner.deepest == depth(value)
+
+
+@pytest.mark.parametrize("unit", ["[],", "{},", "1,", '"",', '{"a":1},', "[[]],"])
+def test_a_text_of_many_values_is_not_read_further_than_the_limit(unit: str) -> None:
+    text = "[" + unit * (3 * MAX_DECODED_VALUES)
+    scanner = scan(text)
+    assert scanner.has_too_many
+    assert scanner.values <= MAX_DECODED_VALUES + SLICE
+    assert metered(text.encode()).excess == f"holds more than {MAX_DECODED_VALUES} values"
+    assert has_more_values(text, MAX_DECODED_VALUES)
+
+
+def test_what_stands_in_strings_is_no_value() -> None:
+    text = json.dumps({"a": "[1,2,{}]," * MAX_DECODED_VALUES, "b": '"[' * 10_000})
+    assert metered(text.encode()).excess is None
+    assert metered(text.encode()).values == 3
+    assert not has_more_values(text, 10)
+    assert not has_more_values("[1,2]", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "excess"),
+    [
+        (b"[" * MAX_DEPTH, None),
+        (b"[" * (MAX_DEPTH + 1), "nested deeper than 100 levels"),
+        (b'{"a":' * 20_000, "nested deeper than 100 levels"),
+        (b'["' + b"\\n" * MAX_ESCAPES, None),
+        (b'["' + b"\\n" * (MAX_ESCAPES + 1), "more than 500000 escapes"),
+        (b'["' + b"\xff" * (MAX_ESCAPES + 1), "bytes that are not UTF-8"),
+        (b'["' + "\N{GRINNING FACE}".encode() * MAX_ESCAPES, None),
+    ],
+    ids=["deep", "too deep", "objects", "escapes", "many escapes", "bad bytes", "good bytes"],
+)
+def test_what_would_keep_a_decoder_busy_is_told(text: bytes, excess: str | None) -> None:
+    found = metered(text).excess
+    assert found is None if excess is None else excess in (found or "")
+
+
+def test_text_that_is_too_much_has_no_canonical_spelling() -> None:
+    assert canonical_or_none("[" + "1," * MAX_WALKED_VALUES + "1]") is None
 
 
 # --- loads, canonical_or_none --------------------------------------------------------------------

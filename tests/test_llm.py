@@ -426,11 +426,21 @@ BAD_CALLS: dict[str, tuple[Callable[[], Mapping[str, Any]], type[Exception], lis
         ValueError,
         ["base_url", "allow_insecure=True"],
     ),
-    "API key over plain http": (
-        lambda: {"extra_kwargs": {"extra_headers": {"api-key": "sk-x"}}},
-        ValueError,
-        ["base_url", "allow_insecure=True"],
-    ),
+    **{
+        f"{name} over plain http": (
+            lambda option=option, name=name: {"extra_kwargs": {option: {name: "sk-x"}}},
+            ValueError,
+            ["base_url", "allow_insecure=True", f"{option}[{name!r}]"],
+        )
+        for option, name in (
+            ("extra_headers", "api-key"),
+            ("extra_headers", "x-goog-api-key"),
+            ("extra_headers", "Cookie"),
+            ("extra_headers", "CF-Access-Client-Secret"),
+            ("extra_query", "key"),
+            ("extra_query", "access_token"),
+        )
+    },
 }
 
 

@@ -147,6 +147,12 @@ class Telemetry:
         """The data points of a metric."""
         return [point for metric in self._metrics(name) for point in metric.data.data_points]
 
+    @property
+    def metrics(self) -> str:
+        """Everything that was measured, as JSON."""
+        data = self._reader.get_metrics_data()
+        return "" if data is None else data.to_json()
+
     def unit(self, name: str) -> str:
         """The unit of a metric."""
         (metric,) = self._metrics(name)
@@ -1251,6 +1257,34 @@ async def test_no_secret_is_in_a_span(autojump_clock: MockClock) -> None:
 
 
 # --- State ---------------------------------------------------------------------------------------
+
+
+async def test_no_secret_that_a_server_echoes_as_a_name_is_in_a_span(
+    autojump_clock: MockClock,
+) -> None:
+    key = "sk-extra-fedcba9876543210"
+    telemetry = Telemetry(capture_content=True)
+    value = {
+        "id": key,
+        "model": key,
+        "service_tier": key,
+        "choices": [{"index": 0, "delta": {"content": "Hi"}, "finish_reason": key}],
+    }
+    async with (
+        MemoryNetwork(sse(event(value), DONE)) as network,
+        LLM(
+            "m",
+            base_url=TLS_BASE_URL,
+            auth=f"Bearer {key}",
+            http_client=network.client(),
+            instruments=[telemetry.instrument],
+        ) as llm,
+    ):
+        await ask(llm).collect()
+
+    everything = "".join(span.to_json() for span in telemetry.spans) + telemetry.metrics
+    assert "[redacted]" in everything
+    assert key not in everything
 
 
 @pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=lambda action: action.name)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._partial_json import MISSING, PartialJSON
+from lktrio._json_text import MAX_DEPTH, MAX_WALKED_VALUES
+from lktrio._partial_json import MAX_CHARACTERS, MISSING, PartialJSON
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -169,23 +170,62 @@ def test_what_follows_malformed_text_is_not_kept() -> None:
     assert len(reader._text) < 100
 
 
-@given(VALUES, st.data())
-def test_every_beginning_of_a_json_text_is_cut_off_and_the_whole_is_not(
-    value: Any, data: st.DataObject
-) -> None:
-    text = json.dumps([value], ensure_ascii=data.draw(st.booleans()))
-    place = data.draw(st.integers(0, len(text) - 1))
-    reader = PartialJSON()
-    reader.feed(text[:place])
-    assert reader.is_cut_off
-    reader.feed(text[place:])
-    assert not reader.is_cut_off
+# --- Bounds --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text", ["{x", "[1 2", "{'a': [", '["\\x", [', '{"a": nil,', "[DONE]", "[}", "[1,]", '{"a":,']
-)
-def test_what_goes_wrong_before_the_end_is_not_cut_off(text: str) -> None:
+def fed(text: str) -> PartialJSON:
     reader = PartialJSON()
-    reader.feed(text)
-    assert not reader.is_cut_off
+    for start in range(0, len(text), 200):
+        reader.feed(text[start : start + 200])
+        reader.value()
+    return reader
+
+
+def depth_of(value: Any) -> int:
+    depth = 0
+    while value:
+        value = value[0] if isinstance(value, list) else value["a"]
+        depth += 1
+    return depth
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_what_is_nested_too_deeply_counts_as_malformed(opening: str) -> None:
+    at_most = fed(opening * MAX_DEPTH)
+    assert not at_most.is_broken
+    reader = fed(opening * 30_000)
+    assert reader.is_broken
+    assert reader.value() == at_most.value()
+    assert depth_of(reader.value()) == MAX_DEPTH - 1
+
+
+def test_what_is_closed_again_is_not_nested() -> None:
+    reader = fed("[" + "[[]]," * MAX_DEPTH)
+    assert not reader.is_broken
+    assert len(reader.value()) == MAX_DEPTH
+
+
+def test_more_values_than_are_looked_at_count_as_malformed() -> None:
+    reader = fed("[" + "1," * (MAX_WALKED_VALUES + 2))
+    assert reader.is_broken
+    assert MAX_WALKED_VALUES <= len(reader.value()) <= MAX_WALKED_VALUES + 1
+
+
+def test_more_text_than_is_read_counts_as_malformed_and_what_was_read_stays() -> None:
+    reader = PartialJSON()
+    reader.feed('["' + "x" * (MAX_CHARACTERS - 2))
+    assert not reader.is_broken
+    value = reader.value()
+    assert value == ["x" * (MAX_CHARACTERS - 2)]
+    reader.feed("y")
+    assert reader.is_broken
+    assert reader.value() == value
+
+
+def test_a_number_that_does_not_end_counts_as_malformed() -> None:
+    reader = PartialJSON()
+    reader.feed("[1," + "9" * 8_000)
+    assert not reader.is_broken
+    reader.feed("9" * 1_000)
+    assert reader.is_broken
+    assert reader.value() == [1]

@@ -15,6 +15,7 @@ import traceback
 import types
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import httpx
@@ -22,7 +23,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lktrio import LLM, APIConnectOptions, APIError, APIStatusError, ChatContext
+from lktrio import LLM, APIConnectOptions, APIError, APIStatusError, ChatContext, Instrument
+from lktrio._credentials import is_credential
 from tests.engine import ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
@@ -91,7 +93,15 @@ WAYS: dict[str, Way] = {
     "another server's key": Way(
         {"auth": None}, {"extra_headers": {"api-key": EXTRA}}, secrets=(EXTRA,)
     ),
+    **{
+        name: Way({"auth": None}, {"extra_headers": {name: EXTRA}}, secrets=(EXTRA,))
+        for name in ("x-goog-api-key", "CF-Access-Client-Secret", "X-Auth-Token", "Signature")
+    },
+    "cookie": Way(
+        {"auth": None}, {"extra_headers": {"Cookie": f"theme=dark; s={EXTRA}"}}, secrets=(EXTRA,)
+    ),
 }
+QUERY = Way({"auth": None}, {"extra_query": {"key": EXTRA}}, secrets=(EXTRA,))
 
 
 # --- Servers that echo ---------------------------------------------------------------------------
@@ -99,7 +109,10 @@ WAYS: dict[str, Way] = {
 
 def credentials_of(request: Request) -> str:
     """What the server was sent."""
-    return request.header("api-key") or request.header("authorization") or ""
+    query = parse_qs(urlsplit(request.target).query)
+    sent = {**{name: [value] for name, value in request.headers}, **query}
+    (found,) = [value for name, values in sent.items() if is_credential(name) for value in values]
+    return found.rpartition("s=")[2] if found.startswith("theme=") else found
 
 
 def echoes(request: Request) -> dict[str, Exchange]:
@@ -295,6 +308,24 @@ async def test_no_secret_is_in_an_error(
         note_secrets(seen, way, network)
     seen.add(logged(records))
     assert any("without looking" in found for found in seen.texts.values())
+    assert_clean(seen.texts, seen.secrets)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_no_key_of_the_query_is_in_an_error(
+    kind: str, autojump_clock: MockClock, records: pytest.LogCaptureFixture
+) -> None:
+    seen = Seen()
+    async with MemoryNetwork(lambda request: echoes(request)[kind]) as network:
+        client = network.client()
+        async with LLM("m", base_url=TLS_BASE_URL, http_client=client, **QUERY.llm) as llm:
+            stream = ask(llm, RETRY, extra_kwargs=QUERY.call)
+            with pytest.raises(APIError) as caught:
+                await stream.collect()
+            seen.add(texts_of_error(caught.value))
+            seen.add(own_values(caught.value, stream.response, stream.metrics))
+        note_secrets(seen, QUERY, network)
+    seen.add(logged(records))
     assert_clean(seen.texts, seen.secrets)
 
 
@@ -495,14 +526,119 @@ async def test_what_a_callable_returns_is_not_in_its_refusal() -> None:
 
 
 async def test_what_is_no_secret_is_not_blotted_out() -> None:
-    no_secret = {"extra_headers": {"Authorization": "Bearer a", "X-Trace": "trace-1234567"}}
-    script = [error(400, "a bad argument of trace-1234567")]
-    async with MemoryNetwork(script) as network:
+    no_secret = {
+        "extra_headers": {
+            "Authorization": "Bearer a",
+            "Content-Type": "application/json",
+            "X-Trace": "trace-1234567",
+            "api-key": BEARER,
+        },
+        "extra_query": {"api-version": "2024-10-21-preview", "key": "short"},
+    }
+    said = (
+        "trace-1234567: application/json is not for 2024-10-21-preview, a short bad argument; keys "
+        f"begin with {BEARER[:10]}"
+    )
+    async with MemoryNetwork([error(400, f"{said}, and not {BEARER}")]) as network:
         client = network.client()
         async with LLM("m", base_url=TLS_BASE_URL, auth=None, http_client=client) as llm:
             with pytest.raises(APIStatusError) as caught:
                 await ask(llm, extra_kwargs=no_secret).collect()
-    assert caught.value.message == "a bad argument of trace-1234567"
+    assert caught.value.message == f"{said}, and not [redacted]"
+
+
+class Told(Instrument):
+    """Keeps all that an instrument is told."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def attempt_failed(self, *told: object) -> None:
+        self.told += told
+
+    def request_finished(self, *told: object) -> None:
+        self.told += told
+
+
+def named(word: str, *, stream: bool) -> Exchange:
+    """An answer that has a word for every name in it."""
+    function = {"name": word, "arguments": "{}"}
+    call = {"index": 0, "id": word, "type": "function", "function": function}
+    content = {"content": "Hi", "tool_calls": [call]}
+    choice = {"index": 0, "delta" if stream else "message": content, "finish_reason": word}
+    value = {
+        "id": word,
+        "model": word,
+        "service_tier": word,
+        "system_fingerprint": word,
+        "choices": [choice],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+    }
+    if stream:
+        return sse(event(value), DONE)
+    return response(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("name", ["key and secret", "auth callable", "x-goog-api-key", "cookie"])
+async def test_no_secret_is_a_name_in_an_answer(
+    name: str, stream: bool, records: pytest.LogCaptureFixture
+) -> None:
+    way, seen, told = WAYS[name], Seen(), Told()
+    answers = lambda request: named(credentials_of(request).split()[-1], stream=stream)  # noqa: E731
+    async with MemoryNetwork(answers) as network:
+        client, options = network.client(), {"instruments": [told], **way.llm}
+        async with LLM("m", base_url=TLS_BASE_URL, http_client=client, **options) as llm:
+            stream_ = ask(llm, extra_kwargs=way.call)
+            async with stream_:
+                chunks = [chunk async for chunk in stream_]
+            metrics = stream_.metrics
+            assert metrics is not None
+            seen.add(own_values(*chunks, stream_.response, metrics, *told.told))
+        note_secrets(seen, way, network)
+    assert metrics.response_id == metrics.response_model == metrics.finish_reason == "[redacted]"
+    assert any("LLMMetrics" in found for found in seen.texts)
+    seen.add(logged(records))
+    assert_clean(seen.texts, seen.secrets)
+
+
+async def test_a_name_that_is_none_of_ours_stays(records: pytest.LogCaptureFixture) -> None:
+    async with MemoryNetwork(named("chatcmpl-0123456789", stream=True)) as network:
+        client = network.client()
+        async with LLM("m", base_url=TLS_BASE_URL, auth=BEARER, http_client=client) as llm:
+            stream = ask(llm)
+            answer = await stream.collect()
+    assert stream.response.response_id == stream.response.model == "chatcmpl-0123456789"
+    (call,) = answer.tool_calls
+    assert (call.name, call.call_id) == ("chatcmpl-0123456789", "chatcmpl-0123456789")
+
+
+@pytest.mark.parametrize(
+    ("reply", "facts"),
+    [
+        (
+            error(400, "'Why do whales sing?' is not allowed", headers={"X-Request-Id": "r-1"}),
+            "APIStatusError, status 400, request id r-1",
+        ),
+        (sse(event({"error": {"message": "no whales"}})), "APIStatusError"),
+        (sse(event("Whales sing, and this is no JSON")), "APIConnectionError"),
+        (response(200, b"<p>whales</p>"), "APIConnectionError"),
+    ],
+    ids=["status", "in the stream", "no JSON", "HTML"],
+)
+async def test_the_warning_of_a_failure_that_nobody_looked_at_does_not_quote_it(
+    reply: Exchange, facts: str, autojump_clock: MockClock, records: pytest.LogCaptureFixture
+) -> None:
+    async with MemoryNetwork([reply]) as network:
+        client = network.client()
+        async with LLM("m", base_url=TLS_BASE_URL, auth=None, http_client=client) as llm:
+            async with ask(llm) as stream:
+                await trio.sleep(60)
+    (warning,) = [record for record in records.records if record.levelno == logging.WARNING]
+    said = f"{warning.getMessage()} {warning.exc_text}"
+    assert said.endswith(f"was left without looking at its failure: {facts} None")
+    assert "whales" not in said.lower()
+    assert "whales" in str(stream.error).lower()
 
 
 async def test_an_answer_is_the_model_s_and_is_left_as_it_is() -> None:

@@ -176,7 +176,7 @@ TRANSCRIPTS = {case.name: case for case in recorded.transcripts()}
 
 
 def test_all_recordings_are_read() -> None:
-    assert len(QUIRKS) == 90
+    assert len(QUIRKS) == 92
     assert len(TRANSCRIPTS) == 25
     assert len(QUIRKS["Q95"].body) > 3_000_000
     assert QUIRKS["Q106"].status_line == "HTTP/1.1 499 "

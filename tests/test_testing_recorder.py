@@ -133,6 +133,29 @@ async def test_no_credential_is_kept(autojump_clock: MockClock) -> None:
     assert exchange.request["user"] == "*********"
 
 
+CREDENTIALS: dict[str, dict[str, dict[str, str]]] = {
+    "x-goog-api-key": {"extra_headers": {"x-goog-api-key": "key/of+somebody"}},
+    "cookie": {"extra_headers": {"Cookie": "theme=dark; session=key/of+somebody"}},
+    "cf-access": {"extra_headers": {"CF-Access-Client-Secret": "key/of+somebody"}},
+    "query": {"extra_query": {"key": "key/of+somebody"}},
+}
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+async def test_no_credential_of_any_name_is_kept(name: str, autojump_clock: MockClock) -> None:
+    echo = error(403, "bad key key/of+somebody or key%2Fof%2Bsomebody of the trace 0af7651916cd")
+    recorder = Recorder()
+    options = {**CREDENTIALS[name], "user": "key/of+somebody"}
+    more = {"extra_headers": {**options.get("extra_headers", {}), "X-Trace": "0af7651916cd"}}
+    async with ScriptedGateway(echo) as gateway:
+        async with llm_of(gateway, recorder, extra_kwargs={**options, **more}) as llm:
+            with pytest.raises(APIStatusError):
+                await ask(llm)
+    saved = recorder.recording.to_json()
+    assert "somebody" not in saved
+    assert "0af7651916cd" in saved, "what is no credential can still be read"
+
+
 async def test_a_secret_is_found_across_the_cuts_of_a_body(autojump_clock: MockClock) -> None:
     recorder = Recorder(secrets=["secret"])
     parts = events(b"data: sec", Wait(1), b"ret\n\n", b"data: [DONE]\n\n")

@@ -732,12 +732,16 @@ def test_a_copy_is_not_changed_by_a_later_merge() -> None:
 
 
 def test_merging_tells_by_how_much_the_target_grows() -> None:
+    # A value, or a key, takes as much memory as some characters.
+    value = merge_extra({}, {"": ""}) // 2
     target: dict[str, Any] = {}
-    assert merge_extra(target, {"key": "x" * 100}) == 103
+    assert merge_extra(target, {"key": "x" * 100}) == 103 + 2 * value
     assert merge_extra(target, {"key": "x" * 40}) == -60
     assert merge_extra(target, {"key": {"inner": ["x" * 100, {"y": None}]}}) > 60
     assert merge_extra(target, {"key": {"inner": ["x" * 100, {"y": None}]}}) == 0
-    assert merge_extra(target, {"key": {"other": "x" * 100}}) == 105
+    assert merge_extra(target, {"key": {"other": "x" * 100}}) == 105 + 2 * value
+    assert merge_extra({}, {"key": [0] * 1000}) >= 1000 * value
+    assert value >= 32
 
 
 # --- Limits and work -----------------------------------------------------------------------------
@@ -796,7 +800,8 @@ def test_the_size_is_what_is_kept() -> None:
         entry(0, None, None, '{"a":1}'),
         entry(0, "id-2", None, None, {"key": "value"}),
     )
-    assert assembler.size == len('id-1get_{"a":1}id-2keyvalue')
+    extra = merge_extra({}, {"key": "value"})
+    assert assembler.size == len('id-1get_{"a":1}id-2') + extra
     assembler = collect(entry(0, None, "get"), entry(0, None, "get_"), entry(0, None, "weather"))
     assert assembler.size == len("get_weather")
     assembler = collect(entry(0, None, "f", "{}  "), entry(0, None, None, PARIS))

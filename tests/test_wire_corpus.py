@@ -472,5 +472,5 @@ async def test_the_consumer_is_done_while_the_server_holds_the_body_open(name: s
 
 
 def test_the_corpus_is_all_there() -> None:
-    assert len(QUIRKS) == 90
+    assert len(QUIRKS) == 92
     assert len(TRANSCRIPTS) == 25

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias, cast
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import trio
 
-from lktrio._credentials import secret_words
+from lktrio._credentials import credential_words
 from lktrio._http import TrioTransport
 from lktrio._wire import content_codings
 
@@ -32,7 +32,6 @@ Ended: TypeAlias = Literal["complete", "broken", "left"]
 
 _FORMAT: Final = 1
 _LABEL_LENGTH: Final = 40
-_CREDENTIALS: Final = ("authorization", "proxy-authorization", "api-key", "x-api-key", "cookie")
 # What a client reads. Other headers may tell who was asking: they are not kept.
 _KEPT: Final = ("content-type", "retry-after", "x-request-id")
 _KEPT_PREFIX: Final = "x-livekit-"
@@ -318,9 +317,10 @@ class Recorder:
         async with ScriptedGateway(script) as gateway, gateway.llm() as llm:
             ...
 
-    No header of a request is kept, and few of a response. Wherever the value of an
-    ``Authorization`` header, an API key or a cookie occurs in path, body or answer, it is replaced
-    by asterisks. The conversation itself is kept: look through a file before you publish it.
+    No header of a request is kept, and few of a response. Wherever the value of a credential occurs
+    in path, body or answer, it is replaced by asterisks: of a cookie, and of a header or a query
+    parameter whose name says authorization, key, token, secret, password or signature, from 8
+    characters on. The conversation itself is kept: look through a file before you publish it.
 
     Attempts that got no response are not recorded.
 
@@ -373,9 +373,8 @@ class Recorder:
         return client
 
     def _begin(self, _method: str, url: str, headers: dict[str, str]) -> _Draft:
-        words = [
-            word for name in _CREDENTIALS if name in headers for word in secret_words(headers[name])
-        ]
+        query = parse_qs(urlsplit(url).query)
+        words = (*credential_words(headers), *credential_words(query))
         # Long ones first: one may be part of another.
         secrets = sorted({*words, *self._secrets}, key=len, reverse=True)
         draft = _Draft(url, secrets)

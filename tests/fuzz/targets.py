@@ -17,7 +17,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict, TypeVar
 
 import annotated_types
 import attrs
@@ -30,6 +30,9 @@ from lktrio._chunks import CollectedResponse
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
 from lktrio._http.message import ResponseReader
 from lktrio._json_text import (
+    MAX_DEPTH,
+    MAX_WALKED_VALUES,
+    JSONMeter,
     ObjectScanner,
     canonical_or_none,
     is_cut_off,
@@ -48,17 +51,22 @@ from lktrio._wire import (
     Done,
     FunctionPayload,
     HeaderFacts,
+    Steps,
     decode_body,
     decode_event,
+    decode_event_in_steps,
     payload_error,
     read_headers,
     redact_error,
+    redact_text,
     status_error,
 )
 from tests.answers import check_outcome, cut, one_by_one, read
 from tests.support import recorded
 
 __all__ = ["TARGETS", "Target"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -214,6 +222,9 @@ def answer(data: bytes) -> None:
     places = dice.places()
     body = dice.rest()
     outcome = read(body, **settings)
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        # Step by step, as what is large is read, it comes to the same.
+        assert read(body, at_once=8, **settings) == outcome
     assert read(*cut(body, places), **settings) == outcome
     assert read(*one_by_one(body[:4096]), body[4096:], **settings) == outcome
     check_outcome(outcome)
@@ -223,6 +234,10 @@ def payload(data: bytes) -> None:
     dice = _Dice(data)
     name = (b"", b"error", b"ping", b"x")[dice.pick(4)]
     body = dice.rest()
+    if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
+        assert _said(lambda: decode_event(body, name)) == _said(
+            lambda: _to_the_end(decode_event_in_steps(body, name))
+        )
     with contextlib.suppress(APIConnectionError):
         decoded = decode_event(body, name)
         if isinstance(decoded, ChunkPayload):
@@ -235,6 +250,23 @@ def payload(data: bytes) -> None:
         decode_body(body)
     except APIError as error:
         check_error(error)
+
+
+def _to_the_end(steps: Steps[T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+def _said(decode: Callable[[], object]) -> object:
+    """What is decoded, or why nothing is."""
+    try:
+        return decode()
+    except APIConnectionError as error:
+        return error.message
 
 
 def status(data: bytes) -> None:
@@ -250,6 +282,26 @@ def check_error(error: APIError) -> None:
         str(error).encode()
         json.dumps(error.body, ensure_ascii=False).encode()
         redact_error(error, ["secret", "e", "\ud800"])
+
+
+_SECRETS: Final = ("sk-0123456789", "Bearer sk-0123456789", "aaaaaaaaaa", "abababababab")
+
+
+def redaction(data: bytes) -> None:
+    dice = _Dice(data)
+    secret = _SECRETS[dice.pick(len(_SECRETS))]
+    length = dice.pick(256)
+    text = dice.rest().decode("utf-8", "replace").replace("!", secret).replace("?", secret[:9])
+    redacted = redact_text(text, [secret])
+    assert secret not in redacted
+    if secret[:8] not in text:
+        assert redacted == text
+    # Cut somewhere, with an ellipsis or without.
+    for end in ("", "...", "...'"):
+        shown = redact_text(text[:length] + end, [secret])
+        assert not any(
+            shown.removesuffix(end).endswith(secret[:size]) for size in range(8, len(secret) + 1)
+        )
 
 
 def headers(data: bytes) -> None:
@@ -340,10 +392,46 @@ def json_text(data: bytes) -> None:
         return
     assert not is_cut_off(text)
     partial.feed(" ")
+    if whole.deepest > MAX_DEPTH or whole.values > MAX_WALKED_VALUES:
+        return
     # Constants that are no JSON, and lone halves of characters, are read by one of the two only.
     with contextlib.suppress(ValueError, RecursionError):
         if json.loads(json.dumps(value, allow_nan=False)) == value and "\\u" not in text:
             assert partial.value() in (value, MISSING)
+
+
+def meter(data: bytes) -> None:
+    dice = _Dice(data)
+    places = dice.places()
+    text = dice.rest()
+    whole, pieces = JSONMeter(), JSONMeter()
+    whole.feed(text)
+    for piece in cut(text, places):
+        pieces.feed(piece)
+    assert (whole.values, whole.excess) == (pieces.values, pieces.excess)
+    assert whole.values <= len(text) + 1
+    try:
+        value = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return
+    values, depth = _measured(value)
+    assert values <= whole.values <= 2 * values
+    assert (whole.excess is None) == (depth <= MAX_DEPTH)
+
+
+def _measured(value: object) -> tuple[int, int]:
+    """How many values there are in one, and how deep."""
+    values, depth, level = 0, 0, [value]
+    while level:
+        values += len(level)
+        containers = [one for one in level if isinstance(one, dict | list)]
+        depth += bool(containers)
+        level = [
+            member
+            for one in containers
+            for member in (one.values() if isinstance(one, dict) else one)
+        ]
+    return values, depth
 
 
 # --- What callers and models give ----------------------------------------------------------------
@@ -543,8 +631,10 @@ TARGETS: Final[Mapping[str, Target]] = {
     "payload": Target(payload, _after(b"\0", _DATA)),
     "status": Target(status, _after(b"\0", _DATA)),
     "headers": Target(headers, _HEADERS),
+    "redaction": Target(redaction, (b"\0\x0aa bad key !", b"\1\x14!... ?...", b"\2\5aaaaaaaaa!a?")),
     "tool_calls": Target(tool_calls, (bytes(range(256)), bytes(range(0, 256, 7)) * 3)),
     "thinking": Target(thinking, tuple(_PLAIN + b"\0" + text.encode() for text in _TEXTS)),
+    "meter": Target(meter, _after(b"\0", _DATA + _ARGUMENTS)),
     "json_text": Target(json_text, _after(b"\0", _DATA + _ARGUMENTS)),
     "context": Target(context, _CONTEXTS),
     "arguments": Target(arguments, _ARGUMENTS),
