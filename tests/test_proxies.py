@@ -30,8 +30,11 @@ from lktrio import (
     APITimeoutError,
     TrioTransport,
 )
+from lktrio._http import TLSStream
 from lktrio._http import transport as transport_module
+from lktrio._http.exceptions import translate
 from lktrio.testing._http import assert_quiet
+from lktrio.testing._memory_stream import memory_connection
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.leaks import no_leaks
 from tests.support.loopback import Certificates, LoopbackServer, certificates
@@ -589,6 +592,36 @@ async def test_a_name_that_socks_cannot_carry_is_refused(autojump_clock: MockClo
         await lab.assert_quiet()
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+@pytest.mark.parametrize(
+    ("said", "status", "retryable"),
+    [
+        ("407 Proxy Authentication Required", 407, False),
+        ("403 Forbidden", 403, False),
+        ("502 Bad Gateway", 502, True),
+        ("Proxy Server could not connect: Host unreachable.", None, True),
+    ],
+)
+def test_a_brought_client_s_refusal_is_the_same_error(
+    library: str, said: str, status: int | None, retryable: bool
+) -> None:
+    """httpcore has the status in the text only."""
+    error = translate(pytest.importorskip(library).ProxyError(said), "the request")
+    assert isinstance(error, APIConnectionError | APIStatusError)
+    assert getattr(error, "status_code", None) == status
+    assert error.retryable is retryable
+    assert said in error.message
+
+
+def test_what_waits_in_the_outer_tls_counts_as_unread() -> None:
+    context = certificates().client
+    outer = TLSStream(memory_connection()[0], context, "proxy.test")
+    inner = TLSStream(outer, context, "server.test")
+    assert not inner.has_unread
+    outer._incoming.write(b"\x17")
+    assert inner.has_unread
+
+
 # --- The matrix -----------------------------------------------------------------------------------
 
 ANSWER = text("Whales ", "sing.", every=0.5)
@@ -664,7 +697,7 @@ async def test_many_requests_cut_at_small_steps_leave_idle_connections_only(name
             async with LLM("m", base_url=base_url, auth=None, http_client=transport) as llm:
                 cut = 0
                 for number in range(160):
-                    with trio.move_on_after(number * 0.0005 / 8) as scope:
+                    with trio.move_on_after(number * 0.0005) as scope:
                         assert (await ask(llm).collect()).text == WHOLE
                     cut += scope.cancelled_caught
                 assert_quiet(transport)
