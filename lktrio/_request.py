@@ -375,6 +375,7 @@ class RequestSource:
                     if reading is None:
                         http, secrets = await authorised(request.http, request.auth, secrets)
                         response = await self._send(http, clocks, record)
+                        del http  # a stream may be open for long
                         self._note_head(response, record, secrets)
                         if not 200 <= response.status_code < 300:
                             clocks.limit(MAX_ERROR_BODY_SECONDS)

@@ -12,7 +12,6 @@ import io
 import itertools
 import time
 import types
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import (
     Any,
@@ -27,6 +26,7 @@ from typing import (
 import attrs
 import trio
 
+from . import _later as later
 from ._chat_context import ChatContext
 from ._chunks import (
     ChatChunk,
@@ -186,23 +186,23 @@ class _Taken:
     and not with the number of its chunks.
     """
 
-    def __init__(self, chunks: deque[ChatChunk]) -> None:
-        self._joined: deque[ChatChunk] = deque()
-        self._loose: list[deque[ChatChunk]] = [chunks]
+    def __init__(self, chunks: list[ChatChunk]) -> None:
+        self._joined: list[ChatChunk] = []
+        self._loose: list[list[ChatChunk]] = [chunks]
         self._count = len(chunks)
         # The text to which the next chunk may add.
         self._kind: str | None = None
         self._id: str = ""
         self._text = io.StringIO()
 
-    def add(self, chunks: deque[ChatChunk]) -> None:
+    def add(self, chunks: list[ChatChunk]) -> None:
         """Take more."""
         self._loose.append(chunks)
         self._count += len(chunks)
         if self._count > _MOST_LOOSE:
             self._join_loose()
 
-    def chunks(self) -> deque[ChatChunk]:
+    def chunks(self) -> list[ChatChunk]:
         """All of them, for whoever iterates next."""
         self._end_text()
         for chunks in self._loose:
@@ -373,8 +373,8 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
             del self
 
     async def _collect(self) -> CollectedResponse[T_co]:
-        taken = _Taken(self._batch)
-        self._batch = deque()
+        taken = _Taken(self._batch[::-1])
+        self._batch = []
         has_ended = False
         try:
             while (batch := await self._take_batch()) is not None:
@@ -389,7 +389,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         finally:
             # Else the wait was given up: what was taken is there for who asks next.
             if not has_ended and self._state == "open":
-                self._batch = taken.chunks()
+                self._batch = taken.chunks()[::-1]
             del self
 
     def _answer(self, result: CollectedResponse[None]) -> CollectedResponse[T_co]:
@@ -543,6 +543,11 @@ class ChatModel(abc.ABC):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the requests to this model, and of the tools of a turn with it."""
         return ()
+
+    @property
+    def converter(self) -> later.Converter | None:
+        """What reads types of the program's own in answers; None if there is no such thing."""
+        return None
 
     @abc.abstractmethod
     def stream(self, call: ChatCall) -> LLMStream[Any]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from typing import Literal, Self
 from xml.etree import ElementTree
 
+import attrs
 import pytest
 
 from tests.benchmarks import comparison, scaling
 from tests.benchmarks.child import Child
-from tests.benchmarks.clients import CLIENTS, PEERS, REFERENCE, Ask, Work, load
+from tests.benchmarks.clients import CLIENTS, PEERS, REFERENCE, VARIANTS, Ask, Work, load
 from tests.benchmarks.comparison import Result, compare
 from tests.benchmarks.document import first_of, picture, table, without_variants
 from tests.benchmarks.exchange import EVENT_BYTES, Question, Reply
 from tests.benchmarks.load_server import LoadServer, go_on
-from tests.benchmarks.rows import ROWS, WrongReply
+from tests.benchmarks.rows import ROWS, Noted, WrongReply
 
 
 class _Cheat:
@@ -29,8 +31,8 @@ class _Cheat:
     IMPORTS = "json"
 
     async def run(self, url: str, question: Question, work: Work) -> None:
-        async def ask(started: Callable[[], object]) -> Reply:
-            started()
+        async def ask(texts: list[str]) -> Reply:
+            texts.append("")
             return Reply("", "stop", 0, 0)
 
         await work(ask)
@@ -66,7 +68,7 @@ async def test_a_client_reads_the_whole_answer_and_says_when_it_begins(
 
     async def work(ask: Ask) -> None:
         # The rest of the answer comes only because the client has seen its beginning.
-        replies.extend([await ask(lambda: go_on(server.url)) for _ in range(2)])
+        replies.extend([await ask(Noted(lambda: go_on(server.url))) for _ in range(2)])
 
     await client.run(server.url, question, work)
     assert replies == [question.reply] * 2
@@ -78,11 +80,72 @@ async def test_a_client_reads_the_whole_of_a_tool_call(name: str, server: LoadSe
     replies: list[Reply] = []
 
     async def work(ask: Ask) -> None:
-        replies.append(await ask(lambda: None))
+        replies.append(await ask([]))
 
     await load(name).run(server.url, question, work)
     assert replies == [question.reply]
     assert json.loads(question.reply.arguments)["text"]
+
+
+class _Late(_Cheat):
+    """A client that gives each piece of text a second after it was sent."""
+
+    async def run(self, url: str, question: Question, work: Work) -> None:
+        reply = question.reply
+
+        async def ask(texts: list[str]) -> Reply:
+            sent = time.perf_counter_ns() - 1_000_000_000
+            # The pieces are a word with a number each.
+            for word in reply.text.split():
+                texts.append(f" {word}@{sent:020}")  # noqa: PERF401 - each has its time
+            return attrs.evolve(reply, text="".join(texts))
+
+        await work(ask)
+
+
+async def test_lateness_is_what_has_passed_since_a_chunk_was_sent(server: LoadServer) -> None:
+    assert await ROWS["late_500"].measure(_Late(), server.url, 0.04) > 1000
+
+
+# Whoever leaves httpx's `aiter_raw` half-way, as programs do, leaves a generator behind.
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", OWN)
+async def test_an_answer_can_be_left_in_the_middle(
+    name: str, server: LoadServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", server.authority)
+    row = ROWS["after_break"]
+    assert await row.measure(load(name), server.urls[row.over], 0.02) > 0
+
+
+async def test_a_client_that_does_not_leave_an_answer_is_found_out(server: LoadServer) -> None:
+    class Deaf(_Cheat):
+        async def run(self, url: str, question: Question, work: Work) -> None:
+            async def ask(texts: list[str]) -> Reply:
+                return question.reply
+
+            await work(ask)
+
+    with pytest.raises(WrongReply, match="gave no text while it was coming"):
+        await ROWS["after_break"].measure(Deaf(), server.url, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("name", "connections"),
+    [("raw_trio", 1), ("httpx_over_lktrio", 1), ("lktrio_chat", 1), (REFERENCE, 4)],
+)
+async def test_connections_are_counted_by_the_server(
+    name: str, connections: int, server: LoadServer
+) -> None:
+    # Four requests beside forty streams: httpx keeps twenty connections, those in use included.
+    row = ROWS["beside_connections"]
+    assert await row.measure(load(name), server.url, 0.02) == connections
+
+
+def test_every_variant_is_measured_in_some_row() -> None:
+    assert frozenset().union(*(row.variants for row in ROWS.values())) == VARIANTS
+    assert CLIENTS.keys() > VARIANTS
 
 
 # What costs to import is not asked of a server.

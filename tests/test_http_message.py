@@ -15,14 +15,13 @@ import attrs
 import httpx
 import pytest
 
+from lktrio._http.head import host_field, request_head
 from lktrio._http.message import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_INTERIM,
     MAX_TRAILER_BYTES,
     ResponseReader,
-    host_field,
-    request_head,
 )
 from tests.answers import one_by_one
 from tests.linear_work import calls_made

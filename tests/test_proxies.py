@@ -30,8 +30,7 @@ from lktrio import (
     APITimeoutError,
     TrioTransport,
 )
-from lktrio._http import TLSStream
-from lktrio._http import transport as transport_module
+from lktrio._http import TLSStream, connect
 from lktrio._http.exceptions import translate
 from lktrio.testing._http import assert_quiet
 from lktrio.testing._memory_stream import memory_connection
@@ -117,7 +116,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name.lower(), raising=False)
     yield
     # Certificates are read once per process and environment.
-    transport_module._default_context.cache_clear()
+    connect._default_context.cache_clear()
 
 
 def in_memory_certificates() -> Certificates:

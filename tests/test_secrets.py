@@ -23,7 +23,7 @@ import trio
 from trio.testing import MockClock
 
 from lktrio import LLM, APIConnectOptions, APIError, APIStatusError, ChatContext
-from tests.engine import TLS_BASE_URL, ask, conversation
+from tests.engine import ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
@@ -32,6 +32,7 @@ from tests.support.script import (
     Exchange,
     Hold,
     Request,
+    Reset,
     Send,
     error,
     event,
@@ -339,6 +340,57 @@ async def test_no_secret_is_in_a_connection_error_or_a_timeout(
         note_secrets(seen, way, network)
     seen.add(logged(records))
     assert_clean(seen.texts, seen.secrets)
+
+
+def locals_of(exc: BaseException) -> Iterator[tuple[str, str]]:
+    """What a traceback that shows local variables would show of our frames."""
+    for one in chain(exc):
+        for frame, line in traceback.walk_tb(one.__traceback__):
+            code = frame.f_code
+            if frame.f_globals.get("__name__", "").partition(".")[0] == "lktrio":
+                for name, value in frame.f_locals.items():
+                    # (A pytest shows what reprlib makes of it: less than this.)
+                    yield f"{name} in {code.co_qualname}, line {line}", repr(value)
+
+
+QUERY = "q-0123456789abcdef-of-the-query"
+
+FAILURES: dict[str, Any] = {
+    "connect refused": [Connection(connect_error="refused")],
+    "no TLS": [Connection(tls_error="certificate verify failed")],
+    "no answer": [Connection([Exchange([Close()])])],
+    "garbage": [Connection([Exchange([Send(b"\x00\r\n")])])],
+    "hangs": [Connection([Exchange([Hold()])])],
+    "hangs in the body": [Connection([sse(text_chunk("Hi"), end=False).then(Hold())])],
+    "cut body": [Connection([sse(text_chunk("Hi"), end=False).then(Close())])],
+    "reset body": [Connection([sse(text_chunk("Hi"), end=False).then(Reset())])],
+    "status": [Connection([error(401, "no"), error(401, "no")])],
+    "redirect": [Connection([response(302, b"", {"Location": "https://other.test/"})])],
+    "echo": lambda request: echoes(request)["error body"],
+    "echo in the stream": lambda request: echoes(request)["in the stream"],
+    "echo in a header that is malformed": lambda request: echoes(request)["broken header"],
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+@pytest.mark.parametrize("name", WAYS)
+async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
+    name: str, failure: str, autojump_clock: MockClock
+) -> None:
+    way, seen = WAYS[name], Seen()
+    call = {**way.call, "extra_query": {"key": QUERY}}
+    # Long requests are sent in another way than short ones.
+    chat_ctx = conversation("x" * (300_000 if name == "auth string" else 10))
+    async with MemoryNetwork(FAILURES[failure]) as network:
+        transport = network.transport()
+        async with LLM("m", base_url=TLS_BASE_URL, http_client=transport, **way.llm) as llm:
+            with pytest.raises(APIError) as caught:
+                await llm.chat(chat_ctx=chat_ctx, conn_options=ONCE, extra_kwargs=call).collect()
+        seen.add(locals_of(caught.value))
+        if network.requests:
+            note_secrets(seen, way, network)
+    assert len(seen.texts) > 3
+    assert_clean(seen.texts, {*seen.secrets, *way.secrets, QUERY})
 
 
 @pytest.mark.parametrize("name", WAYS)

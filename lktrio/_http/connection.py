@@ -9,9 +9,10 @@ Source: RFC 9112, section 9 (connection management)
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import httpx
 import trio
@@ -20,10 +21,10 @@ from trio.lowlevel import enable_ki_protection
 from lktrio._bare import raise_bare
 
 from .message import ResponseReader
-from .proxy import Proxy
+from .network import Network, Origin
 from .tls import READ_BYTES, TLSStream
 
-__all__ = ["Connection", "ConnectionLost", "Exchange", "Origin", "Phase", "within"]
+__all__ = ["Connection", "ConnectionLost", "Exchange", "Phase", "within"]
 
 Phase: TypeAlias = Literal["connect", "write", "idle"]
 """What a request is doing: connecting, sending, or waiting for bytes."""
@@ -39,25 +40,6 @@ class ConnectionLost(httpx.RemoteProtocolError):
     most likely closed it without having seen the request (RFC 9110, section 9.2.2)."""
 
 
-class Origin(NamedTuple):
-    """Where a connection leads; only requests with the same one may share it."""
-
-    scheme: str
-    """``"http"`` or ``"https"``."""
-
-    host: str
-    """A name or an address, without brackets."""
-
-    port: int
-    """The port."""
-
-    server_name: str
-    """Whom the server's certificate must name."""
-
-    proxy: Proxy | None = None
-    """The proxy on the way."""
-
-
 class Connection:
     """A connection, used by one request at a time.
 
@@ -65,13 +47,17 @@ class Connection:
         origin: Where it leads.
         stream: What the bytes go over.
         now: The time, by Trio's clock.
+        network: What has made it.
     """
 
-    __slots__ = ("__weakref__", "idle_since", "opened", "origin", "stream", "uses")
+    __slots__ = ("__weakref__", "idle_since", "network", "opened", "origin", "stream", "uses")
 
-    def __init__(self, origin: Origin, stream: trio.abc.Stream, now: float) -> None:
+    def __init__(
+        self, origin: Origin, stream: trio.abc.Stream, now: float, network: Network
+    ) -> None:
         self.origin = origin
         self.stream = stream
+        self.network = network
         self.opened = now
         self.idle_since = now
         self.uses = 0
@@ -125,7 +111,7 @@ class Exchange(httpx.AsyncByteStream):
         self._write_timeout = timeouts.get("write")
         self._observe = observe
         self._release: Callable[[Connection, bool], Awaitable[None]] | None = release
-        self._early: list[bytes] = []
+        self._early: deque[bytes] = deque()
         self._is_sent = False
         self._has_lost_sending = False
         connection.uses += 1
@@ -153,7 +139,8 @@ class Exchange(httpx.AsyncByteStream):
         try:
             if isinstance(content, bytes) and len(head) + len(content) <= _AT_ONCE_BYTES:
                 # One write for both: the server needs one read.
-                await self._send(b"".join((head, content)) if content else head)
+                # (As a view, whose repr shows nothing of the head.)
+                await self._send(memoryview(b"".join((head, content))) if content else head)
                 self._note_sent()
                 await self._read_head()
             else:
@@ -211,7 +198,7 @@ class Exchange(httpx.AsyncByteStream):
                         await self._read_ahead()
             except Exception as exc:  # noqa: BLE001 - as above
                 failures.append(exc)
-            if failures or self.reader.is_over or self.reader.status_code >= 300:
+            if failures or self.reader.status_code >= 300:
                 nursery.cancel_scope.cancel()
 
         try:
@@ -254,6 +241,9 @@ class Exchange(httpx.AsyncByteStream):
                     break
                 else:
                     await self._send(piece)
+                if self._has_lost_sending:
+                    # Nobody wants the rest, which may have no end.
+                    return
         finally:
             # A generator that is left in the middle must be closed by who has begun it.
             close = getattr(pieces, "aclose", None)
@@ -304,7 +294,7 @@ class Exchange(httpx.AsyncByteStream):
     @enable_ki_protection
     async def __anext__(self) -> bytes:
         if self._early:
-            return self._early.pop(0)
+            return self._early.popleft()
         reader = self.reader
         try:
             while not reader.is_over:
@@ -316,11 +306,13 @@ class Exchange(httpx.AsyncByteStream):
             raise
         raise StopAsyncIteration
 
+    @enable_ki_protection
     async def aclose(self) -> None:
         """Give the connection back. What is not over is cut off; nothing here waits."""
         release, self._release = self._release, None
         if release is None:
             return
+        self.reader.close()
         is_whole = self.reader.is_over and self.reader.is_reusable
         # What is decrypted already, or waits to be, followed the response.
         has_surplus = isinstance(self._stream, TLSStream) and self._stream.has_unread

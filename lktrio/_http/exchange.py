@@ -22,7 +22,8 @@ from lktrio._value import Value
 
 from .connection import ConnectionLost, Exchange, Phase
 from .exceptions import ReusedConnectionLost, joined, redirect_error, translate
-from .transport import Confidential, TrioTransport
+from .outgoing import Confidential
+from .transport import TrioTransport
 
 __all__ = [
     "HTTPRequest",
@@ -213,6 +214,7 @@ class OwnSender:
         body = response.stream
         assert isinstance(body, Exchange)
         headers = read_fields(body.reader.fields)
+        body.reader.fields.clear()  # a stream may be open for long: one form is enough
         return HTTPResponse(response.status_code, headers, body, is_reused=body.is_reused)
 
 

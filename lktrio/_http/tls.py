@@ -62,6 +62,7 @@ class TLSStream(trio.abc.Stream):
         # Two tasks may have something to send: requests, and answers to key updates.
         self._sending = trio.Lock()
         self._failure: ssl.SSLError | None = None
+        self._has_farewell = False
         # Of the record that has come in part: how many bytes are missing, and its header, as far
         # as it is there. OpenSSL keeps such a part to itself.
         self._missing = 0
@@ -74,8 +75,15 @@ class TLSStream(trio.abc.Stream):
 
     @property
     def has_unread(self) -> bool:
-        """Whether something was received that nobody has read, be it a part of a record."""
-        if self._missing or self._incoming.pending or self._object.pending():
+        """Whether something was received that nobody has read, be it a part of a record, or that
+        nothing more comes."""
+        if (
+            self._missing
+            or self._incoming.pending
+            or self._object.pending()
+            or self._has_farewell
+            or self._failure
+        ):
             return True
         # TLS to a proxy, and within it TLS to the server.
         return isinstance(self.transport_stream, TLSStream) and self.transport_stream.has_unread
@@ -135,11 +143,13 @@ class TLSStream(trio.abc.Stream):
         """
         while True:
             data = self._decrypted()
+            if data is not None:
+                # An answer to a key update goes with what is sent next: a cancel of its own
+                # sending here would lose the data.
+                return data
             if self._outgoing.pending and not self._sending.locked():
                 # If somebody is sending, they send this, too.
                 await self._flush()
-            if data is not None:
-                return data
             await self._read_network()
             if self.is_truncated:
                 return b""
@@ -159,6 +169,7 @@ class TLSStream(trio.abc.Stream):
                 if not self._incoming.pending and not self._object.pending():
                     break
             else:
+                self._has_farewell = True
                 return b"".join(pieces)
         except ssl.SSLWantReadError:
             pass

@@ -32,7 +32,7 @@ class Child:
     """A process that measures one row of one client, as long as the block lasts."""
 
     def __init__(self, row: str, client: str, server: LoadServer, scale: float) -> None:
-        url = server.tls_url if ROWS[row].over_tls else server.url
+        url = server.urls[ROWS[row].over]
         self._command = [sys.executable, "-m", __name__, row, client, url, str(scale)]
         self._environment = {**os.environ, "SSL_CERT_FILE": server.authority}
 

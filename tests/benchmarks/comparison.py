@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from .child import Child
-from .clients import CLIENTS, QUICK_ROWS_ONLY, REFERENCE, load
+from .clients import CLIENTS, REFERENCE, VARIANTS, load
 from .load_server import LoadServer
 from .rows import ROWS
 
@@ -152,7 +152,7 @@ def compare(
     results: dict[str, dict[str, Result]] = {}
     with LoadServer() as server:
         for row in rows:
-            asked = present if ROWS[row].is_quick else _without_variants(present)
+            asked = [name for name in present if _takes_part(name, row)]
             with contextlib.ExitStack() as stack:
                 children = {
                     name: stack.enter_context(Child(row, name, server, scale)) for name in asked
@@ -162,8 +162,8 @@ def compare(
     return Comparison(results, skipped, _about(present, rounds, scale))
 
 
-def _without_variants(clients: Sequence[str]) -> list[str]:
-    return [name for name in clients if name not in QUICK_ROWS_ONLY]
+def _takes_part(client: str, row: str) -> bool:
+    return client not in VARIANTS or client in ROWS[row].variants
 
 
 def _run(

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from .clients import QUICK_ROWS_ONLY, REFERENCE
+from .clients import REFERENCE, VARIANTS
 from .limits import ROOT
 
 DOCS: Final = ROOT / "docs"
@@ -104,7 +104,7 @@ def without_variants(run: dict[str, Any]) -> dict[str, Any]:
             "clients": {
                 client: result
                 for client, result in row["clients"].items()
-                if client not in QUICK_ROWS_ONLY
+                if client not in VARIANTS
             },
         }
         for name, row in run["rows"].items()

@@ -7,6 +7,9 @@ same `Question`, so that nothing but the name of the model has to pass between t
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, TypedDict, cast
 
 import attrs
@@ -54,7 +57,8 @@ class Reply:
 
 Kind: TypeAlias = Literal["flowing", "held", "paced", "calling"]
 """How an answer comes: as fast as it is read; with a stop after the first piece until the server is
-told to go on; a piece every 20 ms; or as fast as it is read, as the arguments of a tool call."""
+told to go on, unless it was told to hold no more; a piece every 20 ms, each with the time at which
+it is sent; or as fast as it is read, as the arguments of a tool call."""
 
 
 @attrs.frozen
@@ -110,6 +114,8 @@ class Question:
 
     def _delta(self, number: int) -> dict[str, object]:
         piece = _piece(number)
+        if self.kind == "paced":
+            piece += _NO_TIME.decode()
         if self.kind != "calling":
             return {"content": piece}
         if number == 0:
@@ -145,6 +151,28 @@ class Question:
         events.append(_event([], usage))
         events.append(b"data: [DONE]\n\n")
         return events
+
+
+_NO_TIME: Final = b"@" + b"0" * 20
+_TIME: Final = re.compile("@([0-9]{20})")
+
+
+def stamp(event: bytes) -> bytes:
+    """An event of a paced answer with the time at which it is sent.
+
+    The clock is the same in all processes of a machine.
+    """
+    return event.replace(_NO_TIME, b"@%020d" % time.perf_counter_ns())
+
+
+def times_sent(text: str) -> Iterator[int]:
+    """When the pieces of a paced answer were sent, in nanoseconds of `time.perf_counter_ns`."""
+    return (int(found[1]) for found in _TIME.finditer(text))
+
+
+def without_times(text: str) -> str:
+    """A text of a paced answer as `Question.reply` has it."""
+    return _TIME.sub("", text)
 
 
 def _piece(number: int) -> str:

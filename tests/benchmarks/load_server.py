@@ -20,13 +20,13 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import trio
 import trustme
 
-from .exchange import Question
+from .exchange import Question, stamp
 from .limits import ROOT, raise_file_limit
 
 _HEAD: Final = (
@@ -36,7 +36,14 @@ _HEAD: Final = (
     b"Transfer-Encoding: chunked\r\n"
     b"\r\n"
 )
+Over: TypeAlias = Literal["tcp", "tls", "tls_without_tickets"]
+"""What HTTP goes over: TCP; TLS; or TLS whose sessions cannot be resumed."""
+
+_OVERS: Final[tuple[Over, ...]] = get_args(Over)
 _GO_ON_PATH: Final = "/go-on"
+_LET_PASS_PATH: Final = "/let-pass"
+_HOLD_PATH: Final = "/hold"
+_ACCEPTED_PATH: Final = "/accepted"
 _PACE: Final = 1 / 50
 _READ_SIZE: Final = 64 * 1024
 _BACKLOG: Final = 4096
@@ -59,11 +66,12 @@ class LoadServer:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-        """Scheme, host and port: ``http://127.0.0.1:54321``."""
-        self.tls_url = self._process.stdout.readline().strip()
-        """The same over TLS: ``https://localhost:54322``."""
-        if not self.tls_url:
+        lines = [self._process.stdout.readline().strip() for _ in _OVERS]
+        self.urls = dict(zip(_OVERS, lines, strict=True))
+        """Scheme, host and port, ``http://127.0.0.1:54321``, by what HTTP goes over."""
+        self.url = lines[0]
+        """The first of them."""
+        if not lines[-1]:
             self.__exit__(None, None, None)
             raise RuntimeError(f"the load server did not start: {' '.join(command)}")
         return self
@@ -81,10 +89,30 @@ class LoadServer:
 
 def go_on(url: str) -> None:
     """Tell a server to send the rest of the answers that it holds. Blocks for a moment."""
+    _tell(url, _GO_ON_PATH)
+
+
+def let_pass(url: str) -> None:
+    """Tell a server to hold no further answers until `hold`. Blocks for a moment."""
+    _tell(url, _LET_PASS_PATH)
+
+
+def hold(url: str) -> None:
+    """Tell a server to hold answers again. Blocks for a moment."""
+    _tell(url, _HOLD_PATH)
+
+
+def accepted(url: str) -> int:
+    """How many connections a server has accepted so far, but for those of this function and its
+    kind. Blocks for a moment."""
+    return int(_tell(url, _ACCEPTED_PATH).rpartition(b"\r\n")[2])
+
+
+def _tell(url: str, path: str) -> bytes:
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port)) as connection:
-        connection.sendall(f"POST {_GO_ON_PATH} HTTP/1.1\r\nContent-Length: 0\r\n\r\n".encode())
-        connection.recv(_READ_SIZE)
+        connection.sendall(f"POST {path} HTTP/1.1\r\nContent-Length: 0\r\n\r\n".encode())
+        return connection.recv(_READ_SIZE)
 
 
 @functools.cache
@@ -102,8 +130,11 @@ def _whole(model: str) -> bytes:
 class _Server:
     def __init__(self) -> None:
         self._may_go_on = trio.Event()
+        self._holds = True
+        self._accepted = 0
 
     async def serve(self, stream: trio.abc.Stream) -> None:
+        self._accepted += 1
         inbox = bytearray()
         async with stream:
             try:
@@ -125,17 +156,31 @@ class _Server:
                 return False
         body = bytes(inbox[end_of_head + 4 : end])
         del inbox[:end]
-        if head.split(b" ", 2)[1] == _GO_ON_PATH.encode():
+        path = head.split(b" ", 2)[1].decode()
+        if path in {_GO_ON_PATH, _LET_PASS_PATH, _HOLD_PATH, _ACCEPTED_PATH}:
+            self._accepted -= 1
+            number = b"%d" % self._obey(path)
+            await stream.send_all(
+                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(number), number)
+            )
+        elif body:
+            await self._answer(stream, json.loads(body)["model"])
+        else:
+            # Whoever prewarms asks for a list of models.
+            await stream.send_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    def _obey(self, path: str) -> int:
+        if path == _GO_ON_PATH:
             self._may_go_on.set()
             self._may_go_on = trio.Event()
-            await stream.send_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-            return True
-        await self._answer(stream, json.loads(body)["model"])
-        return True
+        elif path != _ACCEPTED_PATH:
+            self._holds = path == _HOLD_PATH
+        return self._accepted
 
     async def _answer(self, stream: trio.abc.Stream, model: str) -> None:
         kind = Question.of_model(model).kind
-        if kind == "held":
+        if kind == "held" and self._holds:
             may_go_on = self._may_go_on
             first, *rest = _pieces(model)
             await stream.send_all(first)
@@ -145,7 +190,7 @@ class _Server:
             begin = trio.current_time()
             for number, piece in enumerate(_pieces(model)):
                 await trio.sleep_until(begin + number * _PACE)
-                await stream.send_all(piece)
+                await stream.send_all(stamp(piece))
         elif isinstance(stream, trio.SSLStream):
             for piece in _pieces(model):
                 await stream.send_all(piece)
@@ -162,17 +207,20 @@ async def _read_more(stream: trio.abc.ReceiveStream, inbox: bytearray) -> bool:
 async def _main(authority_file: str) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(authority_file)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost").configure_cert(context)
+    certificate = authority.issue_cert("localhost")
     server = _Server()
     async with trio.open_nursery() as nursery:
         (plain,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=_BACKLOG)
         nursery.start_soon(trio.serve_listeners, server.serve, [plain])
-        (tcp,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=_BACKLOG)
-        secured = trio.SSLListener(tcp, context, https_compatible=True)
-        nursery.start_soon(trio.serve_listeners, server.serve, [secured])
         sys.stdout.write(f"http://127.0.0.1:{plain.socket.getsockname()[1]}\n")
-        sys.stdout.write(f"https://localhost:{tcp.socket.getsockname()[1]}\n")
+        for tickets in (2, 0):
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.num_tickets = tickets
+            certificate.configure_cert(context)
+            (tcp,) = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=_BACKLOG)
+            secured = trio.SSLListener(tcp, context, https_compatible=True)
+            nursery.start_soon(trio.serve_listeners, server.serve, [secured])
+            sys.stdout.write(f"https://localhost:{tcp.socket.getsockname()[1]}\n")
         sys.stdout.flush()
         await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
         nursery.cancel_scope.cancel()

@@ -6,10 +6,11 @@ A module gives:
 - ``DISTRIBUTIONS``: what must be installed for it; if something is missing, the client is skipped;
 - ``IMPORTS``: what a program that uses it imports;
 - ``run(url, question, work)``: an async function that opens what the client shares between
-  requests and awaits ``work(ask)`` once. Each ``await ask(started)`` sends the question once, calls
-  ``started()`` when the first piece of text is there, and returns the `Reply`.
+  requests and awaits ``work(ask)`` once. Each ``await ask(texts)`` sends the question once, appends
+  each piece of text to the list ``texts`` as soon as it is there, and returns the `Reply`.
 
-Several ``ask`` may run at once.
+Several ``ask`` may run at once. Appending may raise: so an answer is left in the middle, and what it
+came over must be closed, or be fit for the next, when the exception leaves ``ask``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final, Literal, Protocol, TypeAlias, cast
 
 from ..exchange import Question, Reply
 
-Ask: TypeAlias = Callable[[Callable[[], object]], Awaitable[Reply]]
+Ask: TypeAlias = Callable[[list[str]], Awaitable[Reply]]
 Work: TypeAlias = Callable[[Ask], Awaitable[None]]
 
 
@@ -42,8 +43,10 @@ CLIENTS: Final = {
     "raw_trio": "raw Trio stream + msgspec",
     "httpx_msgspec": "httpx aiter_raw + msgspec",
     "httpx_json": "httpx aiter_lines + json",
+    "httpx_over_lktrio": "httpx aiter_raw + msgspec over TrioTransport",
     "lktrio_chat": "lktrio",
     "lktrio_watched": "lktrio, one instrument",
+    "lktrio_prewarming": "lktrio, prewarm() after a break",
     "openai_trio": "openai on Trio",
     "pydantic_ai_trio": "pydantic-ai on Trio",
     "livekit_agents": "livekit-agents on asyncio",
@@ -53,8 +56,9 @@ CLIENTS: Final = {
 PEERS: Final = frozenset({"openai_trio", "pydantic_ai_trio", "livekit_agents"})
 """Clients that need other libraries than lktrio does."""
 
-QUICK_ROWS_ONLY: Final = frozenset({"lktrio_watched"})
-"""Clients that are measured in the quick rows only: what they add to another is seen there."""
+VARIANTS: Final = frozenset({"lktrio_watched", "lktrio_prewarming"})
+"""Clients that are measured only in the rows that name them: what they add to another, or save, is
+seen there."""
 
 
 def load(name: str) -> Client:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import httpx
 
@@ -20,14 +19,13 @@ async def run(url: str, question: Question, work: Work) -> None:
     headers = {"Authorization": AUTHORIZATION}
     async with httpx.AsyncClient(limits=limits, timeout=None, headers=headers) as client:
 
-        async def ask(started: Callable[[], object]) -> Reply:
+        async def ask(texts: list[str]) -> Reply:
             body = {
                 "model": question.model,
                 "messages": question.messages,
                 "stream": True,
                 "stream_options": {"include_usage": True},
             }
-            texts: list[str] = []
             arguments: list[str] = []
             finish_reason = None
             usage = {"prompt_tokens": 0, "completion_tokens": 0}
@@ -39,8 +37,6 @@ async def run(url: str, question: Question, work: Work) -> None:
                     chunk = json.loads(line[6:])
                     for choice in chunk["choices"]:
                         if content := choice["delta"].get("content"):
-                            if not texts:
-                                started()
                             texts.append(content)
                         calls = choice["delta"].get("tool_calls") or ()
                         arguments += [call["function"]["arguments"] for call in calls]

@@ -6,8 +6,6 @@ what a program would dare to run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx
 import msgspec
 
@@ -20,13 +18,17 @@ DISTRIBUTIONS = ("trio", "httpx", "msgspec")
 IMPORTS = "trio, httpx, msgspec"
 
 
-async def run(url: str, question: Question, work: Work) -> None:
+async def run(
+    url: str, question: Question, work: Work, *, transport: httpx.AsyncBaseTransport | None = None
+) -> None:
     decode = msgspec.json.Decoder(Chunk).decode
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
     headers = {"Authorization": AUTHORIZATION, "Content-Type": "application/json"}
-    async with httpx.AsyncClient(limits=limits, timeout=None, headers=headers) as client:
+    async with httpx.AsyncClient(
+        limits=limits, timeout=None, headers=headers, transport=transport
+    ) as client:
 
-        async def ask(started: Callable[[], object]) -> Reply:
+        async def ask(texts: list[str]) -> Reply:
             body = msgspec.json.encode(
                 {
                     "model": question.model,
@@ -35,7 +37,6 @@ async def run(url: str, question: Question, work: Work) -> None:
                     "stream_options": {"include_usage": True},
                 }
             )
-            texts: list[str] = []
             arguments: list[str] = []
             finish_reason = None
             usage = Usage()
@@ -52,8 +53,6 @@ async def run(url: str, question: Question, work: Work) -> None:
                         chunk = decode(line[6:])
                         for choice in chunk.choices:
                             if choice.delta.content:
-                                if not texts:
-                                    started()
                                 texts.append(choice.delta.content)
                             calls = choice.delta.tool_calls or ()
                             arguments += [call.function.arguments or "" for call in calls]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx2
 from livekit.agents import APIConnectOptions, inference, llm
 
@@ -28,16 +26,13 @@ async def run(url: str, question: Question, work: Work) -> None:
     model._client = own_client.with_options(http_client=httpx2.AsyncClient(limits=limits))
     conn_options = APIConnectOptions(max_retry=0, timeout=120)
 
-    async def ask(started: Callable[[], object]) -> Reply:
-        texts: list[str] = []
+    async def ask(texts: list[str]) -> Reply:
         arguments: list[str] = []
         usage = None
         async with model.chat(chat_ctx=chat_ctx, conn_options=conn_options) as stream:
             async for chunk in stream:
                 if chunk.delta is not None:
                     if chunk.delta.content:
-                        if not texts:
-                            started()
                         texts.append(chunk.delta.content)
                     arguments += [call.arguments for call in chunk.delta.tool_calls]
                 usage = chunk.usage or usage

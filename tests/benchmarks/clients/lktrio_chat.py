@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from lktrio import LLM, ChatContext, ChatMessage, Instrument
 
@@ -15,7 +15,12 @@ IMPORTS = "trio, httpx, lktrio"
 
 
 async def run(
-    url: str, question: Question, work: Work, *, instruments: Sequence[Instrument] = ()
+    url: str,
+    question: Question,
+    work: Work,
+    *,
+    instruments: Sequence[Instrument] = (),
+    prewarms: bool = False,
 ) -> None:
     chat_ctx = ChatContext(
         [
@@ -27,15 +32,12 @@ async def run(
         question.model, base_url=f"{url}/v1", auth=AUTHORIZATION, instruments=instruments
     ) as llm:
 
-        async def ask(started: Callable[[], object]) -> Reply:
-            texts: list[str] = []
+        async def ask(texts: list[str]) -> Reply:
             arguments: list[str] = []
             finish_reason = None
             async with llm.chat(chat_ctx=chat_ctx) as stream:
                 async for chunk in stream:
                     if chunk.delta is not None and chunk.delta.content:
-                        if not texts:
-                            started()
                         texts.append(chunk.delta.content)
                     if chunk.delta is not None:
                         arguments += [call.arguments for call in chunk.delta.tool_calls]
@@ -51,4 +53,11 @@ async def run(
                 "".join(arguments),
             )
 
-        await work(ask)
+        async def ask_and_prewarm(texts: list[str]) -> Reply:
+            try:
+                return await ask(texts)
+            except Exception:
+                await llm.prewarm()
+                raise
+
+        await work(ask_and_prewarm if prewarms else ask)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx2
 import openai
 
@@ -22,8 +20,7 @@ async def run(url: str, question: Question, work: Work) -> None:
         api_key=API_KEY, base_url=f"{url}/v1", http_client=http_client
     ) as client:
 
-        async def ask(started: Callable[[], object]) -> Reply:
-            texts: list[str] = []
+        async def ask(texts: list[str]) -> Reply:
             arguments: list[str] = []
             finish_reason = None
             usage = None
@@ -33,17 +30,16 @@ async def run(url: str, question: Question, work: Work) -> None:
                 stream=True,
                 stream_options={"include_usage": True},
             )
-            async for chunk in stream:
-                for choice in chunk.choices:
-                    if choice.delta.content:
-                        if not texts:
-                            started()
-                        texts.append(choice.delta.content)
-                    calls = choice.delta.tool_calls or ()
-                    functions = [call.function for call in calls if call.function is not None]
-                    arguments += [function.arguments or "" for function in functions]
-                    finish_reason = choice.finish_reason or finish_reason
-                usage = chunk.usage or usage
+            async with stream:
+                async for chunk in stream:
+                    for choice in chunk.choices:
+                        if choice.delta.content:
+                            texts.append(choice.delta.content)
+                        calls = choice.delta.tool_calls or ()
+                        functions = [call.function for call in calls if call.function is not None]
+                        arguments += [function.arguments or "" for function in functions]
+                        finish_reason = choice.finish_reason or finish_reason
+                    usage = chunk.usage or usage
             assert usage is not None
             return Reply(
                 "".join(texts),

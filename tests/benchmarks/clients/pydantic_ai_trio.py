@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import httpx2
 import openai
 from pydantic_ai.direct import model_request_stream
@@ -41,8 +39,7 @@ async def run(url: str, question: Question, work: Work) -> None:
     ) as client:
         model = OpenAIChatModel(question.model, provider=OpenAIProvider(openai_client=client))
 
-        async def ask(started: Callable[[], object]) -> Reply:
-            texts: list[str] = []
+        async def ask(texts: list[str]) -> Reply:
             arguments: list[str] = []
             async with model_request_stream(model, messages) as stream:
                 async for event in stream:
@@ -59,8 +56,6 @@ async def run(url: str, question: Question, work: Work) -> None:
                         elif isinstance(event.part, ToolCallPart):
                             fragment = event.part.args
                     if text:
-                        if not texts:
-                            started()
                         texts.append(text)
                     elif isinstance(fragment, str):
                         arguments.append(fragment)

@@ -6,7 +6,6 @@ shape, and one whole event in each HTTP chunk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,7 +30,7 @@ async def run(url: str, question: Question, work: Work) -> None:
     decode = msgspec.json.Decoder(Chunk).decode
     idle: list[trio.abc.Stream] = []
 
-    async def ask(started: Callable[[], object]) -> Reply:
+    async def ask(texts: list[str]) -> Reply:
         stream: trio.abc.Stream
         if idle:
             stream = idle.pop()
@@ -55,8 +54,16 @@ async def run(url: str, question: Question, work: Work) -> None:
             f"Content-Length: {len(body)}\r\n"
             "\r\n"
         )
-        await stream.send_all(head.encode() + body)
-        texts: list[str] = []
+        try:
+            await stream.send_all(head.encode() + body)
+            reply = await read(stream, texts)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        idle.append(stream)
+        return reply
+
+    async def read(stream: trio.abc.Stream, texts: list[str]) -> Reply:
         arguments: list[str] = []
         finish_reason = None
         usage = Usage()
@@ -73,8 +80,6 @@ async def run(url: str, question: Question, work: Work) -> None:
                 chunk = decode(event)
                 for choice in chunk.choices:
                     if choice.delta.content:
-                        if not texts:
-                            started()
                         texts.append(choice.delta.content)
                     calls = choice.delta.tool_calls or ()
                     arguments += [call.function.arguments or "" for call in calls]
@@ -82,7 +87,6 @@ async def run(url: str, question: Question, work: Work) -> None:
                         finish_reason = choice.finish_reason
                 if chunk.usage is not None:
                     usage = chunk.usage
-        idle.append(stream)
         return Reply(
             "".join(texts),
             finish_reason,
