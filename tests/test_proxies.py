@@ -784,7 +784,7 @@ async def test_nobody_else_is_trusted_then(monkeypatch: pytest.MonkeyPatch, tmp_
     trustme.CA().cert_pem.write_to_path(tmp_path / "company.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "company.pem"))
 
-    (only,) = TrioTransport()._context().get_ca_certs()
+    (only,) = connect.Connector(verify=True)._context().get_ca_certs()
 
     assert dict(pair[0] for pair in only["subject"])["organizationName"].startswith("trustme")
 
