@@ -384,7 +384,7 @@ def locals_of(exc: BaseException) -> Iterator[tuple[str, str]]:
                     yield f"{name} in {code.co_qualname}, line {line}", repr(value)
 
 
-QUERY = "q-0123456789abcdef-of-the-query"
+KEY_IN_QUERY = "q-0123456789abcdef-of-the-query"
 
 FAILURES: dict[str, Any] = {
     "connect refused": [Connection(connect_error="refused")],
@@ -409,7 +409,7 @@ async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
     name: str, failure: str, autojump_clock: MockClock
 ) -> None:
     way, seen = WAYS[name], Seen()
-    call = {**way.call, "extra_query": {"key": QUERY}}
+    call = {**way.call, "extra_query": {"key": KEY_IN_QUERY}}
     # Long requests are sent in another way than short ones.
     chat_ctx = conversation("x" * (300_000 if name == "auth string" else 10))
     async with MemoryNetwork(FAILURES[failure]) as network:
@@ -421,7 +421,7 @@ async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
         if network.requests:
             note_secrets(seen, way, network)
     assert len(seen.texts) > 3
-    assert_clean(seen.texts, {*seen.secrets, *way.secrets, QUERY})
+    assert_clean(seen.texts, {*seen.secrets, *way.secrets, KEY_IN_QUERY})
 
 
 @pytest.mark.parametrize("name", WAYS)
