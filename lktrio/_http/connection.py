@@ -250,9 +250,6 @@ class Exchange(httpx.AsyncByteStream):
         sent = 0
         try:
             async for piece in pieces:
-                if self._has_lost_sending:
-                    # It may go on for ever without waiting for anybody.
-                    return
                 sent += len(piece)
                 if length is None:
                     if piece:
@@ -291,15 +288,18 @@ class Exchange(httpx.AsyncByteStream):
                 self._observe("idle")
 
     async def _receive(self) -> bytes:
-        """Read once from the network, and return what belongs to the body."""
+        """Read once from the network, and return what belongs to the body.
+
+        As a view it shows nothing: a server may echo what is secret in the request.
+        """
         if self.reader.is_refused:
             return self.reader.feed(b"")
         try:
             if self._read_timeout is None:
-                data = await self._stream.receive_some(READ_BYTES)
+                data = memoryview(await self._stream.receive_some(READ_BYTES))
             else:
                 with within(self._read_timeout, httpx.ReadTimeout):
-                    data = await self._stream.receive_some(READ_BYTES)
+                    data = memoryview(await self._stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             raise httpx.ReadError(f"the connection was lost: {_reason(exc)}") from exc
         if data:
