@@ -88,6 +88,7 @@ from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
 if typing.TYPE_CHECKING:
+    from ._converter import Converter, make_converter
     from ._execution import (
         current_tool_thread_limiter,
         execute_function_call,
@@ -95,6 +96,7 @@ if typing.TYPE_CHECKING:
     )
     from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
     from ._hedge import HedgeAdapter, HedgeStatistics
+    from ._mismatch import Mismatch, Problem
     from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
     from ._turn_events import (
         AnswerRestarted,
@@ -145,6 +147,7 @@ __all__ = [
     "Clock",
     "CollectedResponse",
     "CompletionUsage",
+    "Converter",
     "FallbackAdapter",
     "FunctionCall",
     "FunctionCallOutput",
@@ -163,6 +166,7 @@ __all__ = [
     "LLMStream",
     "MetricsMetadata",
     "MetricsReport",
+    "Mismatch",
     "ModelAvailability",
     "ModelFacts",
     "ModelTable",
@@ -171,6 +175,7 @@ __all__ = [
     "Network",
     "NotGiven",
     "NotGivenOr",
+    "Problem",
     "Quota",
     "QuotaUsage",
     "RawFunctionTool",
@@ -205,12 +210,17 @@ __all__ = [
     "execute_function_calls",
     "function_tool",
     "is_given",
+    "make_converter",
     "run_turn",
     "set_default_network",
     "to_fnc_ctx",
 ]
 
 _ROOM_OF: typing.Final = {
+    "Converter": "_converter",
+    "make_converter": "_converter",
+    "Mismatch": "_mismatch",
+    "Problem": "_mismatch",
     "current_tool_thread_limiter": "_execution",
     "execute_function_call": "_execution",
     "execute_function_calls": "_execution",

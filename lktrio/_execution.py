@@ -243,6 +243,11 @@ async def _run_call(
         decoded = tool.decode_arguments(call.arguments)
     except ToolError as exc:
         return failed(item, exc)
+    except TypeError:
+        # An annotation names what does not exist.
+        raise
+    except Exception as exc:  # noqa: BLE001 - a hook that reads arguments is part of its tool
+        return failed(item, exc)
     args, kwargs = _bind(tool, decoded, item, call_ctx)
     function = partial(tool, *args, **kwargs)
     on_start()
@@ -269,7 +274,7 @@ async def _run_call(
             "abandon_on_cancel=True it would be left behind",
             tool.name,
         )
-    return returned(item, value)
+    return returned(item, value, tool.encode_output)
 
 
 async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:

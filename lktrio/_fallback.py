@@ -16,6 +16,7 @@ from typing import Any, Final, TypeAlias, cast
 import attrs
 import trio
 
+from . import _later as later
 from ._callbacks import check_callable, check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CollectedResponse
 from ._errors import APIConnectionError, APIError, APIStatusError
@@ -35,6 +36,7 @@ from ._relay import (
     call_on_output,
     check_models,
     combine_errors,
+    converter_of,
     is_output,
     result_of,
     stream_of,
@@ -424,6 +426,11 @@ class FallbackAdapter(ChatModel):
         """Who is told of the adapter's streams, and who of its models' requests."""
         models = self._pool.models
         return join_instruments(self._instruments, *(each.instruments for each in models))
+
+    @property
+    def converter(self) -> later.Converter | None:
+        """That of the first of its models that has one."""
+        return converter_of(self._pool.models)
 
     @property
     def model(self) -> str:

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
 import attrs
@@ -122,11 +123,25 @@ def read_call(
 # --- Outputs -------------------------------------------------------------------------------------
 
 
-def returned(call: FunctionCall, value: Any) -> FunctionCallResult:
+def _encode(value: Any) -> Any:
+    # Most tools return text, and most programs begin without one.
+    from ._converter import Converter
+
+    return Converter().unstructure(value)
+
+
+def returned(
+    call: FunctionCall, value: Any, encode: Callable[[Any], Any] = _encode
+) -> FunctionCallResult:
     """The result of a call whose function returned.
 
     A string is the output as it is, None is an empty one, and any other value is written as
     JSON; what its type writes as a string (a date, an enumeration of strings) has no quotes.
+
+    Args:
+        call: The call.
+        value: What the function returned.
+        encode: Makes a JSON value of what is neither a string nor None.
     """
     inner: object = value
     reply_required = True
@@ -136,7 +151,7 @@ def returned(call: FunctionCall, value: Any) -> FunctionCallResult:
         # Handed back in place of being raised.
         return attrs.evolve(failed(call, inner), raw_output=value)
     try:
-        output = _to_text(inner)
+        output = _to_text(inner, encode)
     except Exception as exc:
         # The value is the program's, and so is what it raises.
         logger.exception(
@@ -228,15 +243,12 @@ def _output(
     )
 
 
-def _to_text(value: object) -> str:
+def _to_text(value: object, encode: Callable[[Any], Any]) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
         return str.__str__(value)
-    # Most tools return text, and most programs begin without one.
-    from ._unstructure import unstructure
-
-    written: object = unstructure(value)
+    written: object = encode(value)
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
 
 

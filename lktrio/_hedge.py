@@ -14,6 +14,7 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from . import _later as later
 from ._bare import raise_bare
 from ._callbacks import check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CompletionUsage
@@ -28,6 +29,7 @@ from ._relay import (
     call_on_output,
     check_models,
     combine_errors,
+    converter_of,
     is_output,
     result_of,
     stream_of,
@@ -409,6 +411,11 @@ class HedgeAdapter(ChatModel):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the adapter's streams, and who of its models' requests."""
         return join_instruments(self._instruments, *(each.instruments for each in self._models))
+
+    @property
+    def converter(self) -> later.Converter | None:
+        """That of the first of its models that has one."""
+        return converter_of(self._models)
 
     @property
     def model(self) -> str:

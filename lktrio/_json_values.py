@@ -13,7 +13,7 @@ from typing import Final, cast
 
 import msgspec
 
-__all__ = ["check_json", "check_text", "encode_json", "shown"]
+__all__ = ["check_json", "check_text", "encode_json", "plain_json", "shown"]
 
 _MAX_DEPTH: Final = 100
 """Levels of nesting; a container that holds itself is found by it, too."""
@@ -168,6 +168,30 @@ def encode_json(value: object) -> bytes:
         The JSON text.
     """
     return _encoder.encode(value)
+
+
+def plain_json(value: object) -> object:
+    """Copy a value that `check_json` has accepted.
+
+    Args:
+        value: A checked value.
+
+    Returns:
+        The value made of dict, list, str, int, float, bool and None, and of none of their
+        subclasses. It shares no container with ``value``.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in cast("Sequence[object]", value)]
+    members = cast("Mapping[str, object]", value).items()
+    return {str.__str__(name): plain_json(member) for name, member in members}
 
 
 def _plain(value: object) -> object:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
+from . import _later as later
 from ._chat_context import check_chat_ctx
 from ._credentials import (
     Credentials,
@@ -49,7 +50,7 @@ from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import ChatCall, ChatModel, LLMStream
-from ._tools import to_fnc_ctx
+from ._tools import check_converter, to_fnc_ctx
 from ._value import Value
 from ._version import __version__
 
@@ -129,6 +130,8 @@ class LLM(ChatModel):
         allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
         model_table: What is known about models.
         instruments: Who is told of the requests.
+        converter: Reads types of your own in answers to a ``response_format``, and writes them in
+            options (see `make_converter`).
 
     Raises:
         ValueError: An argument, or the environment variable in its place, is missing or cannot
@@ -154,7 +157,9 @@ class LLM(ChatModel):
         allow_insecure: bool = False,
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
         instruments: Sequence[Instrument] | None = None,
+        converter: later.Converter | None = None,
     ) -> None:
+        self._converter = check_converter(converter)
         self._model = _checked_name("model", model)
         self._upstream = None if provider is None else _checked_provider(provider)
         self._base_url = resolve_base_url(base_url, os.environ)
@@ -212,6 +217,11 @@ class LLM(ChatModel):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the requests, and of the tools of a turn."""
         return self._instruments
+
+    @property
+    def converter(self) -> later.Converter | None:
+        """What reads types of the program's own in answers."""
+        return self._converter
 
     def __repr__(self) -> str:
         return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._gateway.state}>"
@@ -306,7 +316,9 @@ class LLM(ChatModel):
         chat_ctx = check_chat_ctx(call.chat_ctx)
         conn_options = check_conn_options(call.conn_options)
         response_format = call.response_format
-        shape = answer_shape(response_format) if is_given(response_format) else None
+        shape = None
+        if is_given(response_format):
+            shape = answer_shape(response_format, self._converter)
         if shape is not None:
             response_format = shape.to_json()
         options = merge_options(
@@ -317,6 +329,7 @@ class LLM(ChatModel):
                 "tool_choice": call.tool_choice,
                 "response_format": response_format,
             },
+            converter=self._converter,
         )
         urgency: InferenceClass | None = self._inference_class
         if is_given(call.inference_class):
@@ -390,7 +403,7 @@ class LLM(ChatModel):
     def _checked_options(
         self, extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None
     ) -> RequestOptions:
-        options = structure_options(extra_kwargs)
+        options = structure_options(extra_kwargs, converter=self._converter)
         self._check_plain_header(options)
         return options
 

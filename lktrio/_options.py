@@ -10,16 +10,21 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypedDict, cast, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast, get_type_hints
 
 import attrs
 
-from ._json_values import shown
+from ._json_values import plain_json, shown
 from ._models import ReasoningEffort
 from ._not_given import NotGiven, is_given
-from ._strict import Refused, accepts, structure
 from ._value import Value
+
+# The converter is the largest thing that is imported for options, and programs that set none do
+# without: it is imported where an option is checked.
+if TYPE_CHECKING:
+    from ._converter import Converter
+    from ._mismatch import Problem
 
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",
@@ -361,20 +366,24 @@ def check_inference_class(
     """
     if value is None:
         return None
-    try:
-        return cast("InferenceClass", structure(value, InferenceClass | None))
-    except Refused as refused:
-        raise _refusal(refused, parameter) from None
+    problems = _problems_with(value, InferenceClass | None)
+    if problems:
+        raise _refusal(problems, lambda _: parameter)
+    return cast("InferenceClass", plain_json(value))
 
 
 def structure_options(
-    options: Mapping[str, object] | NotGiven | None, *, parameter: str = "extra_kwargs"
+    options: Mapping[str, object] | NotGiven | None,
+    *,
+    parameter: str = "extra_kwargs",
+    converter: Converter | None = None,
 ) -> RequestOptions:
     """Check options and copy them.
 
     Args:
         options: `ChatCompletionOptions`. A member that is `NOT_GIVEN` counts as absent.
         parameter: Name of the argument they came in, for error messages.
+        converter: Writes values of the program's own types that are among them.
 
     Returns:
         A value that shares no container with ``options``.
@@ -383,11 +392,6 @@ def structure_options(
         TypeError: If a value has a type the option does not take.
         ValueError: If there is no option of that name, or it does not take that value.
     """
-    body: dict[str, object] = {}
-    headers: dict[str, str] = {}
-    query: dict[str, QueryValue] = {}
-    extra_body: dict[str, object] = {}
-    timeout: float | None = None
     if options is None or not is_given(options):
         return RequestOptions()
     if not isinstance(options, Mapping):
@@ -395,6 +399,8 @@ def structure_options(
             f"{parameter}={shown(options)} is not accepted; it takes a mapping of option names "
             f"to values (ChatCompletionOptions)"
         )
+    timeout: float | None = None
+    given: dict[str, object] = {}
     for name, value in options.items():
         if not is_given(value):
             continue
@@ -402,17 +408,19 @@ def structure_options(
         if name == "timeout":
             check_seconds(f"{parameter}: timeout", value)
             timeout = cast("float", value)
-            continue
-        structured = _structure_option(name, value, parameter)
-        if name == "extra_headers":
-            headers = _check_headers(cast("dict[str, str]", structured), parameter)
-        elif name == "extra_query":
-            query = cast("dict[str, QueryValue]", structured)
-        elif name == "extra_body":
-            extra_body = _check_extra_body(cast("dict[str, object]", structured), parameter)
         else:
-            body[name] = structured
-    return RequestOptions(body, headers, query, extra_body, timeout)
+            given[name] = value if converter is None else _written(value, converter)
+    problems = _problems_with(given, ChatCompletionOptions) if given else ()
+    if problems:
+        raise _refusal(problems, lambda path: f"{parameter}: {path}")
+    body = {name: plain_json(value) for name, value in given.items()}
+    return RequestOptions(
+        headers=_check_headers(cast("Any", body.pop("extra_headers", {})), parameter),
+        query=cast("dict[str, QueryValue]", body.pop("extra_query", {})),
+        extra_body=_check_extra_body(cast("Any", body.pop("extra_body", {})), parameter),
+        timeout=timeout,
+        body=body,
+    )
 
 
 def merge_options(
@@ -420,6 +428,7 @@ def merge_options(
     instance: RequestOptions | Mapping[str, object] | NotGiven | None = None,
     call: RequestOptions | Mapping[str, object] | NotGiven | None = None,
     explicit: Mapping[str, object] | None = None,
+    converter: Converter | None = None,
 ) -> RequestOptions:
     """Merge the settings of an `LLM` with those of one call.
 
@@ -432,6 +441,7 @@ def merge_options(
         instance: ``extra_kwargs`` of the `LLM`, or what `structure_options` made of them.
         call: ``extra_kwargs`` of `chat`, likewise.
         explicit: Arguments of `chat` that are options too, such as ``tool_choice``.
+        converter: As for `structure_options`.
 
     Returns:
         A value that shares no container with the arguments, which are left as they are.
@@ -457,7 +467,7 @@ def merge_options(
         if isinstance(options, RequestOptions):
             layer = options
         else:
-            layer = structure_options(options, parameter=parameter)
+            layer = structure_options(options, parameter=parameter, converter=converter)
         body.update(layer.body)
         if layer.headers:
             replaced = {name.lower() for name in layer.headers}
@@ -595,29 +605,99 @@ def _check_headers(headers: dict[str, str], parameter: str) -> dict[str, str]:
     return headers
 
 
-def _structure_option(name: str, value: object, parameter: str) -> object:
+# Values.
+
+_MAX_DEPTH: Final = 100
+_MAX_SENTENCES: Final = 10
+
+
+def _written(value: object, converter: Converter, depth: int = 0) -> object:
+    """Write what the program has hooks for. What else is no JSON value is refused later."""
+    if converter.writes(type(value)):
+        return cast("object", converter.unstructure(value))
+    if depth == _MAX_DEPTH:
+        return value
+    if isinstance(value, Mapping):
+        members = cast("Mapping[object, object]", value).items()
+        return {
+            _written(name, converter, depth + 1): _written(member, converter, depth + 1)
+            for name, member in members
+        }
+    if isinstance(value, list | tuple):
+        items = cast("Sequence[object]", value)
+        return [_written(item, converter, depth + 1) for item in items]
+    return value
+
+
+def _problems_with(value: object, type_: object) -> tuple[Problem, ...]:
+    from ._mismatch import Mismatch
+
     try:
-        return structure(value, _option_types()[name])
-    except Refused as refused:
-        hint = ""
-        if name == "response_format":
-            hint = "; a Python type is given to chat(response_format=...)"
-        elif refused.is_unknown_word:
-            # The API may have learnt it since, or only one server may know it.
-            hint = f"; extra_body={{{name!r}: ...}} sends any value"
-        secret = name in _MAY_BE_SECRET
-        raise _refusal(refused, f"{parameter}: {name}", hint=hint, secret=secret) from None
+        _exact_converter().structure(value, type_)
+    except Mismatch as misfit:
+        return misfit.problems
+    return ()
 
 
-def _refusal(
-    refused: Refused, where: str, *, hint: str = "", secret: bool = False
-) -> TypeError | ValueError:
-    """Turn a refusal into the error the caller sees."""
-    error = TypeError if refused.wrong_type else ValueError
-    if refused.problem:
-        return error(f"{where}{refused.path}{refused.problem}")
-    value = "" if secret else f"={shown(refused.value)}"
-    return error(
-        f"{where}{refused.path}{value} ({type(refused.value).__name__}) is not accepted; it takes "
-        f"{accepts(refused.wanted)}{hint}"
-    )
+@functools.cache
+def _exact_converter() -> Converter:
+    from ._converter import Converter
+    from ._shapes import Types
+
+    # What options are for is said in this module, and read by people.
+    return Converter(_types=Types(with_docstrings=False), _is_exact=True)
+
+
+def _refusal(problems: Sequence[Problem], place: Callable[[str], str]) -> TypeError | ValueError:
+    """The error that the caller sees. It holds nothing of a value that may be secret."""
+    from ._mismatch import COUNTED_PROBLEMS, Refusal, Unfit, is_wrong_type
+
+    match problems[0].cause:
+        case Unfit(shape=shape, value=value):
+            wrong_type = is_wrong_type(shape, value)
+        case Refusal(wrong_type=wrong_type):
+            pass
+        case _:
+            wrong_type = False
+    sentences = [_sentence(problem, place) for problem in problems[:_MAX_SENTENCES]]
+    more = min(len(problems), COUNTED_PROBLEMS) - len(sentences)
+    if more > 0:
+        at_least = "at least " if len(problems) > COUNTED_PROBLEMS else ""
+        sentences.append(f"and {at_least}{more} more")
+    return (TypeError if wrong_type else ValueError)("\n".join(sentences))
+
+
+def _sentence(problem: Problem, place: Callable[[str], str]) -> str:
+    from ._mismatch import Missing, Unfit, Unknown, describe, is_wrong_type
+
+    option = str(problem.path[0]) if problem.path else ""
+    where = place(option + "".join(map(_step, problem.path[1:])))
+    match problem.cause:
+        case Unfit(shape=shape, value=value):
+            hint = ""
+            if option == "response_format" and len(problem.path) == 1:
+                hint = "; a Python type is given to chat(response_format=...)"
+            elif option and isinstance(value, str) and not is_wrong_type(shape, value):
+                # The API may have learnt the word since, or only one server may know it.
+                hint = f"; extra_body={{{option!r}: ...}} sends any value"
+            shown_value = "" if option in _MAY_BE_SECRET else f"={shown(value)}"
+            return (
+                f"{where}{shown_value} ({type(value).__name__}) is not accepted; it takes "
+                f"{describe(shape, python=True)}{hint}"
+            )
+        case Missing(field=field):
+            return f"{where} is missing; it takes {describe(field.shape, python=True)}"
+        case Unknown(known=known):
+            import difflib
+
+            name = str(problem.path[-1])
+            nearest = difflib.get_close_matches(name.lower(), known, n=1)
+            advice = f"did you mean {nearest[0]!r}?" if nearest else f"known are {list(known)}"
+            return f"{where} is not known; {advice}"
+        case other:
+            # It begins with the rest of the way to what is no JSON value.
+            return f"{where}{other.text()}"
+
+
+def _step(step: object) -> str:
+    return f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{shown(step)}]"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import attrs
 import trio
 
+from . import _later as later
 from ._chat_context import ChatContext
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._errors import APIError, APIStatusError
@@ -32,6 +33,7 @@ __all__ = [
     "call_on_output",
     "check_models",
     "combine_errors",
+    "converter_of",
     "is_output",
     "result_of",
     "stream_of",
@@ -253,8 +255,15 @@ def stream_of(source: Source, call: ChatCall, adapter: ChatModel) -> LLMStream[A
             tools=call.tools,
         ),
         instruments=call.instruments,
-        shape=answer_shape(response_format) if is_given(response_format) else None,
+        shape=answer_shape(response_format, adapter.converter)
+        if is_given(response_format)
+        else None,
     )
+
+
+def converter_of(models: Iterable[ChatModel]) -> later.Converter | None:
+    """The converter of the first model that has one."""
+    return next((model.converter for model in models if model.converter is not None), None)
 
 
 def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ._arguments import MalformedArguments, parse_arguments
@@ -21,7 +21,7 @@ from ._partial_json import MISSING, PartialJSON
 # What reads types is a quarter of the package, and only programs that ask for one need it: it is
 # imported where a type is read.
 if TYPE_CHECKING:
-    from ._convert import StrictConverter
+    from ._converter import Converter
 
 __all__ = ["AnswerShape", "PartialValue", "answer_shape"]
 
@@ -41,31 +41,35 @@ class AnswerShape:
         type_: The type: a class with typed fields, a union, a list, or any other that has a JSON
             form. What is no object is sent as the member ``value`` of one, because the dialect
             wants an object, and unwrapped again.
+        converter: Knows the types of the program's own that are in it.
 
     Raises:
         TypeError: The type has no JSON form.
         ValueError: Its schema cannot be put in the strict dialect.
     """
 
-    def __init__(self, type_: Any) -> None:
+    def __init__(self, type_: Any, converter: Converter | None = None) -> None:
         from ._schema import object_schema, root_schema
-        from ._shapes import Field, Types, UnsupportedType
+        from ._shapes import Field, Types, UnsupportedType, hashable
 
         self._type_name = getattr(type_, "__name__", None) or str(type_)
+        self._type = hashable(type_)
+        self._converter = None if converter is None else converter.copy()
+        self._types = Types() if self._converter is None else self._converter.types
         try:
-            shape = Types().shape(type_)
+            shape = self._types.shape(self._type)
         except UnsupportedType as exc:
             raise TypeError(
                 f"response_format={self._type_name} cannot be asked for: {exc}"
             ) from None
-        self._shape = shape
-        self._converter: StrictConverter | None = None
-        self._fields = [Field(name=_WRAPPED, argument=_WRAPPED, shape=shape, required=True)]
-        plain = root_schema(shape, tuples_as_objects=True)
+        field = Field(name=_WRAPPED, argument=_WRAPPED, shape=shape, required=True, type=self._type)
+        self._structure: Callable[[dict[str, Any]], Any] | None = None
+        self._fields = [field]
+        plain = root_schema(shape, tuples_as_objects=True, write=self._write)
         self.is_wrapped: bool = plain.get("type") != "object"
         """Whether the value is a member of the object that is sent."""
         if self.is_wrapped:
-            plain = object_schema(self._fields, tuples_as_objects=True)
+            plain = object_schema(self._fields, tuples_as_objects=True, write=self._write)
         self.schema: dict[str, Any] = self._make_strict(plain)
         """The strict schema."""
 
@@ -95,16 +99,18 @@ class AnswerShape:
             APIRefusalError: The model declined.
             APIResponseFormatError: The answer does not fit.
         """
-        from ._convert import Misfit
+        from ._mismatch import Mismatch
 
         if answer.refusal and not answer.text:
             raise APIRefusalError(answer.refusal)
         reasons: list[str]
         try:
+            if self._structure is None:
+                self._structure = self._make_structure()
             return self._structure(_decode(answer.text))
         except MalformedArguments as exc:
             reasons = [_about_the_answer(exc)]
-        except Misfit as exc:
+        except Mismatch as exc:
             reasons = [str(problem) for problem in exc.problems]
         if answer.finish_reason == "length":
             reasons.insert(0, "the answer was cut off: the model reached its limit of tokens")
@@ -114,14 +120,22 @@ class AnswerShape:
             reasons=tuple(reasons),
         )
 
-    def _structure(self, value: dict[str, Any]) -> Any:
+    def _own_converter(self) -> Converter:
         if self._converter is None:
-            from ._convert import StrictConverter
+            from ._converter import Converter
 
-            self._converter = StrictConverter()
+            self._converter = Converter(_types=self._types)
+        return self._converter
+
+    def _write(self, value: Any) -> Any:
+        return self._own_converter().unstructure(value)
+
+    def _make_structure(self) -> Callable[[dict[str, Any]], Any]:
+        converter = self._own_converter()
         if self.is_wrapped:
-            return self._converter.structure_fields(value, self._fields)[_WRAPPED]
-        return self._converter.structure(value, self._shape)
+            structure_fields = converter.fields_hook(self._fields)
+            return lambda value: structure_fields(value)[_WRAPPED]
+        return lambda value: converter.structure(value, self._type)
 
 
 class PartialValue:
@@ -169,8 +183,12 @@ class PartialValue:
         return value
 
 
-def answer_shape(response_format: object) -> AnswerShape | None:
+def answer_shape(response_format: object, converter: Converter | None = None) -> AnswerShape | None:
     """The shape for a ``response_format`` argument; None for a raw mapping or None.
+
+    Args:
+        response_format: The argument.
+        converter: Knows the types of the program's own that are in it.
 
     Raises:
         TypeError: It is neither a mapping nor a type with a JSON form.
@@ -182,12 +200,18 @@ def answer_shape(response_format: object) -> AnswerShape | None:
         hash(response_format)
     except TypeError:
         # What a type is annotated with need not be hashable.
-        return AnswerShape(response_format)
-    return _cached_shape(response_format)
+        return AnswerShape(response_format, converter)
+    return _cached_shape(response_format, converter, 0 if converter is None else converter.version)
 
 
 # Reading a class costs more than a request; a program asks for few different ones.
-_cached_shape = functools.lru_cache(maxsize=64)(AnswerShape)
+@functools.lru_cache(maxsize=64)
+def _cached_shape(
+    response_format: object,
+    converter: Converter | None,
+    version: int,  # noqa: ARG001  a part of the key
+) -> AnswerShape:
+    return AnswerShape(response_format, converter)
 
 
 def _about_the_answer(exc: MalformedArguments) -> str:

@@ -16,11 +16,11 @@ import decimal
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
-from ._convert import describe
 from ._foreign import ForeignType
+from ._mismatch import describe
 from ._shapes import (
     NO_DEFAULT,
     Alias,
@@ -28,6 +28,7 @@ from ._shapes import (
     Array,
     Choice,
     Constraints,
+    Custom,
     Field,
     FixedTuple,
     Foreign,
@@ -41,7 +42,6 @@ from ._shapes import (
     StringKeyed,
     Text,
 )
-from ._unstructure import unstructure
 
 __all__ = [
     "REF_PREFIX",
@@ -58,33 +58,47 @@ JSONSchema: TypeAlias = dict[str, Any]
 REF_PREFIX: Final = "#/$defs/"
 """What the name of a definition follows in a ``$ref``."""
 
+Writer: TypeAlias = Callable[[Any], Any]
 
-def object_schema(fields: Iterable[Field], *, tuples_as_objects: bool = False) -> JSONSchema:
+
+def _write(value: Any) -> Any:
+    from ._converter import Converter
+
+    return Converter().unstructure(value)
+
+
+def object_schema(
+    fields: Iterable[Field], *, tuples_as_objects: bool = False, write: Writer = _write
+) -> JSONSchema:
     """Make the schema of an object.
 
     Args:
         fields: Its members.
         tuples_as_objects: Whether named tuples are objects. They are arrays otherwise, whose
             items differ by position, for which the strict dialect has no words.
+        write: Writes a default as a JSON value, or raises `TypeError` or `ValueError`.
 
     Returns:
         The schema, with its definitions under ``$defs``.
     """
-    builder = _Builder(tuples_as_objects=tuples_as_objects)
+    builder = _Builder(write, tuples_as_objects=tuples_as_objects)
     return builder.with_definitions(builder.object(fields))
 
 
-def root_schema(shape: Shape, *, tuples_as_objects: bool = False) -> JSONSchema:
+def root_schema(
+    shape: Shape, *, tuples_as_objects: bool = False, write: Writer = _write
+) -> JSONSchema:
     """Make the schema of any type.
 
     Args:
         shape: The shape of the type. That of a class is spelled out, not referred to.
         tuples_as_objects: As for `object_schema`.
+        write: As for `object_schema`.
 
     Returns:
         The schema, with its definitions under ``$defs``.
     """
-    builder = _Builder(tuples_as_objects=tuples_as_objects)
+    builder = _Builder(write, tuples_as_objects=tuples_as_objects)
     schema = builder.build(shape)
     if schema.keys() == {"$ref"}:
         schema = builder.definitions[schema["$ref"].removeprefix(REF_PREFIX)]
@@ -92,10 +106,11 @@ def root_schema(shape: Shape, *, tuples_as_objects: bool = False) -> JSONSchema:
 
 
 class _Builder:
-    def __init__(self, *, tuples_as_objects: bool) -> None:
+    def __init__(self, write: Writer, *, tuples_as_objects: bool) -> None:
+        self._write = write
         self._tuples_as_objects = tuples_as_objects
         self._names: dict[Shape, str] = {}
-        self._foreign_names: dict[Shape, dict[str, str]] = {}
+        self._adopted_names: dict[Shape, dict[str, str]] = {}
         self.definitions: dict[str, JSONSchema] = {}
 
     def with_definitions(self, schema: JSONSchema) -> JSONSchema:
@@ -137,7 +152,14 @@ class _Builder:
             case Record():
                 return self._record(shape)
             case Foreign(python=python):
-                return self._foreign(shape, ForeignType(python))
+                type_ = ForeignType(python)
+                # A title repeats the name; a discriminator is OpenAPI's, and holds the old names.
+                return self._adopted(
+                    shape, type_.schema, type_.definitions, without=("title", "discriminator")
+                )
+            case Custom(schema=custom):
+                schema = {key: value for key, value in custom.items() if key != "$defs"}
+                return self._adopted(shape, schema, custom.get("$defs", {}))
             case Refined(inner=inner, constraints=constraints, description=description):
                 schema = self.build(inner)
                 if constraints is not None:
@@ -148,12 +170,19 @@ class _Builder:
 
     def _member(self, field: Field) -> JSONSchema:
         schema = self.build(field.shape)
-        if field.description is not None and "description" not in schema:
-            schema["description"] = field.description
-        if field.default is not NO_DEFAULT:
+        if field.description is not None:
+            if "description" not in schema:
+                schema["description"] = field.description
+            elif isinstance(field.shape, Custom):
+                # What it is for, and how it is written.
+                written = schema["description"].removesuffix(".")
+                schema["description"] = f"{field.description.removesuffix('.')} ({written})"
+        if type(field.default) in _TYPE_NAMES:
+            schema["default"] = field.default
+        elif field.default is not NO_DEFAULT:
             # A sentinel has no JSON form, and the model can do without knowing it.
             with contextlib.suppress(TypeError, ValueError):
-                schema["default"] = unstructure(field.default)
+                schema["default"] = self._write(field.default)
         return schema
 
     def _mapping(self, mapping: StringKeyed) -> JSONSchema:
@@ -195,16 +224,23 @@ class _Builder:
         del self._names[alias]
         return schema
 
-    def _foreign(self, foreign: Foreign, type_: ForeignType) -> JSONSchema:
-        renamed = self._foreign_names.get(foreign)
+    def _adopted(
+        self,
+        shape: Shape,
+        schema: JSONSchema,
+        definitions: Mapping[str, JSONSchema],
+        without: Collection[str] = (),
+    ) -> JSONSchema:
+        """Make a schema that is not of our making one of ours."""
+        renamed = self._adopted_names.get(shape)
         if renamed is None:
-            renamed = self._foreign_names[foreign] = dict[str, str]()
-            for name in type_.definitions:
+            renamed = self._adopted_names[shape] = dict[str, str]()
+            for name in definitions:
                 renamed[name] = self._new_name(name)
                 self.definitions[renamed[name]] = {}
-            for name, definition in type_.definitions.items():
-                self.definitions[renamed[name]] = _adopt(definition, renamed)
-        return _adopt(type_.schema, renamed)
+            for name, definition in definitions.items():
+                self.definitions[renamed[name]] = _adopt(definition, renamed, without)
+        return _adopt(schema, renamed, without)
 
     def _choice(self, choice: Choice) -> JSONSchema:
         if choice.name is None:
@@ -454,14 +490,9 @@ def used_definitions(
     return {name: definition for name, definition in definitions.items() if name in used}
 
 
-def _adopt(schema: JSONSchema, names: Mapping[str, str]) -> JSONSchema:
-    """Make a schema of another library one of ours: its definitions get new names."""
-    copy = map_subschemas(_with_items(schema), lambda subschema: _adopt(subschema, names))
+def _adopt(schema: JSONSchema, names: Mapping[str, str], without: Collection[str]) -> JSONSchema:
+    """Copy a schema with new names for its definitions."""
+    copy = map_subschemas(_with_items(schema), lambda subschema: _adopt(subschema, names, without))
     if "$ref" in copy:
         copy["$ref"] = REF_PREFIX + names[copy["$ref"].removeprefix(REF_PREFIX)]
-    # A title repeats the name; a discriminator is OpenAPI's, and holds the old names.
-    return {
-        keyword: value
-        for keyword, value in copy.items()
-        if keyword not in ("title", "discriminator")
-    }
+    return {keyword: value for keyword, value in copy.items() if keyword not in without}

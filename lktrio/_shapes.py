@@ -35,7 +35,7 @@ from typing import (
 import attrs
 
 from ._declared import NO_DEFAULT, Declared, merge, metadata_description, read_specifier
-from ._docstrings import read_docstring
+from ._docstrings import NO_DOCSTRING, read_docstring
 from ._foreign import is_foreign
 
 __all__ = [
@@ -45,12 +45,15 @@ __all__ = [
     "Array",
     "Choice",
     "Constraints",
+    "Custom",
     "Field",
     "FixedTuple",
     "Foreign",
     "JSONScalar",
+    "Member",
     "Null",
     "OneOf",
+    "OwnTypes",
     "Record",
     "Refined",
     "Scalar",
@@ -61,7 +64,11 @@ __all__ = [
     "UnresolvedAnnotation",
     "UnsupportedType",
     "accepts_null",
+    "hashable",
+    "peel",
+    "read_metadata",
     "type_parameters",
+    "upper_bound",
 ]
 
 JSONScalar: TypeAlias = str | int | float | bool | None
@@ -126,6 +133,9 @@ class OneOf:
     members: tuple[Shape, ...]
     """At least two, none of them a union."""
 
+    member_types: tuple[Any, ...]
+    """The type of each."""
+
 
 @attrs.frozen(eq=False)
 class Array:
@@ -133,6 +143,9 @@ class Array:
 
     item: Shape
     """What each item looks like."""
+
+    item_type: Any
+    """Its type."""
 
     build: Callable[[list[Any]], Any]
     """Makes the value from a list."""
@@ -148,6 +161,9 @@ class FixedTuple:
     items: tuple[Shape, ...]
     """One for each place."""
 
+    item_types: tuple[Any, ...]
+    """The type of each."""
+
 
 @attrs.frozen(eq=False)
 class StringKeyed:
@@ -158,6 +174,12 @@ class StringKeyed:
 
     value: Shape
     """What the values look like."""
+
+    key_type: Any
+    """The type of the keys."""
+
+    value_type: Any
+    """The type of the values."""
 
     build: Callable[[dict[Any, Any]], Any]
     """Makes the value from a dict."""
@@ -184,6 +206,9 @@ class Field:
 
     description: str | None = None
     """What it is for."""
+
+    type: Any = None
+    """Its type, with its string annotations resolved."""
 
     make_default: Callable[[], Any] | None = None
     """Makes the default, where the class or function itself has none that could be used."""
@@ -256,6 +281,9 @@ class Refined:
     inner: Shape
     """The type itself."""
 
+    inner_type: Any
+    """The type without its metadata."""
+
     constraints: Constraints | None = None
     """What its values must fulfil."""
 
@@ -273,13 +301,61 @@ class Alias:
     name: str
     """Name of the alias."""
 
-    targets: list[Shape] = attrs.field(factory=list[Any])
-    """What it stands for, once that is known."""
+    targets: list[tuple[Shape, Any]] = attrs.field(factory=list[Any])
+    """What it stands for, and the type of that, once they are known."""
 
     @property
     def target(self) -> Shape:
         """What it stands for."""
-        return self.targets[0]
+        return self.targets[0][0]
+
+    @property
+    def target_type(self) -> Any:
+        """The type it stands for."""
+        return self.targets[0][1]
+
+
+@attrs.frozen(eq=False)
+class Custom:
+    """A type that a program reads by a hook of its own, under a schema of its own."""
+
+    type: Any
+    """The type."""
+
+    schema: Mapping[str, Any]
+    """Its JSON Schema, with its definitions under ``$defs``."""
+
+    json_types: frozenset[str]
+    """The JSON types that its values may have, by their names in JSON Schema."""
+
+    @property
+    def description(self) -> str | None:
+        """What the schema says that it is."""
+        description: object = self.schema.get("description")
+        return description if isinstance(description, str) and description.strip() else None
+
+
+@attrs.frozen(eq=False)
+class Member:
+    """A class as a member of a union that a program tells apart by a strategy of its own.
+
+    It stands for the class where a type stands: the class itself stands for the whole union.
+    """
+
+    type: Any
+    """The class."""
+
+    tag_name: str | None = None
+    """The key that says which member it is; None if there is none."""
+
+    tags: tuple[str | int | bool | None, ...] = ()
+    """The values of that key which mean this member."""
+
+    is_default: bool = False
+    """Whether this member is meant where the key is absent, or has a value nobody knows."""
+
+    other_tags: tuple[str | int | bool | None, ...] = ()
+    """The values of the key which mean another member."""
 
 
 Shape: TypeAlias = (
@@ -296,6 +372,7 @@ Shape: TypeAlias = (
     | Foreign
     | Refined
     | Alias
+    | Custom
 )
 """What values of a type look like."""
 
@@ -311,6 +388,8 @@ def accepts_null(shape: Shape) -> bool:
             return any(accepts_null(member) for member in members)
         case Refined(inner=inner) | Alias(target=inner):
             return accepts_null(inner)
+        case Custom(json_types=json_types):
+            return "null" in json_types
         case _:
             return False
 
@@ -358,15 +437,46 @@ _FACTORY: Final[type[object]] = type(attrs.Factory(list[Any]))
 _WRAPPERS: Final = ("Final", "Required", "NotRequired", "ReadOnly")
 
 
+class OwnTypes(Protocol):
+    """What a program has said of types of its own."""
+
+    @property
+    def unions(self) -> Iterable[Any]:
+        """The unions that it reads as a whole."""
+        ...
+
+    def reads(self, type_: Any) -> bool:
+        """Whether it has a hook that reads a type."""
+        ...
+
+    def custom(self, type_: Any) -> Custom | None:
+        """The schema it has given a type."""
+        ...
+
+    def members(self, type_: Any) -> tuple[Member, ...] | None:
+        """The classes that a type stands for by one of its strategies."""
+        ...
+
+
 class Types:
     """Reads types into shapes. One for each tool, so that nothing outlives the tool.
 
     Args:
         scope: Names of the local scope in which string annotations are evaluated.
+        own: What the program says of types of its own.
+        with_docstrings: Whether descriptions are read from the docstrings of classes.
     """
 
-    def __init__(self, scope: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        scope: Mapping[str, Any] | None = None,
+        *,
+        own: OwnTypes | None = None,
+        with_docstrings: bool = True,
+    ) -> None:
         self._scope = dict(scope or {})
+        self._own = own
+        self._with_docstrings = with_docstrings
         self._known: dict[Any, Shape] = {}
 
     def shape(self, type_: Any) -> Shape:
@@ -381,8 +491,15 @@ class Types:
         Raises:
             UnsupportedType: If it has no JSON form.
         """
-        type_, metadata = _unwrap(type_)
-        return _refined(self._bare_shape(type_), metadata)
+        metadata: tuple[Any, ...] = ()
+        while not self._is_own(type_) and (peeled := peel(type_)) is not None:
+            type_, more = peeled
+            metadata = (*more, *metadata)
+        constraints, description, declared = read_metadata(metadata)
+        shape = self._bare_shape(type_)
+        if constraints is None and description is None and declared is None:
+            return shape
+        return Refined(shape, type_, constraints, description, declared)
 
     def field(
         self,
@@ -408,10 +525,11 @@ class Types:
         Raises:
             UnsupportedType: If the type has no JSON form.
         """
-        shape = self.shape(type_)
         if read_specifier(default) is not None:
-            shape = _refined(shape, [default])
+            type_ = typing.Annotated[type_, default]
             required, default = True, NO_DEFAULT
+        type_ = hashable(type_)
+        shape = self.shape(type_)
         declared = _declared_by(shape)
         make_default = None
         if required and declared is not None:
@@ -426,6 +544,7 @@ class Types:
             required=required,
             default=default,
             description=description,
+            type=type_,
             make_default=make_default,
         )
 
@@ -459,6 +578,10 @@ class Types:
                 f"annotation {annotation!r} cannot be evaluated ({error})"
             ) from None
 
+    def _is_own(self, type_: Any) -> bool:
+        own = self._own
+        return own is not None and (own.custom(type_) is not None or own.members(type_) is not None)
+
     def _bare_shape(self, type_: Any) -> Shape:
         known = self._known.get(_key(type_))
         if known is None:
@@ -468,13 +591,17 @@ class Types:
         return known
 
     def _new_shape(self, type_: Any) -> Shape:
+        if self._own is not None:
+            shape = self._own_shape(type_, self._own)
+            if shape is not None:
+                return shape
         origin, args = typing.get_origin(type_), typing.get_args(type_)
         if type_ is Any or type_ is object:
             return Anything()
         if type_ is None or type_ is types.NoneType:
             return Null()
         if isinstance(type_, TypeVar):
-            return self.shape(_upper_bound(type_))
+            return self.shape(upper_bound(type_))
         if origin is Literal:
             return Choice(tuple(_literal_member(arg) for arg in args))
         if origin in (Union, types.UnionType):
@@ -483,7 +610,7 @@ class Types:
             return self._alias(type_)
         class_ = origin or type_
         if not inspect.isclass(class_):
-            raise UnsupportedType(f"{_shown(type_)} has no JSON form; {_REMEDY}")
+            raise self._unsupported(type_)
         if class_ in _ARRAYS:
             return self._array(class_, args)
         if class_ in _MAPPINGS:
@@ -492,7 +619,55 @@ class Types:
             return self._tuple(args, is_bare=origin is None)
         return self._class(type_, class_)
 
-    def _class(self, type_: Any, class_: Any) -> Shape:
+    def _unsupported(self, type_: Any) -> UnsupportedType:
+        name = _shown(type_)
+        if self._own is not None and self._own.reads(type_):
+            return UnsupportedType(
+                f"{name} has a hook and no schema; write "
+                f"converter.register_json_schema({name}, {{...}})"
+            )
+        return UnsupportedType(
+            f"{name} has no JSON form; use a class with typed fields (attrs, dataclass, TypedDict, "
+            "NamedTuple), or a raw schema, or teach it to a converter: "
+            f"converter.register_structure_hook({name}, ...) and "
+            f"converter.register_json_schema({name}, {{...}})"
+        )
+
+    # --- Types of the program's own --------------------------------------------------------------
+
+    def _own_shape(self, type_: Any, own: OwnTypes) -> Shape | None:
+        if isinstance(type_, Member):
+            return self._member(type_, own)
+        custom = own.custom(type_)
+        if custom is not None:
+            if not own.reads(type_):
+                name = _shown(type_)
+                raise UnsupportedType(
+                    f"{name} has a schema and no hook; write "
+                    f"converter.register_structure_hook({name}, ...)"
+                )
+            return custom
+        members = own.members(type_)
+        return None if members is None else self._union(members)
+
+    def _member(self, member: Member, own: OwnTypes) -> Shape:
+        custom = own.custom(member.type)
+        if custom is not None and member.tag_name is not None:
+            return _tagged(custom, member)
+        if custom is not None:
+            return custom
+        class_ = typing.get_origin(member.type) or member.type
+        shape = self._class(member.type, class_, member)
+        if not isinstance(shape, Record):
+            raise UnsupportedType(
+                f"{_shown(member.type)} cannot be a member of this union, because it is read by a "
+                "library of its own; write converter.register_json_schema for the union"
+            )
+        return shape
+
+    # --- Kinds of types --------------------------------------------------------------------------
+
+    def _class(self, type_: Any, class_: Any, member: Member | None = None) -> Shape:
         bases: tuple[Any, ...] = class_.__mro__
         if class_ in _SCALARS:
             return Scalar(class_)
@@ -503,48 +678,76 @@ class Types:
         if is_foreign(class_):
             return Foreign(type_)
         if _is_typed_dict(class_):
-            return self._record(type_, class_, self._typed_dict_fields)
+            return self._record(type_, class_, self._typed_dict_fields, member)
         if tuple in bases and hasattr(class_, "_fields"):
-            return self._record(type_, class_, self._named_tuple_fields)
+            return self._record(type_, class_, self._named_tuple_fields, member)
         if attrs.has(class_):
-            return self._record(type_, class_, self._attrs_fields)
+            return self._record(type_, class_, self._attrs_fields, member)
         if hasattr(class_, "__dataclass_fields__"):
-            return self._record(type_, class_, self._dataclass_fields)
-        raise UnsupportedType(f"{_shown(type_)} has no JSON form; {_REMEDY}")
+            return self._record(type_, class_, self._dataclass_fields, member)
+        raise self._unsupported(type_)
 
     def _union(self, args: Iterable[Any]) -> Shape:
         members: list[Shape] = []
-        for arg in args:
+        member_types: list[Any] = []
+        for arg in self.grouped(args):
             shape = self.shape(arg)
-            members.extend(shape.members if isinstance(shape, OneOf) else [shape])
-        return OneOf(tuple(members))
+            is_whole = self._own is not None and self._own.reads(arg)
+            if isinstance(shape, OneOf) and not is_whole:
+                members.extend(shape.members)
+                member_types.extend(shape.member_types)
+            else:
+                members.append(shape)
+                member_types.append(arg)
+        return OneOf(tuple(members), tuple(member_types))
+
+    def grouped(self, args: Iterable[Any]) -> list[Any]:
+        """Put the members of a union together that the program reads as one.
+
+        Args:
+            args: The members.
+
+        Returns:
+            The members, with a union of the program's own in the place of those that are its.
+        """
+        members = list(args)
+        for union in () if self._own is None else self._own.unions:
+            parts = typing.get_args(union)
+            if len(parts) < len(members) and all(part in members for part in parts):
+                place = min(members.index(part) for part in parts)
+                members[place] = union
+                members = [member for member in members if member not in parts]
+        return members
 
     def _array(self, class_: Any, args: tuple[Any, ...]) -> Shape:
-        item = self.shape(args[0]) if args else Anything()
+        item_type = args[0] if args else Any
+        item = self.shape(item_type)
         is_set = class_ in _SETS
         if is_set and not _is_hashable(item):
             raise UnsupportedType(
                 f"the items of a {_shown(class_)} must be hashable, and {_shown(args[0])} is not; "
                 "use a list, or a frozen class"
             )
-        return Array(item, _ARRAYS[class_], unique=is_set)
+        return Array(item, item_type, _ARRAYS[class_], unique=is_set)
 
     def _tuple(self, args: tuple[Any, ...], *, is_bare: bool) -> Shape:
         if is_bare:
-            return Array(Anything(), tuple)
+            return Array(Anything(), Any, tuple)
         if len(args) == 2 and args[1] is Ellipsis:
-            return Array(self.shape(args[0]), tuple)
-        return FixedTuple(tuple(self.shape(arg) for arg in args))
+            return Array(self.shape(args[0]), args[0], tuple)
+        return FixedTuple(tuple(self.shape(arg) for arg in args), args)
 
     def _mapping(self, type_: Any, args: tuple[Any, ...]) -> Shape:
-        key, value = [self.shape(arg) for arg in args] or (Scalar(str), Anything())
+        key_type, value_type = args or (str, Any)
+        key, value = self.shape(key_type), self.shape(value_type)
         if isinstance(key, Anything):
-            key = Scalar(str)
+            key, key_type = Scalar(str), str
         if not _is_key(key):
             raise UnsupportedType(
                 f"{_shown(type_)} has keys that are not written as strings; use str keys"
             )
-        return StringKeyed(key, value, _MAPPINGS[typing.get_origin(type_) or type_])
+        build = _MAPPINGS[typing.get_origin(type_) or type_]
+        return StringKeyed(key, value, key_type, value_type, build)
 
     def _alias(self, type_: Any) -> Shape:
         alias = typing.get_origin(type_) or type_
@@ -552,7 +755,8 @@ class Types:
         self._known[_key(type_)] = reference
         parameters = dict(zip(alias.__type_params__, typing.get_args(type_), strict=False))
         value = self.resolve(alias.__value__, _globals_of(alias), type_parameters(alias))
-        reference.targets.append(self.shape(_substitute(value, parameters)))
+        target = hashable(_substitute(value, parameters))
+        reference.targets.append((self.shape(target), target))
         return reference
 
     # --- Classes with fields ---------------------------------------------------------------------
@@ -562,8 +766,11 @@ class Types:
         type_: Any,
         class_: type[Any],
         read_fields: Callable[[type[Any], dict[str, Any]], Iterable[_RawField]],
+        member: Member | None,
     ) -> Shape:
-        docstring = read_docstring(_own_docstring(class_))
+        docstring = NO_DOCSTRING
+        if self._with_docstrings:
+            docstring = read_docstring(_own_docstring(class_))
         record = Record(
             name=_definition_name(type_),
             build=class_,
@@ -571,7 +778,7 @@ class Types:
             is_tuple=issubclass(class_, tuple),
             hashable=class_.__hash__ is not None,
         )
-        self._known[_key(type_)] = record
+        self._known[_key(type_ if member is None else member)] = record
         for field in read_fields(class_, self._hints(type_, class_)):
             if field.type is None:
                 raise UnsupportedType(
@@ -592,6 +799,8 @@ class Types:
                     f"field {field.name!r} of {_shown(class_)}: {error}"
                 ) from None
             record.fields.append(read)
+        if member is not None and member.tag_name is not None:
+            _put_tag_first(record, member)
         return record
 
     def _hints(self, type_: Any, class_: type[Any]) -> dict[str, Any]:
@@ -683,9 +892,42 @@ class _RawField:
     description: str | None = None
 
 
-_REMEDY: Final = (
-    "use a class with typed fields (attrs, dataclass, TypedDict, NamedTuple), or a raw schema"
-)
+def _tag_shape(member: Member) -> Choice:
+    return Choice(tuple((tag, tag) for tag in member.tags))
+
+
+def _put_tag_first(record: Record, member: Member) -> None:
+    """Make a field of the key that tells a record from the other members of its union."""
+    name = member.tag_name or ""
+    tag = Field(
+        name=name,
+        argument=name,
+        shape=_tag_shape(member),
+        required=not member.is_default,
+        type=Literal[member.tags],
+    )
+    # The class may have it as a field of its own.
+    for place, field in enumerate(record.fields):
+        if field.name == name:
+            record.fields[place] = attrs.evolve(field, shape=tag.shape, required=tag.required)
+            return
+    record.fields.insert(0, tag)
+
+
+def _tagged(custom: Custom, member: Member) -> Custom:
+    if custom.json_types != {"object"}:
+        raise UnsupportedType(
+            f"{_shown(member.type)} cannot be a member of a union with the tag "
+            f"{member.tag_name!r}: the schema it was given is none of an object"
+        )
+    name = member.tag_name or ""
+    properties: Mapping[str, Any] = custom.schema.get("properties", {})
+    required: list[str] = custom.schema.get("required", [])
+    tag = properties.get(name, {"type": "string", "enum": list(member.tags)})
+    schema = {**custom.schema, "properties": {name: tag, **properties}}
+    if not member.is_default:
+        schema["required"] = [name, *(other for other in required if other != name)]
+    return attrs.evolve(custom, schema=schema)
 
 
 def _key(type_: Any) -> Any:
@@ -704,19 +946,56 @@ def _unresolved(annotation: object, error: NameError) -> UnresolvedAnnotation:
     )
 
 
-def _unwrap(type_: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Take ``Annotated``, ``NewType``, ``Final`` and the like off; return their metadata."""
-    metadata: tuple[Any, ...] = ()
-    while True:
-        if typing.get_origin(type_) is typing.Annotated:
-            metadata = (*type_.__metadata__, *metadata)
-            type_ = type_.__origin__
-        elif isinstance(type_, typing.NewType):
-            type_ = type_.__supertype__
-        elif _special_form(type_) in _WRAPPERS:
-            (type_,) = typing.get_args(type_)
-        else:
-            return type_, metadata
+def peel(type_: Any) -> tuple[Any, tuple[Any, ...]] | None:
+    """Take one ``Annotated``, ``NewType``, ``Final`` or the like off.
+
+    Args:
+        type_: A type.
+
+    Returns:
+        What was in it, and its metadata. None if it is no such thing.
+    """
+    if isinstance(type_, type):
+        return None
+    origin = typing.get_origin(type_)
+    if origin is typing.Annotated:
+        return type_.__origin__, type_.__metadata__
+    if origin in (Union, types.UnionType, Literal) or isinstance(origin, type):
+        return None
+    if isinstance(type_, typing.NewType):
+        return type_.__supertype__, ()
+    if _special_form(type_) in _WRAPPERS:
+        return typing.get_args(type_)[0], ()
+    return None
+
+
+def hashable(type_: Any) -> Any:
+    """Make a type that can be looked up.
+
+    Args:
+        type_: A type. ``Annotated`` metadata in it may be impossible to hash.
+
+    Returns:
+        The type; what its metadata mean here is in the place of such metadata.
+    """
+    try:
+        hash(type_)
+    except TypeError:
+        pass
+    else:
+        return type_
+    origin = typing.get_origin(type_)
+    if origin is typing.Annotated:
+        inner = hashable(type_.__origin__)
+        found = [part for part in read_metadata(type_.__metadata__) if part is not None]
+        return typing.Annotated[(inner, *found)] if found else inner
+    if origin is None:
+        return type_
+    args = tuple(hashable(arg) for arg in typing.get_args(type_))
+    if origin in (Union, types.UnionType):
+        return Union[args]  # noqa: UP007  the members are known at run time
+    copy_with: Callable[[Any], Any] | None = getattr(type_, "copy_with", None)
+    return origin[args] if copy_with is None else copy_with(args)
 
 
 def _wrapper_names(type_: Any) -> set[str]:
@@ -735,7 +1014,15 @@ def _special_form(type_: Any) -> str:
     return "" if origin is None or isinstance(origin, type) else repr(origin).rpartition(".")[2]
 
 
-def _upper_bound(variable: Any) -> Any:
+def upper_bound(variable: Any) -> Any:
+    """What a type variable that nobody has filled in stands for.
+
+    Args:
+        variable: The type variable.
+
+    Returns:
+        Its bound, the union of its constraints, or ``Any``.
+    """
     if variable.__constraints__:
         return Union[variable.__constraints__]  # noqa: UP007  the members are known at run time
     return variable.__bound__ if variable.__bound__ is not None else Any
@@ -862,14 +1149,6 @@ def _type_arguments(type_: Any) -> dict[Any, dict[Any, Any]]:
 _CONSTRAINTS: Final = tuple(attribute.name for attribute in attrs.fields(Constraints))
 
 
-def _refined(shape: Shape, metadata: Iterable[Any]) -> Shape:
-    """The shape of a type about which metadata say more."""
-    constraints, description, declared = _read_metadata(metadata)
-    if constraints is None and description is None and declared is None:
-        return shape
-    return Refined(shape, constraints, description, declared)
-
-
 def _declared_by(shape: Shape) -> Declared | None:
     """What the field specifiers of a type say, the outermost first."""
     declared: Declared | None = None
@@ -878,19 +1157,26 @@ def _declared_by(shape: Shape) -> Declared | None:
             case Refined(inner=inner):
                 declared = merge(declared, shape.declared)
                 shape = inner
-            case Alias(targets=[target]):
+            case Alias(targets=[(target, _)]):
                 shape = target
             case _:
                 return declared
 
 
-def _read_metadata(
+def read_metadata(
     metadata: Iterable[Any],
 ) -> tuple[Constraints | None, str | None, Declared | None]:
     """Read ``Annotated`` metadata by the names of its attributes.
 
     That covers annotated_types, ``typing_extensions.Doc``, ``msgspec.Meta`` and pydantic's
     ``Field`` (which keeps its constraints in a list) without importing any of them.
+
+    Args:
+        metadata: The metadata, the innermost first.
+
+    Returns:
+        What they say of values, a description, and what a field specifier says; None where they
+        say nothing.
     """
     found: dict[str, Any] = {}
     description: str | None = None
@@ -898,6 +1184,9 @@ def _read_metadata(
     for item in metadata:
         if isinstance(item, str):
             description = item
+            continue
+        if isinstance(item, Declared):
+            declared = merge(item, declared)
             continue
         if isinstance(item, type):
             continue
@@ -926,6 +1215,8 @@ def _is_hashable(shape: Shape) -> bool:
     match shape:
         case Array(item=item, build=build):
             return build in (tuple, frozenset) and _is_hashable(item)
+        case Custom(type=type_):
+            return getattr(type_, "__hash__", None) is not None
         case FixedTuple(items=members) | OneOf(members=members):
             return all(_is_hashable(member) for member in members)
         case StringKeyed():
@@ -950,5 +1241,7 @@ def _is_key(shape: Shape) -> bool:
             return all(isinstance(value, str) for value, _ in members)
         case Refined(inner=inner):
             return _is_key(inner)
+        case Custom(json_types=json_types):
+            return json_types == {"string"}
         case _:
             return False

@@ -26,6 +26,7 @@ from typing import (
 import attrs
 import trio
 
+from . import _later as later
 from ._chat_context import ChatContext
 from ._chunks import (
     ChatChunk,
@@ -542,6 +543,11 @@ class ChatModel(abc.ABC):
     def instruments(self) -> tuple[Instrument, ...]:
         """Who is told of the requests to this model, and of the tools of a turn with it."""
         return ()
+
+    @property
+    def converter(self) -> later.Converter | None:
+        """What reads types of the program's own in answers; None if there is no such thing."""
+        return None
 
     @abc.abstractmethod
     def stream(self, call: ChatCall) -> LLMStream[Any]:

@@ -31,6 +31,7 @@ from typing import (
 
 import attrs
 
+from . import _later as later
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import ChatContext, FunctionCall
 from ._json_values import check_json
@@ -41,7 +42,6 @@ from ._value import Value
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ._convert import StrictConverter
     from ._schema import JSONSchema
     from ._shapes import Field, Types
 
@@ -56,6 +56,7 @@ __all__ = [
     "ToolError",
     "ToolResult",
     "Toolset",
+    "check_converter",
     "function_tool",
     "to_fnc_ctx",
 ]
@@ -216,6 +217,10 @@ class _Definition(Protocol):
         """Decode the arguments of a call."""
         ...
 
+    def encode(self, value: Any) -> Any:
+        """Write what the function returned as a JSON value."""
+        ...
+
     def complete(
         self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -235,6 +240,7 @@ class _TypedDefinition:
         options: _Options,
         receives: Literal["instance", "class"] | None,
         scope: Mapping[str, Any],
+        converter: later.Converter | None,
     ) -> None:
         from ._docstrings import read_docstring
         from ._shapes import UnresolvedAnnotation, type_parameters
@@ -247,7 +253,11 @@ class _TypedDefinition:
         self._docstring = read_docstring(_docstring_of(function))
         self.description = self._docstring.description if description is None else description
         self._scope = {**scope, **type_parameters(_bare_function(function))}
-        self._converter: StrictConverter | None = None
+        # As it is now: what is registered later does not change what the model was told.
+        self._given = None if converter is None else converter.copy()
+        self._types: Types | None = None
+        self._converter: later.Converter | None = None
+        self._structure: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
         # Read now, so that mistakes are found here. A name may be defined further down in the
         # module; it has to be when the tool is used.
         with contextlib.suppress(UnresolvedAnnotation):
@@ -270,17 +280,19 @@ class _TypedDefinition:
         return described
 
     def decode(self, raw: str) -> DecodedArguments:
-        from ._convert import Misfit, StrictConverter
+        from ._mismatch import COUNTED_PROBLEMS, Mismatch
 
         arguments = _parse(raw, self.name)
-        if self._converter is None:
-            self._converter = StrictConverter()
+        if self._structure is None:
+            self._structure = self._own_converter().fields_hook(self._fields)
         try:
-            values = self._converter.structure_fields(arguments.values, self._fields)
-        except Misfit as misfit:
+            values = self._structure(arguments.values)
+        except Mismatch as misfit:
+            count = len(misfit.problems)
             lines = [f"- {problem}" for problem in misfit.problems[:_MAX_PROBLEMS]]
-            if len(misfit.problems) > _MAX_PROBLEMS:
-                lines.append(f"- and {len(misfit.problems) - _MAX_PROBLEMS} more")
+            if count > _MAX_PROBLEMS:
+                at_least = "at least " if count > COUNTED_PROBLEMS else ""
+                lines.append(f"- and {at_least}{min(count, COUNTED_PROBLEMS) - _MAX_PROBLEMS} more")
             raise ToolError(
                 "\n".join(
                     [
@@ -291,6 +303,36 @@ class _TypedDefinition:
                 )
             ) from None
         return DecodedArguments(values, arguments.canonical, self._parameters)
+
+    def encode(self, value: Any) -> Any:
+        converter = self._own_converter()
+        # Without hooks of the program, its class says all of a value.
+        return converter.unstructure(value, self._returned if self._given is not None else None)
+
+    def _own_converter(self) -> later.Converter:
+        """One for each tool, so that nothing of its types outlives it."""
+        from ._converter import Converter
+
+        if self._converter is None:
+            _ = self._parameters
+            self._converter = Converter(_types=self._types)
+        return self._converter
+
+    @functools.cached_property
+    def _returned(self) -> Any:
+        """What the function is annotated to return; None if that cannot be said."""
+        from ._shapes import UnsupportedType
+
+        assert self._types is not None
+        try:
+            annotation = inspect.signature(self.function).return_annotation
+            returned = self._types.resolve(annotation, _globals_of(self.function))
+        except (NameError, UnsupportedType):
+            return None
+        if typing.get_origin(returned) in (typing.Union, types.UnionType):
+            members = [arg for arg in typing.get_args(returned) if arg is not ToolResult]
+            returned = typing.Union[tuple(members)]  # noqa: UP007  the members are known at run time
+        return None if returned in (ToolResult, inspect.Signature.empty) else returned
 
     def complete(
         self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -340,7 +382,7 @@ class _TypedDefinition:
     def _plain_parameters(self) -> JSONSchema:
         from ._schema import object_schema
 
-        return object_schema(self._fields)
+        return object_schema(self._fields, write=self._write_default)
 
     @functools.cached_property
     def _strict_parameters(self) -> JSONSchema | None:
@@ -348,10 +390,15 @@ class _TypedDefinition:
         from ._strict_schema import NotStrict, strict_schema
 
         try:
-            return strict_schema(object_schema(self._fields, tuples_as_objects=True))
+            return strict_schema(
+                object_schema(self._fields, tuples_as_objects=True, write=self._write_default)
+            )
         except NotStrict as reason:
             logger.debug("tool %s is sent without strict: %s", self.name, reason)
             return None
+
+    def _write_default(self, value: Any) -> Any:
+        return self._own_converter().unstructure(value)
 
     def _read(self) -> list[_Parameter]:
         """Read the signature.
@@ -361,7 +408,12 @@ class _TypedDefinition:
         """
         from ._shapes import Types, UnresolvedAnnotation, UnsupportedType
 
-        types_ = Types(self._scope)
+        if self._given is None:
+            types_ = Types(self._scope)
+        else:
+            self._converter = self._given.copy_for(self._scope)
+            types_ = self._converter.types
+        self._types = types_
         module = _globals_of(self.function)
         try:
             signature = inspect.signature(self.function)
@@ -441,8 +493,10 @@ class _RawDefinition:
         raw_schema: Mapping[str, Any],
         options: _Options,
         receives: Literal["instance", "class"] | None,
+        converter: later.Converter | None,
     ) -> None:
         self.function = function
+        self._converter = None if converter is None else converter.copy()
         self._schema = _check_raw_schema(raw_schema)
         self.name: str = self._schema["name"]
         self.description: str = self._schema.get("description") or ""
@@ -461,6 +515,13 @@ class _RawDefinition:
         arguments = _parse(raw, self.name)
         values = {"raw_arguments": arguments.values}
         return DecodedArguments(values, arguments.canonical, self._parameters)
+
+    def encode(self, value: Any) -> Any:
+        if self._converter is None:
+            from ._converter import Converter
+
+            self._converter = Converter()
+        return self._converter.unstructure(value)
 
     def complete(
         self,
@@ -569,6 +630,30 @@ def _check_options(timeout: float | None, abandon_on_cancel: bool) -> _Options:
     if not isinstance(abandon_on_cancel, bool):
         raise TypeError(f"abandon_on_cancel must be True or False, got {abandon_on_cancel!r}")
     return _Options(timeout, abandon_on_cancel)
+
+
+def check_converter(converter: object) -> later.Converter | None:
+    """Refuse what is no converter of this library, and say what to do with another.
+
+    Args:
+        converter: What was given.
+
+    Returns:
+        The same.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if converter is None:
+        return None
+    from ._converter import Converter
+
+    if not isinstance(converter, Converter):
+        raise TypeError(
+            f"converter must be made by lktrio.make_converter(), got {type(converter)!r}; register "
+            "the hooks of another one on ours, in the same way"
+        )
+    return converter
 
 
 def _check_raw_schema(raw_schema: Mapping[str, Any]) -> JSONSchema:
@@ -753,6 +838,20 @@ class Tool(Generic[P, R_co]):
         """
         return self._definition.decode(raw)
 
+    def encode_output(self, value: Any) -> Any:
+        """Turn what the function returned into what the model is told.
+
+        Args:
+            value: What the function returned.
+
+        Returns:
+            A value made of dict, list, str, int, float, bool and None.
+
+        Raises:
+            TypeError: If it, or something in it, has no JSON form.
+        """
+        return self._definition.encode(value)
+
     @property
     def is_bound(self) -> bool:
         """Whether it can be called as it is: a method has to be taken from an instance."""
@@ -849,6 +948,7 @@ def function_tool(
     description: str | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
+    converter: later.Converter | None = None,
 ) -> FunctionTool[Concatenate[Any, P], R]: ...
 @overload
 def function_tool(
@@ -859,6 +959,7 @@ def function_tool(
     description: str | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
+    converter: later.Converter | None = None,
 ) -> FunctionTool[P, R]: ...
 @overload
 def function_tool(
@@ -867,6 +968,7 @@ def function_tool(
     description: str | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
+    converter: later.Converter | None = None,
 ) -> _ToolDecorator: ...
 @overload
 def function_tool(
@@ -876,6 +978,7 @@ def function_tool(
     raw_schema: Mapping[str, Any],
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
+    converter: later.Converter | None = None,
 ) -> RawFunctionTool[P, R]: ...
 @overload
 def function_tool(
@@ -883,6 +986,7 @@ def function_tool(
     raw_schema: Mapping[str, Any],
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
+    converter: later.Converter | None = None,
 ) -> _RawToolDecorator: ...
 def function_tool(
     function: Any = None,
@@ -893,6 +997,7 @@ def function_tool(
     raw_schema: Mapping[str, Any] | None = None,
     timeout: float | None = None,
     abandon_on_cancel: bool = False,
+    converter: later.Converter | None = None,
 ) -> Any:
     """Make a tool of a function or method, sync or async. Works bare and with arguments.
 
@@ -916,6 +1021,8 @@ def function_tool(
         timeout: Seconds that one call may take. Any time by default.
         abandon_on_cancel: Whether the thread of a sync function is left behind, and its result
             thrown away, when the call is cancelled. By default it is waited for.
+        converter: Reads and writes types of your own (see `make_converter`) in the parameters, and
+            in what the function returns. It is copied.
 
     Returns:
         A `FunctionTool`, or a `RawFunctionTool` if there is a ``raw_schema``; or a decorator.
@@ -925,6 +1032,7 @@ def function_tool(
             nothing but ``*args`` and ``**kwargs``.
         ValueError: If a name or an option is out of range.
     """
+    converter = check_converter(converter)
     options = _check_options(timeout, abandon_on_cancel)
     if raw_schema is not None and not (name is None and description is None):
         raise TypeError("name and description of a raw tool belong in its raw_schema")
@@ -946,7 +1054,13 @@ def function_tool(
             receives = "instance"
         if raw_schema is not None:
             return RawFunctionTool(
-                _RawDefinition(decorated, raw_schema=raw_schema, options=options, receives=receives)
+                _RawDefinition(
+                    decorated,
+                    raw_schema=raw_schema,
+                    options=options,
+                    receives=receives,
+                    converter=converter,
+                )
             )
         return FunctionTool(
             _TypedDefinition(
@@ -956,6 +1070,7 @@ def function_tool(
                 options=options,
                 receives=receives,
                 scope=_local_scope(frame),
+                converter=converter,
             )
         )
 

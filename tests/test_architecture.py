@@ -191,12 +191,16 @@ def test_the_package_loads_no_public_room_by_itself() -> None:
 
 # What a program pays for when it asks for it: rooms, and what they or third parties are built on.
 LATER = {
-    "lktrio._convert",
+    "lktrio._converter",
     "lktrio._docstrings",
     "lktrio._execution",
     "lktrio._fallback",
     "lktrio._genai",
     "lktrio._hedge",
+    "lktrio._leaves",
+    "lktrio._mismatch",
+    "lktrio._own_types",
+    "lktrio._parts",
     "lktrio._relay",
     "lktrio._rounds",
     "lktrio._schema",
@@ -204,6 +208,8 @@ LATER = {
     "lktrio._strict_schema",
     "lktrio._turn",
     "lktrio._turn_events",
+    "lktrio._unions",
+    "lktrio._unstructure",
     "cattrs",
     "cryptography",
     "docstring_parser",
@@ -357,3 +363,44 @@ def class_body(cls: type[Any]) -> list[ast.stmt]:
             if isinstance(node, ast.ClassDef) and node.name == cls.__name__:
                 return node.body
     raise LookupError(f"no module of lktrio defines a class {cls.__name__}")
+
+
+def test_without_cattrs_nothing_that_has_options_tools_or_typed_answers_works() -> None:
+    program = """
+import sys, dataclasses
+sys.modules["cattrs"] = None
+import lktrio
+
+@dataclasses.dataclass
+class Weather:
+    degrees: float
+
+def look_up(city: str = "Paris") -> float:
+    return 1.5
+
+tool = lktrio.function_tool(look_up)
+llm = lktrio.LLM("m", base_url="http://localhost/v1", auth=None)
+answer = lktrio.CollectedResponse(text='{"degrees": 1}')
+from lktrio._response_format import AnswerShape
+shape = AnswerShape(Weather)
+uses = {
+    "options": lambda: lktrio.LLM("m", base_url="http://localhost/v1", auth=None, extra_kwargs={"seed": 1}),
+    "a call's options": lambda: llm.chat(chat_ctx=lktrio.ChatContext(), tool_choice="auto"),
+    "arguments": lambda: tool.decode_arguments('{"city": "Rome"}'),
+    "a result": lambda: tool.encode_output([1.5]),
+    "an answer": lambda: shape.parse(answer),
+    "a converter": lambda: lktrio.make_converter(),
+}
+for name, use in uses.items():
+    try:
+        use()
+    except ImportError as error:
+        assert "cattrs" in str(error), error
+    else:
+        print(name, "works without cattrs")
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+    assert (ran.stdout, ran.stderr) == ("", "")

@@ -104,6 +104,13 @@ SERVERS: dict[str, Script] = {
     "two-sentences": text(
         "Whales sing. They ", "sing to be heard. ", "They are heard afar. ", "So they sing."
     ),
+    "pays-and-tells": [
+        tool_calls(
+            ToolCall("pay", {"payments": [{"kind": "transfer", "amount": "5.00 EUR", "to": "Ada"}]})
+        ),
+        text("Done."),
+        text('{"total": "5.00 EUR", ', '"due": "31.12.2026"}'),
+    ],
     "first-is-slow": by_model(text("Late.").after(5.0), text("To be", " heard.").after(0.3)),
 }
 """What the servers do that the pages name."""

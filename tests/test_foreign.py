@@ -16,11 +16,11 @@ import msgspec
 import pydantic
 import pytest
 
-from lktrio._convert import Misfit, StrictConverter
+from lktrio._converter import Converter
+from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
 from lktrio._shapes import Field, Types, UnsupportedType
 from lktrio._strict_schema import NotStrict, strict_schema
-from lktrio._unstructure import unstructure
 from tests.json_schemas import fits, is_valid, strict_problems
 
 T = TypeVar("T")
@@ -88,11 +88,11 @@ class Holder(pydantic.BaseModel, Generic[T]):
 
 
 def structure(type_: Any, value: Any) -> Any:
-    return StrictConverter().structure(value, Types().shape(type_))
+    return Converter().structure(value, type_)
 
 
 def problems(type_: Any, value: Any) -> list[str]:
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(Mismatch) as caught:
         structure(type_, value)
     return [str(problem) for problem in caught.value.problems]
 
@@ -172,7 +172,7 @@ def test_a_value_that_fits_is_read_by_pydantic() -> None:
     assert model.born == datetime.date(2024, 1, 2)
     assert model.price == Decimal("2.50")
     assert model.parts[0].size.width == 2
-    assert structure(Model, unstructure(model)) == model
+    assert structure(Model, Converter().unstructure(model)) == model
 
 
 def test_the_same_liberties_are_taken() -> None:
@@ -331,7 +331,7 @@ def test_a_struct_is_read_by_msgspec() -> None:
     place = structure(Place, value)
 
     assert place == Place("x", 2, near=[Place("y")])
-    assert structure(Place, unstructure(place)) == place
+    assert structure(Place, Converter().unstructure(place)) == place
     assert structure(Row, ["1"]) == Row(1)
     assert structure(Box[int], {"item": 1.0}) == Box(1)
 

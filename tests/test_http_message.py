@@ -15,6 +15,7 @@ import attrs
 import httpx
 import pytest
 
+from lktrio._http.head import host_field, request_head
 from lktrio._http.message import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
@@ -22,8 +23,6 @@ from lktrio._http.message import (
     MAX_LINES,
     MAX_TRAILER_BYTES,
     ResponseReader,
-    host_field,
-    request_head,
 )
 from tests.answers import one_by_one
 from tests.linear_work import calls_made

@@ -25,7 +25,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from lktrio import TrioTransport
 from lktrio._http import Network, set_default_network
-from lktrio._http.connection import Connection, Origin
+from lktrio._http.connect import Connector
+from lktrio._http.connection import Connection
+from lktrio._http.network import Origin
 from lktrio._http.pool import Pool
 from tests.answers import cut
 from tests.linear_work import calls_made
@@ -625,15 +627,10 @@ def test_work_for_a_request_does_not_grow_with_the_idle_connections() -> None:
 
 
 def test_tls_sessions_are_bounded() -> None:
-    pool = make_pool()
-
-    class Session:
-        has_ticket = True
-
+    connector: Any = Connector(verify=True)
     for number in range(1000):
-        pool.keep_session(A._replace(port=number), Session())  # type: ignore[arg-type]
-    kept = [number for number in range(1000) if pool.session(A._replace(port=number))]
-    assert kept == list(range(900, 1000))
+        connector._keep(A._replace(port=number), object())
+    assert [end.port for end in connector._sessions] == list(range(900, 1000))
 
 
 async def test_connections_in_use_do_not_count_as_kept() -> None:

@@ -185,8 +185,6 @@ class TestStructure:
             (TypeError, "modalities", "text", "a list (each item: 'text' or 'audio') or None"),
             (TypeError, "stop", 5, "a string, a list (each item: a string) or None"),
             (TypeError, "tool_choice", None, "'auto', 'required', 'none' or {'type': 'function'"),
-            (ValueError, "tool_choice", {"type": "function"}, "'auto', 'required', 'none' or {"),
-            (ValueError, "tool_choice", {"type": "allowed_tools"}, "'auto', 'required', 'none'"),
             (ValueError, "verbosity", "max", "'low', 'medium', 'high' or None"),
         ],
     )
@@ -199,10 +197,58 @@ class TestStructure:
             f"extra_kwargs: {name}={value!r} ({kind}) is not accepted; it takes {wants}"
         )
 
-    def test_a_wrong_value_inside_says_where(self) -> None:
-        assert refusal(TypeError, {"stop": ["a", 1]}) == (
-            "extra_kwargs: stop[1]=1 (int) is not accepted; it takes a string"
-        )
+    @pytest.mark.parametrize(
+        ("error", "options", "message"),
+        [
+            (
+                TypeError,
+                {"stop": ["a", 1]},
+                "stop[1]=1 (int) is not accepted; it takes a string",
+            ),
+            (
+                ValueError,
+                {"tool_choice": {"type": "function"}},
+                "tool_choice.function is missing; it takes {'name': a string}",
+            ),
+            (
+                ValueError,
+                {"tool_choice": {"type": "allowed_tools", "function": {"name": "f"}}},
+                "tool_choice.type='allowed_tools' (str) is not accepted; it takes 'function'; extra_body={'tool_choice': ...} sends any value",
+            ),
+            (
+                ValueError,
+                {"tool_choice": {"type": "function", "function": {"name": "f", "Names": 1}}},
+                "tool_choice.function.Names is not known; did you mean 'name'?",
+            ),
+            (
+                ValueError,
+                {"prediction": {"type": "content", "content": "", "zzz": 1}},
+                "prediction.zzz is not known; known are ['type', 'content']",
+            ),
+            (
+                ValueError,
+                {"metadata": {"a b": "\ud800"}},
+                "metadata['a b'] has a lone surrogate (U+D800) at position 0, which cannot be sent as UTF-8; replace it with U+FFFD, or repair the text with text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')",
+            ),
+        ],
+    )
+    def test_a_wrong_value_inside_says_where(
+        self, error: type[Exception], options: Any, message: str
+    ) -> None:
+        assert refusal(error, options) == f"extra_kwargs: {message}"
+
+    def test_all_that_is_wrong_is_said_at_once(self) -> None:
+        message = refusal(TypeError, {"temperature": "hot", "seed": 1, "stop": ["a", 1, None]})
+        assert message.splitlines() == [
+            "extra_kwargs: temperature='hot' (str) is not accepted; it takes a number or None",
+            "extra_kwargs: stop[1]=1 (int) is not accepted; it takes a string",
+            "extra_kwargs: stop[2]=None (NoneType) is not accepted; it takes a string",
+        ]
+
+    def test_what_is_wrong_without_end_is_cut(self) -> None:
+        message = refusal(TypeError, {"stop": [1] * 100_000})
+        assert len(message.splitlines()) == 11
+        assert message.endswith("\nand at least 90 more")
 
     def test_a_word_the_api_may_have_learnt_since_can_be_sent_all_the_same(self) -> None:
         message = refusal(ValueError, {"reasoning_effort": "max"})

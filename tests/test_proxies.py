@@ -30,7 +30,7 @@ from lktrio import (
     APITimeoutError,
     TrioTransport,
 )
-from lktrio._http import transport as transport_module
+from lktrio._http import connect
 from lktrio.testing._http import assert_quiet
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.leaks import no_leaks
@@ -114,7 +114,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name.lower(), raising=False)
     yield
     # Certificates are read once per process and environment.
-    transport_module._default_context.cache_clear()
+    connect._default_context.cache_clear()
 
 
 def in_memory_certificates() -> Certificates:
@@ -752,7 +752,7 @@ async def test_nobody_else_is_trusted_then(monkeypatch: pytest.MonkeyPatch, tmp_
     trustme.CA().cert_pem.write_to_path(tmp_path / "company.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "company.pem"))
 
-    (only,) = TrioTransport()._context().get_ca_certs()
+    (only,) = TrioTransport()._connector._context().get_ca_certs()
 
     assert dict(pair[0] for pair in only["subject"])["organizationName"].startswith("trustme")
 

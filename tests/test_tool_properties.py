@@ -17,13 +17,13 @@ import pytest
 from hypothesis import strategies as st
 
 from lktrio._arguments import MalformedArguments, parse_arguments
-from lktrio._convert import Misfit, StrictConverter
+from lktrio._converter import Converter
 from lktrio._docstrings import read_docstring
+from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
 from lktrio._shapes import Field, Shape, Types
 from lktrio._strict_schema import NotStrict, strict_schema
 from lktrio._tools import ToolError, function_tool
-from lktrio._unstructure import unstructure
 from tests.json_schemas import fits, is_valid, strict_problems
 
 
@@ -56,6 +56,8 @@ class Typed:
     hashable: bool = True
 
 
+CONVERTER = Converter()
+
 TEXT = st.text(st.characters(codec="utf-8"), max_size=5)
 INTEGERS = st.integers(-(2**53), 2**53)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -78,7 +80,7 @@ LEAVES = [
     Typed(
         datetime.timedelta,
         st.timedeltas(datetime.timedelta(days=-9999), datetime.timedelta(days=9999)).map(
-            unstructure
+            CONVERTER.unstructure
         ),
     ),
     Typed(uuid.UUID, st.uuids().map(str)),
@@ -214,11 +216,11 @@ def test_a_value_that_fits_the_schema_is_taken_and_comes_back_unchanged(
     shape = shape_of(typed)
     assert fits(value, root_schema(shape))
 
-    structured = StrictConverter().structure(value, shape)
+    structured = CONVERTER.structure(value, typed.type)
 
-    again = unstructure(structured)
+    again = CONVERTER.unstructure(structured)
     assert again == value
-    assert StrictConverter().structure(again, shape) == structured
+    assert CONVERTER.structure(again, typed.type) == structured
 
 
 @hypothesis.given(TYPES)
@@ -284,9 +286,9 @@ def test_what_the_strict_schema_allows_is_taken(typed: Typed, data: st.DataObjec
     value = data.draw(allowed(strict, strict.get("$defs", {})))
     assert fits(value, strict)
 
-    structured = StrictConverter().structure(value["it"], shape)
+    structured = CONVERTER.structure(value["it"], typed.type)
 
-    assert StrictConverter().structure(unstructure(structured), shape) == structured
+    assert CONVERTER.structure(CONVERTER.unstructure(structured), typed.type) == structured
 
 
 JSON = st.recursive(
@@ -298,17 +300,107 @@ JSON = st.recursive(
 
 @hypothesis.given(TYPES, JSON)
 def test_what_does_not_fit_is_refused_and_nothing_else_happens(typed: Typed, value: Any) -> None:
-    shape = shape_of(typed)
     try:
-        structured = StrictConverter().structure(value, shape)
-    except Misfit as misfit:
+        structured = CONVERTER.structure(value, typed.type)
+    except Mismatch as misfit:
         messages = [problem.message for problem in misfit.problems]
     else:
         messages = ["taken"]
-        assert StrictConverter().structure(unstructure(structured), shape) == structured
+        assert CONVERTER.structure(CONVERTER.unstructure(structured), typed.type) == structured
 
     assert messages
     assert all(messages)
+
+
+def is_listed(value: Any, schema: Any, definitions: dict[str, Any], *, in_text: bool) -> bool:
+    """Whether a schema allows a value, but for what `_leniency` lists, read from that list alone."""
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].removeprefix("#/$defs/")]
+        return is_listed(value, target, definitions, in_text=in_text)
+    if fits(value, {**schema, "$defs": definitions}):
+        return True
+    if "anyOf" in schema:
+        return any(is_listed(value, each, definitions, in_text=in_text) for each in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return False
+    kind = schema.get("type")
+    if isinstance(value, str) and kind in ("integer", "number"):
+        try:
+            number = float(value)
+        except ValueError:
+            return False
+        bounds = {**schema, "type": "number"}
+        return fits(number, bounds) and (kind == "number" or number.is_integer())
+    if isinstance(value, str) and kind in ("array", "object") and not in_text:
+        try:
+            decoded = json.loads(value, strict=False)
+        except ValueError:
+            return False
+        return isinstance(decoded, dict | list) and is_listed(
+            decoded, schema, definitions, in_text=True
+        )
+    if isinstance(value, dict) and kind == "object":
+        properties = schema.get("properties", {})
+        return set(schema.get("required", [])) <= value.keys() and all(
+            (member is None and name in properties and name not in schema.get("required", []))
+            or is_listed(
+                member,
+                properties.get(name, schema.get("additionalProperties", {}) or {}),
+                definitions,
+                in_text=in_text,
+            )
+            for name, member in value.items()
+        )
+    if isinstance(value, dict) and ("prefixItems" in schema or schema.get("maxItems") == 0):
+        # A named tuple, whose names the schema does not have.
+        return len(value) >= schema.get("minItems", 0)
+    if isinstance(value, list) and kind == "array":
+        places = schema.get("prefixItems", [])
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            return False
+        return all(
+            (item is None and place >= schema.get("minItems", 0))
+            or is_listed(
+                item,
+                places[place] if place < len(places) else schema.get("items", {}),
+                definitions,
+                in_text=in_text,
+            )
+            for place, item in enumerate(value)
+        )
+    return False
+
+
+@st.composite
+def nearly_fitting(draw: st.DrawFn) -> tuple[Typed, Any]:
+    """A value that fits, with something in it in the place of something else."""
+    typed, value = draw(typed_values())
+
+    def changed(part: Any) -> Any:
+        choice = draw(st.integers(0, 9))
+        if isinstance(part, dict) and part and choice < 5:
+            name = draw(st.sampled_from(sorted(part)))
+            return {**part, name: changed(part[name])}
+        if isinstance(part, list) and part and choice < 5:
+            place = draw(st.integers(0, len(part) - 1))
+            return [*part[:place], changed(part[place]), *part[place + 1 :]]
+        others = [part, str(part), json.dumps(part), None, [part], {"more": part}]
+        return draw(st.sampled_from(others) | JSON)
+
+    return typed, changed(value)
+
+
+@hypothesis.given(nearly_fitting())
+def test_what_is_taken_beyond_the_schema_is_on_the_list(typed_value: tuple[Typed, Any]) -> None:
+    typed, value = typed_value
+    schema = root_schema(shape_of(typed))
+    try:
+        structured = CONVERTER.structure(value, typed.type)
+    except Mismatch:
+        # Formats and exact decimals are what a schema cannot say in a way that is checked.
+        return
+    assert is_listed(value, schema, schema.get("$defs", {}), in_text=False)
+    assert CONVERTER.structure(CONVERTER.unstructure(structured), typed.type) == structured
 
 
 @function_tool

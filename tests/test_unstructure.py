@@ -15,7 +15,7 @@ import msgspec
 import pydantic
 import pytest
 
-from lktrio._unstructure import unstructure
+from lktrio._converter import Converter
 
 
 class Level(enum.IntEnum):
@@ -73,10 +73,10 @@ class Model(pydantic.BaseModel):
     ids=repr,
 )
 def test_every_type_of_a_parameter_has_a_spelling(value: Any, expected: Any) -> None:
-    assert unstructure(value) == expected
-    json.dumps(unstructure(value))
+    assert Converter().unstructure(value) == expected
+    json.dumps(Converter().unstructure(value))
 
 
 def test_what_has_no_spelling_is_refused() -> None:
     with pytest.raises(TypeError, match="a value of type object has no JSON form"):
-        unstructure([object()])
+        Converter().unstructure([object()])

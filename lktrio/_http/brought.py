@@ -24,7 +24,7 @@ from lktrio._secret import reveal
 from .connection import Phase
 from .exceptions import ReusedConnectionLost, joined, redirect_error, translate
 from .exchange import HTTPRequest, HTTPResponse, host_of, read_fields
-from .transport import Confidential
+from .outgoing import Confidential
 
 __all__ = ["BroughtSender", "HTTPClient", "is_client"]
 

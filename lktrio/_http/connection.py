@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import httpx
 import trio
@@ -21,11 +21,10 @@ from trio.lowlevel import enable_ki_protection
 from lktrio._bare import raise_bare
 
 from .message import ResponseReader
-from .network import Network
-from .proxy import Proxy
+from .network import Network, Origin
 from .tls import READ_BYTES, TLSStream
 
-__all__ = ["Connection", "ConnectionLost", "Exchange", "Origin", "Phase", "within"]
+__all__ = ["Connection", "ConnectionLost", "Exchange", "Phase", "within"]
 
 Phase: TypeAlias = Literal["connect", "write", "idle"]
 """What a request is doing: connecting, sending, or waiting for bytes."""
@@ -39,25 +38,6 @@ _EARLY_BYTES: Final = 1024 * 1024
 class ConnectionLost(httpx.RemoteProtocolError):
     """A connection that was used before was gone before a byte of the response: the server had
     most likely closed it without having seen the request (RFC 9110, section 9.2.2)."""
-
-
-class Origin(NamedTuple):
-    """Where a connection leads; only requests with the same one may share it."""
-
-    scheme: str
-    """``"http"`` or ``"https"``."""
-
-    host: str
-    """A name or an address, without brackets."""
-
-    port: int
-    """The port."""
-
-    server_name: str
-    """Whom the server's certificate must name."""
-
-    proxy: Proxy | None = None
-    """The proxy on the way."""
 
 
 class Connection:

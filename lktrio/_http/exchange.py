@@ -22,7 +22,8 @@ from lktrio._value import Value
 
 from .connection import ConnectionLost, Exchange, Phase
 from .exceptions import ReusedConnectionLost, joined, redirect_error, translate
-from .transport import Confidential, TrioTransport
+from .outgoing import Confidential
+from .transport import TrioTransport
 
 __all__ = [
     "HTTPRequest",

@@ -1,4 +1,4 @@
-"""HTTP/1.1 messages: a request's head as bytes, and a response out of bytes. No I/O.
+"""HTTP/1.1 responses out of bytes. No I/O.
 
 This module alone knows httptools, how a body ends, which heads are refused, and after which
 responses a connection may carry another request. It leaves when to read, and what the bytes of a
@@ -10,13 +10,12 @@ Source: RFC 9112 (HTTP/1.1), https://llhttp.org
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Final
 
 import httptools
 import httpx
 
-__all__ = ["ResponseReader", "host_field", "request_head"]
+__all__ = ["ResponseReader"]
 
 MAX_HEAD_BYTES: Final = 100 * 1024
 """How long the head of a response may be, in bytes; of those before it (1xx) the sum counts."""
@@ -37,51 +36,14 @@ _HEAD_SLICE: Final = 4096
 _FRAMING_PER_PIECE: Final = 1024
 _FRAMING_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_LINE: Final = re.compile(_TOKEN + rb": [^\x00-\x08\x0a-\x1f\x7f]*\r\n")
-_NAME: Final = re.compile(_TOKEN)
-_TARGET: Final = re.compile(rb"[\x21-\x7e\x80-\xff]+")
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_NAME: Final = re.compile(TOKEN)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # A blank at the beginning of the next line would be read in three ways: RFC 9112, section 2.2.
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*HTTP/1\.[^\n]*\n(?![ \t])")
 # A folded one (RFC 9112, section 5.2), or an empty one before a head that is not the first.
 _ODD_LINE: Final = re.compile(rb"\n(?:[ \t]|\r\n\r\n)")
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
-
-
-def request_head(
-    method: bytes, target: bytes | memoryview, fields: Iterable[tuple[bytes, bytes | memoryview]]
-) -> memoryview:
-    """Make the head of a request, the empty line behind it included.
-
-    It comes as a view, because a view's repr does not show what may be secret in it.
-
-    Args:
-        method: The method.
-        target: What is asked for (RFC 9112, section 3.2).
-        fields: Names and values of the header, in the order in which they are sent.
-
-    Raises:
-        httpx.LocalProtocolError: Something cannot stand in a head. The message names the field,
-            and never its value.
-    """
-    if not _NAME.fullmatch(method):
-        raise httpx.LocalProtocolError(f"the method {method!r} cannot be sent")
-    if not _TARGET.fullmatch(target):
-        raise httpx.LocalProtocolError("the URL has blanks or control characters in it")
-    lines = [b"".join((method, b" ", target, b" HTTP/1.1\r\n"))]
-    for name, value in fields:
-        lines.append(b"".join((name, b": ", value, b"\r\n")))
-        if b":" in name or not _LINE.fullmatch(lines[-1]):
-            lines.clear()
-            raise httpx.LocalProtocolError(
-                f"the header {name!r} has a name or a value that cannot be sent"
-            )
-    lines.append(b"\r\n")
-    try:
-        return memoryview(b"".join(lines))
-    finally:
-        lines.clear()
 
 
 class ResponseReader:
@@ -373,10 +335,3 @@ class ResponseReader:
             self.is_over = True
             self.is_reusable = self._keeps_alive and self._is_strict
             self._surplus_from = len(self._pieces)
-
-
-def host_field(host: bytes, port: int | None) -> bytes:
-    """The value of the ``Host`` field (RFC 9110, section 7.2)."""
-    if b":" in host:
-        host = b"[%b]" % host
-    return host if port is None else b"%b:%d" % (host, port)

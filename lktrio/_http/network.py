@@ -6,12 +6,33 @@ This module knows Trio's sockets. It does not know what is said over a connectio
 from __future__ import annotations
 
 import ssl
+from typing import NamedTuple
 
 import trio
 
+from .proxy import Proxy
 from .tls import TLSStream
 
-__all__ = ["Network", "default_network", "set_default_network"]
+__all__ = ["Network", "Origin", "default_network", "set_default_network"]
+
+
+class Origin(NamedTuple):
+    """Where a connection leads; only requests with the same one may share it."""
+
+    scheme: str
+    """``"http"`` or ``"https"``."""
+
+    host: str
+    """A name or an address, without brackets."""
+
+    port: int
+    """The port."""
+
+    server_name: str
+    """Whom the server's certificate must name."""
+
+    proxy: Proxy | None = None
+    """The proxy on the way."""
 
 
 class Network:

@@ -7,20 +7,17 @@ made, and what is said on it.
 
 from __future__ import annotations
 
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
 
-from .connection import Connection, Origin
+from .connection import Connection
+from .network import Origin
 
 __all__ = ["Pool"]
 
-_MAX_SESSIONS: Final = 100
-
 
 class Pool:
-    """The idle connections of a transport, and the TLS sessions of its origins.
+    """The idle connections of a transport.
 
     Args:
         max_keepalive: How many connections are kept, over all origins.
@@ -38,7 +35,6 @@ class Pool:
         # may then grow old.
         self._idle: OrderedDict[Connection, None] = OrderedDict()
         self._of_origin: dict[Origin, OrderedDict[Connection, None]] = {}
-        self._sessions: OrderedDict[Origin, ssl.SSLSession] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._idle)
@@ -89,7 +85,6 @@ class Pool:
         connections = list(self._idle)
         self._idle.clear()
         self._of_origin.clear()
-        self._sessions.clear()
         return connections
 
     def _remove(self, connection: Connection) -> Connection:
@@ -99,15 +94,3 @@ class Pool:
         if not same:
             del self._of_origin[connection.origin]
         return connection
-
-    def session(self, origin: Origin) -> ssl.SSLSession | None:
-        """The TLS session that the next connection to an origin may resume."""
-        return self._sessions.get(origin)
-
-    def keep_session(self, origin: Origin, session: ssl.SSLSession | None) -> None:
-        """Remember the session of a connection that is being closed or kept."""
-        if session is not None and session.has_ticket:
-            self._sessions[origin] = session
-            self._sessions.move_to_end(origin)
-            if len(self._sessions) > _MAX_SESSIONS:
-                self._sessions.popitem(last=False)

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import ssl
 import types
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, cast
 
-import attrs
 import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -26,16 +24,16 @@ from trio.lowlevel import enable_ki_protection
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
-from .connection import Body, Connection, ConnectionLost, Exchange, Origin, Phase, within
+from .connect import Connector
+from .connection import Connection, ConnectionLost, Exchange, Phase, within
 from .for_httpx2 import for_httpx2
-from .message import host_field, request_head
-from .network import Network, default_network
+from .network import Network, Origin, default_network
+from .outgoing import confidential_of, outgoing
 from .pool import Pool
 from .proxy import Proxies
 from .trace import Trace, TracedExchange, TracedNetwork
-from .tunnel import forwarded, is_forwarded, pass_proxy, tls_ends
 
-__all__ = ["Confidential", "TrioTransport"]
+__all__ = ["TrioTransport"]
 
 MAX_KEEPALIVE: Final = 100
 """How many idle connections a transport keeps, if nobody says otherwise."""
@@ -49,33 +47,6 @@ MAX_AGE_SECONDS: Final = 300.0
 _PORTS: Final = {"http": 80, "https": 443}
 # RFC 9110, section 9.2.2.
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_EXTENSION: Final = "lktrio"
-
-
-def _observe_nothing(_phase: Phase) -> None:
-    pass
-
-
-@attrs.frozen
-class Confidential:
-    """What the engine gives with a request, besides what every request of httpx has."""
-
-    observe: Callable[[Phase], None] = _observe_nothing
-    """Told when another phase begins."""
-
-    fields: tuple[tuple[bytes, Secret], ...] = ()
-    """Further fields of the header, whose values must not be seen."""
-
-    query: Secret | None = None
-    """The query of the URL, with its parameters in their encoded form."""
-
-    @property
-    def extensions(self) -> dict[str, Any]:
-        """The request's extensions that carry this."""
-        return {_EXTENSION: self}
-
-
-_NOTHING: Final = Confidential()
 
 
 class TrioTransport(httpx.AsyncBaseTransport):
@@ -151,7 +122,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
             raise TypeError(f"verify={verify!r} is not accepted; give an ssl.SSLContext or a bool")
         if network is not None and not isinstance(cast("object", network), Network):
             raise TypeError(f"network={network!r} is not accepted; derive a class from Network")
-        self._verify = verify
+        self._connector = Connector(verify)
         self._proxies = None
         if not is_given(proxy):
             self._proxies = Proxies()
@@ -250,13 +221,13 @@ class TrioTransport(httpx.AsyncBaseTransport):
         """
         self._check_usable()
         extensions = request.extensions
-        private: Confidential = extensions.get(_EXTENSION, _NOTHING)
+        private = confidential_of(request)
         timeouts: Mapping[str, float | None] = extensions.get("timeout") or {}
         trace: Trace | None = extensions.get("trace")
         origin = self._origin(request)
         # (What is not ASCII is refused with the head.)
         method = request.method.encode("ascii", "backslashreplace")
-        head, content, length = _message(request, method, private, origin)
+        head, content, length = outgoing(request, method, private, origin)
         may_repeat = request.method in _IDEMPOTENT and isinstance(content, bytes)
         while True:
             connection = await self._connection(origin, timeouts, private.observe, trace)
@@ -323,59 +294,16 @@ class TrioTransport(httpx.AsyncBaseTransport):
         if trace is not None:
             opener = TracedNetwork(network, trace, timeouts.get("connect"))
         if timeouts.get("connect") is None:
-            stream = await self._open(opener, origin)
+            stream = await self._connector.open(opener, origin)
         else:
             with within(timeouts["connect"], httpx.ConnectTimeout):
-                stream = await self._open(opener, origin)
+                stream = await self._connector.open(opener, origin)
         connection = Connection(origin, stream, trio.current_time(), network)
         if self._is_closed:
             await connection.close()
             raise httpx.ConnectError("the transport was closed meanwhile")
         self._in_use.add(connection)
         return connection
-
-    async def _open(self, network: Network, origin: Origin) -> trio.abc.Stream:
-        proxy = origin.proxy
-        place = origin if proxy is None else proxy
-        try:
-            stream = opened = await network.connect(place.host, place.port)
-        except (OSError, UnicodeError, trio.BrokenResourceError) as exc:
-            name = "" if proxy is None else f"connecting to {proxy}: "
-            raise httpx.ConnectError(name + _words(exc)) from exc
-        try:
-            if proxy is not None:
-                stream = await pass_proxy(stream, origin, functools.partial(self._secure, network))
-            if origin.scheme == "https":
-                stream = await self._secure(network, stream, origin)
-        except BaseException as exc:
-            await Connection(origin, opened, 0, network).close()
-            if isinstance(exc, OSError | ValueError | trio.BrokenResourceError):
-                raise httpx.ConnectError(f"TLS with {origin.host} failed: {_words(exc)}") from exc
-            raise
-        return stream
-
-    async def _secure(
-        self, network: Network, stream: trio.abc.Stream, origin: Origin
-    ) -> trio.abc.Stream:
-        secured = await network.secure(
-            stream, self._context(), origin.server_name, self._pool.session(origin)
-        )
-        ssl_object: object = getattr(secured, "ssl_object", None)
-        if isinstance(ssl_object, ssl.SSLObject):
-            protocol = ssl_object.selected_alpn_protocol()
-            if protocol not in {None, "http/1.1"}:
-                raise httpx.UnsupportedProtocol(
-                    f"the server speaks {protocol!r}, because the SSLContext offers it; this "
-                    "transport speaks HTTP/1.1: context.set_alpn_protocols(['http/1.1'])"
-                )
-        return secured
-
-    def _context(self) -> ssl.SSLContext:
-        # Once and for all: a TLS session goes with its context.
-        if not isinstance(self._verify, ssl.SSLContext):
-            files = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
-            self._verify = _default_context(self._verify, *files)
-        return self._verify
 
     def _is_readable(self, connection: Connection) -> bool:
         network = self._network or default_network()
@@ -384,109 +312,12 @@ class TrioTransport(httpx.AsyncBaseTransport):
 
     async def _release(self, connection: Connection, is_reusable: bool) -> None:
         self._in_use.discard(connection)
-        stream: object = connection.stream
-        for end in tls_ends(connection.origin):
-            ssl_object: object = getattr(stream, "ssl_object", None)
-            if isinstance(ssl_object, ssl.SSLObject):
-                # Tickets come behind the handshake (RFC 8446, section 4.6.1).
-                self._pool.keep_session(end, ssl_object.session)
-            stream = getattr(stream, "transport_stream", None)
+        self._connector.keep_sessions(connection)
         dead = [connection]
         if is_reusable and not self._is_closed:
             dead = self._pool.put(connection, trio.current_time())
         for one in dead:
             await one.close()
-
-
-def _message(
-    request: httpx.Request, method: bytes, private: Confidential, origin: Origin
-) -> tuple[memoryview, bytes | Body, int | None]:
-    """The head of a request, its body, and how long that is; None if it goes in chunks."""
-    fields: list[tuple[bytes, bytes | memoryview]] = []
-    # By name in lower case. `httpx.Headers` looks at all of them each time it is asked for one.
-    sent: dict[bytes, bytes] = {}
-    for name, value in request.headers.raw:
-        fields.append((name, value))
-        key = name.lower()
-        sent[key] = sent[key] + b", " + value if key in sent else value
-    if b"host" not in sent:
-        url = request.url
-        fields.insert(0, (b"Host", host_field(url.raw_host, url.port)))
-    content, length = _content(
-        request.stream,
-        in_chunks=sent.get(b"transfer-encoding", b"").lower() == b"chunked",
-        declared=sent.get(b"content-length"),
-    )
-    fields += ((name, secret.view) for name, secret in private.fields)
-    target = _target(request, private)
-    if is_forwarded(origin):
-        target = forwarded(request, target, fields, origin)
-    return request_head(method, target, fields), content, length
-
-
-def _target(request: httpx.Request, private: Confidential) -> bytes | memoryview:
-    target: object = request.extensions.get("target")
-    if isinstance(target, bytes):
-        return target
-    path = request.url.raw_path
-    if private.query is None:
-        return path
-    return memoryview(b"".join((path, b"?", private.query.view)))
-
-
-def _content(
-    stream: object, *, in_chunks: bool, declared: bytes | None
-) -> tuple[bytes | Body, int | None]:
-    content: bytes | Body
-    if isinstance(stream, httpx.ByteStream):
-        # As it is: its asynchronous form is a generator, which a cancel leaves suspended.
-        content = b"".join(stream)
-        if not in_chunks:
-            if declared != b"%d" % len(content) and (content or declared not in {None, b"0"}):
-                raise httpx.LocalProtocolError(
-                    f"the body of the request has {len(content)} bytes, but its Content-Length "
-                    f"is {declared!r}"
-                )
-            return content, len(content)
-        return _Pieces(content), None
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise httpx.LocalProtocolError("the body of the request cannot be read by async for")
-    if in_chunks:
-        return stream, None
-    length = b"0" if declared is None else declared
-    if not length.isdigit():
-        raise httpx.LocalProtocolError(f"the Content-Length of the request is {length!r}")
-    return stream, int(length)
-
-
-class _Pieces:
-    """One piece, as a body that is read by ``async for``."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = [content] if content else []
-
-    def __aiter__(self) -> _Pieces:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._content:
-            raise StopAsyncIteration
-        return self._content.pop()
-
-
-@functools.lru_cache(maxsize=8)
-def _default_context(verify: bool, _cert_file: str | None, _cert_dir: str | None) -> ssl.SSLContext:
-    # Loading the CA bundle costs tens of milliseconds: once per process and environment.
-    return httpx.create_ssl_context(verify=verify)
-
-
-def _words(exc: BaseException) -> str:
-    """What an exception says; if that is nothing, or a summary, what those it comes from say."""
-    cause = exc.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", cause)
-        return "; ".join(dict.fromkeys(map(_words, group.exceptions)))
-    return str(exc) or (_words(cause) if cause is not None else type(exc).__name__)
 
 
 def _checked(parameter: str, value: float, kind: type | types.UnionType) -> float:

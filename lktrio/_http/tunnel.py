@@ -15,8 +15,9 @@ from typing import Final, TypeAlias
 import httpx
 import trio
 
-from .connection import Origin
-from .message import ResponseReader, host_field, request_head
+from .head import host_field, request_head
+from .message import ResponseReader
+from .network import Origin
 from .proxy import Proxy
 from .tls import READ_BYTES
 

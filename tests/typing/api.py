@@ -29,16 +29,19 @@ from lktrio import (
     ChatModel,
     CollectedResponse,
     CompletionUsage,
+    Converter,
     FunctionToolCall,
     Instrument,
     LLMMetrics,
     LLMModels,
     LLMStream,
+    Mismatch,
     NotGivenOr,
     RequestInfo,
     ToolContext,
     function_tool,
     is_given,
+    make_converter,
     run_turn,
 )
 from lktrio.opentelemetry import OpenTelemetryInstrument
@@ -206,6 +209,36 @@ async def with_tools(llm: LLM) -> list[FunctionToolCall]:
     llm.chat(chat_ctx=conversation(), tools=ToolContext([get_weather]).flatten())
     response = await llm.chat(chat_ctx=conversation(), tools=[get_weather]).collect()
     return response.tool_calls
+
+
+# --- Types of the program's own ---------------------------------------------------------------
+
+
+def taught() -> Converter:
+    converter = make_converter()
+    converter.register_json_schema(Weather, {"type": "string"})
+    converter.register_structure_hook(Weather, lambda value, _: Weather(str(value)))
+    converter.register_unstructure_hook(Weather, lambda weather: weather.city)
+    return converter
+
+
+@function_tool(converter=taught())
+async def compare(one: Weather, other: Weather) -> bool:
+    return one.city > other.city
+
+
+async def with_own_types() -> Weather | None:
+    assert_type(await compare(one=Weather("Rome"), other=Weather("Paris")), bool)
+    llm = LLM("openai/gpt-4.1-mini", converter=taught())
+    assert_type(llm.converter, Converter | None)
+    try:
+        weather = taught().structure("Rome", Weather)
+    except Mismatch as misfit:
+        assert_type([problem.message for problem in misfit.problems], list[str])
+        return None
+    assert_type(weather, Weather)
+    assert_type(taught().structure([], list[Weather]), list[Weather])
+    return weather
 
 
 # --- A test of a program ----------------------------------------------------------------------

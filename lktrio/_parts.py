@@ -1,0 +1,380 @@
+"""Values with parts: how arrays, objects and classes are made of what their parts are made of.
+
+This module knows what is done with the hooks of the parts, and that all problems are found and not
+only the first. It does not know how a hook is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, cast
+
+import attrs
+
+from ._foreign import ForeignMismatch, ForeignType
+from ._leaves import Hook
+from ._leniency import Tolerance, container_of, in_text, tolerate, trial
+from ._mismatch import (
+    MAX_PROBLEMS,
+    Mismatch,
+    Missing,
+    Problem,
+    Refusal,
+    Unknown,
+    describe,
+    mismatch,
+    refused,
+)
+from ._shapes import (
+    Array,
+    Choice,
+    Field,
+    FixedTuple,
+    Foreign,
+    Member,
+    Record,
+    Shape,
+    StringKeyed,
+    accepts_null,
+)
+
+__all__ = [
+    "FieldsHook",
+    "Part",
+    "array_hook",
+    "exact_fields_hook",
+    "fields_hook",
+    "foreign_hook",
+    "mapping_hook",
+    "member_hook",
+    "record_hook",
+    "tuple_hook",
+]
+
+FieldsHook: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Takes the members of an object, and returns the arguments of a class or function."""
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """What a part of a value is made by."""
+
+    type: Any
+    """Its type."""
+
+    hook: Hook
+    """What makes it."""
+
+    as_it_is: Collection[type[Any]] = ()
+    """Classes whose values are what they are made of."""
+
+
+# --- Objects -------------------------------------------------------------------------------------
+
+
+def fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
+    """Make what reads the arguments of a class or function.
+
+    Args:
+        fields: The fields or parameters.
+        parts: What each is made by.
+
+    Returns:
+        The hook. What is to have the default of the class or function is not in what it returns.
+    """
+    known = {field.name: None for field in fields}
+    plan = [
+        (
+            field.name,
+            field.argument,
+            part.as_it_is,
+            part.hook,
+            field,
+            # Null where the default is meant.
+            not field.required and not accepts_null(field.shape),
+        )
+        for field, part in zip(fields, parts, strict=True)
+    ]
+
+    def structure(value: Mapping[str, Any]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for name, argument, as_it_is, hook, field, null_is_default in plan:
+            if name not in value:
+                if field.make_default is not None:
+                    arguments[argument] = field.make_default()
+                elif field.required:
+                    problems.append(Problem((name,), Missing(field, value, known)))
+                continue
+            member = value[name]
+            if type(member) in as_it_is:
+                arguments[argument] = member
+            elif member is None and null_is_default:
+                if field.make_default is not None:
+                    arguments[argument] = field.make_default()
+            else:
+                try:
+                    arguments[argument] = hook(member, field.type)
+                except Mismatch as misfit:
+                    problems += misfit.under(name)
+                    if len(problems) >= MAX_PROBLEMS:
+                        break
+        if problems:
+            raise Mismatch(problems[:MAX_PROBLEMS])
+        return arguments
+
+    return structure
+
+
+def exact_fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
+    """Make what reads the members of an object that knows no others and has no defaults.
+
+    Args:
+        fields: The members.
+        parts: What each is made by.
+
+    Returns:
+        The hook.
+    """
+    plan = {field.name: (field, part.hook) for field, part in zip(fields, parts, strict=True)}
+    required = [field for field in fields if field.required]
+
+    def structure(value: Mapping[str, Any]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        problems = [
+            Problem((field.name,), Missing(field, value, plan))
+            for field in required
+            if field.name not in value
+        ]
+        for name, member in value.items():
+            if name not in plan:
+                problems.append(Problem((name,), Unknown(list(plan))))
+                continue
+            field, hook = plan[name]
+            try:
+                arguments[field.argument] = hook(member, field.type)
+            except Mismatch as misfit:
+                problems += misfit.under(name)
+            if len(problems) >= MAX_PROBLEMS:
+                break
+        if problems:
+            raise Mismatch(problems[:MAX_PROBLEMS])
+        return arguments
+
+    return structure
+
+
+def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool) -> Hook:
+    """Make what reads a class with fields."""
+    names = {field.name for field in record.fields}
+    build, is_tuple = record.build, record.is_tuple
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            if is_exact and isinstance(value, Mapping):
+                pass
+            elif is_tuple and isinstance(value, list):
+                value = _named(cast("list[object]", value), record)
+            else:
+                return from_other(value)
+        members = cast("Mapping[str, object]", value)
+        if trial.get() is not None and not members.keys() <= names:
+            tolerate(Tolerance.UNKNOWN_KEYS)
+        arguments = structure_fields(members)
+        try:
+            return build(**arguments)
+        except (ValueError, TypeError) as error:
+            # The class has rules of its own.
+            raise refused(f"refused by {record.name}: {error}") from error
+
+    from_other = _other(record, structure, is_exact=is_exact)
+    return structure
+
+
+def _named(items: list[object], record: Record) -> dict[str, Any]:
+    if len(items) > len(record.fields):
+        raise mismatch(record, items)
+    return {field.name: item for field, item in zip(record.fields, items, strict=False)}
+
+
+def member_hook(member: Member, shape: Shape, hook: Hook, *, takes_tag: bool) -> Hook:
+    """Make what reads a class as a member of a union that is told apart by a tag.
+
+    Args:
+        member: The class and its tag.
+        shape: What it looks like with the tag.
+        hook: What reads the class.
+        takes_tag: Whether the tag is handed to that, too.
+
+    Returns:
+        The hook.
+    """
+    tag_name = member.tag_name
+    if tag_name is None:
+        return hook
+    tags = Choice(tuple((tag, tag) for tag in member.tags))
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise mismatch(shape, value)
+        members = cast("dict[str, Any]", value)
+        tag: object = members.get(tag_name, _MISSING)
+        is_meant = _is_among(tag, member.tags) or (
+            member.is_default and not _is_among(tag, member.other_tags)
+        )
+        if not is_meant:
+            nothing = f"expected {describe(tags)}, got nothing"
+            misfit = refused(nothing) if tag is _MISSING else mismatch(tags, tag)
+            raise Mismatch(misfit.under(tag_name))
+        if not takes_tag:
+            members = {name: part for name, part in members.items() if name != tag_name}
+        return hook(members, member.type)
+
+    return structure
+
+
+_MISSING: Final = object()
+
+
+def _is_among(tag: object, tags: Iterable[object]) -> bool:
+    # By type as well: to Python True is 1.
+    return any(type(tag) is type(known) and tag == known for known in tags)
+
+
+def mapping_hook(mapping: StringKeyed, key: Part, value: Part, *, is_exact: bool) -> Hook:
+    """Make what reads a mapping."""
+    key_hook, key_type = key.hook, key.type
+    hook, value_type, as_it_is = value.hook, value.type, value.as_it_is
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not dict and not (is_exact and isinstance(value, Mapping)):
+            return from_other(value)
+        structured: dict[Any, Any] = {}
+        problems: list[Problem] = []
+        current = trial.get()
+        for name, member in cast("Mapping[str, Any]", value).items():
+            try:
+                if current is None:
+                    structured_name = key_hook(name, key_type)
+                else:
+                    # JSON writes every key as a string: reading one as a number is no liberty.
+                    trial.set(None)
+                    try:
+                        structured_name = key_hook(name, key_type)
+                    finally:
+                        trial.set(current)
+                structured[structured_name] = (
+                    member if type(member) in as_it_is else hook(member, value_type)
+                )
+            except Mismatch as misfit:
+                problems += misfit.under(name)
+                if len(problems) >= MAX_PROBLEMS:
+                    break
+        if problems:
+            raise Mismatch(problems[:MAX_PROBLEMS])
+        return mapping.build(structured)
+
+    from_other = _other(mapping, structure, is_exact=is_exact)
+    return structure
+
+
+# --- Arrays --------------------------------------------------------------------------------------
+
+
+def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
+    """Make what reads a list, a set, or a tuple of any length."""
+    hook, item_type, as_it_is = item.hook, item.type, item.as_it_is
+    build = array.build
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list and not (is_exact and isinstance(value, list | tuple)):
+            return from_other(value)
+        structured: list[Any] = []
+        problems: list[Problem] = []
+        for index, each in enumerate(cast("Sequence[Any]", value)):
+            if type(each) in as_it_is:
+                structured.append(each)
+                continue
+            try:
+                structured.append(hook(each, item_type))
+            except Mismatch as misfit:
+                problems += misfit.under(index)
+                if len(problems) >= MAX_PROBLEMS:
+                    break
+        if problems:
+            raise Mismatch(problems[:MAX_PROBLEMS])
+        if build is list:
+            return structured
+        try:
+            return build(structured)
+        except TypeError:
+            pass
+        raise refused("objects and arrays cannot be items of this set")
+
+    from_other = _other(array, structure, is_exact=is_exact)
+    return structure
+
+
+def tuple_hook(fixed: FixedTuple, parts: Sequence[Part], *, is_exact: bool) -> Hook:
+    """Make what reads a tuple of a fixed length."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list and not (is_exact and isinstance(value, list | tuple)):
+            return from_other(value)
+        items = cast("Sequence[Any]", value)
+        if len(items) != len(parts):
+            raise mismatch(fixed, value)
+        structured: list[Any] = []
+        problems: list[Problem] = []
+        for index, part in enumerate(parts):
+            try:
+                structured.append(part.hook(items[index], part.type))
+            except Mismatch as misfit:
+                problems += misfit.under(index)
+        if problems:
+            raise Mismatch(problems[:MAX_PROBLEMS])
+        return tuple(structured)
+
+    from_other = _other(fixed, structure, is_exact=is_exact)
+    return structure
+
+
+def _other(shape: Shape, hook: Hook, *, is_exact: bool) -> Callable[[Any], Any]:
+    """What becomes of a value that is not an array or object, where one is wanted."""
+
+    def structure(value: Any) -> Any:
+        container = None
+        if isinstance(value, str) and not is_exact:
+            container = container_of(value)
+        if container is None:
+            raise mismatch(shape, value)
+        tolerate(Tolerance.LIBERTIES)
+        token = in_text.set(True)
+        try:
+            return hook(container, None)
+        finally:
+            in_text.reset(token)
+
+    return structure
+
+
+# --- Types of other libraries --------------------------------------------------------------------
+
+
+def foreign_hook(foreign: Foreign) -> Hook:
+    """Make what reads a type that another library reads."""
+    type_ = ForeignType(foreign.python)
+
+    def structure(value: Any, _: Any) -> Any:
+        if trial.get() is not None:
+            try:
+                return type_.structure(value, lenient=False)
+            except ForeignMismatch:
+                tolerate(Tolerance.LIBERTIES)
+        try:
+            return type_.structure(value, lenient=True, in_text=in_text.get())
+        except ForeignMismatch as error:
+            problems = error.problems
+        raise Mismatch(Problem(path, Refusal(message)) for path, message in problems[:MAX_PROBLEMS])
+
+    return structure
