@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -242,11 +242,12 @@ class Exchange(httpx.AsyncByteStream):
                     # Nobody wants the rest, which may have no end.
                     return
         finally:
-            # A generator that is left in the middle must be closed by who has begun it.
-            close = getattr(pieces, "aclose", None)
-            if close is not None:
-                with trio.CancelScope(shield=True):
-                    await close()
+            # A generator that is left in the middle must be closed by who has begun it. (The one
+            # that a program gives to httpx is wrapped in another, which does not.)
+            with trio.CancelScope(shield=True):
+                for one in (pieces, getattr(content, "_stream", None)):
+                    if isinstance(one, AsyncGenerator):
+                        await one.aclose()
         if length is None:
             await self._send(b"0\r\n\r\n")
         elif sent != length:

@@ -112,7 +112,7 @@ class ResponseReader:
 
     # --- feeding --------------------------------------------------------------------------
 
-    def feed(self, data: bytes | memoryview) -> bytes:
+    def feed(self, data: bytes | bytearray | memoryview) -> bytes:
         """Take bytes that have arrived, and return those of the body among them.
 
         What was good before something malformed is returned; the next call raises.
@@ -169,7 +169,7 @@ class ResponseReader:
         """Let go of the parser, which holds us. Nothing more can be fed then."""
         self._parser = None
 
-    def _parse_head(self, data: bytes | memoryview) -> None:
+    def _parse_head(self, data: bytes | bytearray | memoryview) -> None:
         """Take bytes of the head, little by little: what is refused has cost little."""
         self._head += data
         for start in range(0, len(data), _HEAD_SLICE):
@@ -186,7 +186,7 @@ class ResponseReader:
         if len(self._head) > MAX_HEAD_BYTES:
             self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
 
-    def _parse(self, data: bytes | memoryview) -> None:
+    def _parse(self, data: bytes | bytearray | memoryview) -> None:
         if self._parser is None or self._refusal is not None or not data:
             return
         try:
