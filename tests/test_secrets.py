@@ -23,6 +23,8 @@ import trio
 from trio.testing import MockClock
 
 from lktrio import LLM, APIConnectOptions, APIError, APIStatusError, ChatContext
+from lktrio._http import HTTPRequest, OwnSender
+from lktrio._secret import Secret
 from tests.engine import ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
@@ -367,6 +369,7 @@ FAILURES: dict[str, Any] = {
     "status": [Connection([error(401, "no"), error(401, "no")])],
     "redirect": [Connection([response(302, b"", {"Location": "https://other.test/"})])],
     "echo": lambda request: echoes(request)["error body"],
+    "echo in the stream": lambda request: echoes(request)["in the stream"],
     "echo in a header that is malformed": lambda request: echoes(request)["broken header"],
 }
 
@@ -390,6 +393,40 @@ async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
             note_secrets(seen, way, network)
     assert seen.texts
     assert_clean(seen.texts, {*seen.secrets, *way.secrets, QUERY})
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["short", "long"])
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_no_local_variable_of_the_transport_s_shows_a_secret(
+    failure: str, size: int, autojump_clock: MockClock
+) -> None:
+    """Of the exception as it leaves the transport, with all frames."""
+    seen = Seen()
+    request = HTTPRequest(
+        "POST",
+        f"{TLS_BASE_URL}/chat/completions",
+        {"Authorization": Secret(f"Bearer {BEARER}"), "Host": "gateway.test"},
+        content=b"x" * size,
+        query={"key": QUERY},
+    )
+
+    async def exchange() -> None:
+        response = await OwnSender(network.transport()).send_once(request, lambda _phase: None)
+        try:
+            while await response.read() is not None:
+                pass
+        finally:
+            await response.aclose()
+
+    async with MemoryNetwork(FAILURES[failure]) as network:
+        try:
+            with trio.fail_after(60):
+                await exchange()
+        except (APIError, trio.TooSlowError) as exc:
+            seen.add(locals_of(exc))
+    assert_clean(seen.texts, {BEARER, QUERY})
+    ends = failure not in {"status", "redirect", "echo", "echo in the stream"}
+    assert (len(seen.texts) > 4) == ends
 
 
 @pytest.mark.parametrize("name", WAYS)
