@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import logging
 import math
 import random
@@ -59,11 +60,14 @@ MAX_ERROR_BODY_SECONDS: Final = 1.0
 """How long an error response's body is waited for; its status is known already."""
 
 
-async def read_error_body(response: HTTPResponse, body: bytearray) -> None:
+async def read_error_body(response: HTTPResponse, body: io.BytesIO) -> None:
     """Read the beginning of an error's body, as long as nobody cancels it."""
+    # (As a file, whose repr shows nothing: a server may echo what is secret in the request.)
     try:
-        while len(body) < MAX_ERROR_BODY_BYTES and (piece := await response.read()) is not None:
-            body += piece[: MAX_ERROR_BODY_BYTES - len(body)]
+        while (room := MAX_ERROR_BODY_BYTES - body.tell()) and (
+            piece := await response.read()
+        ) is not None:
+            body.write(piece[:room])
     except APIConnectionError:
         pass  # the status says enough
 
@@ -116,7 +120,7 @@ async def prewarm(
     try:
         request, secrets = await authorised(request, auth, secrets)
         response = await send_once_more(gateway, request, _ignore, lambda: None)
-        body = bytearray()
+        body = io.BytesIO()
         await read_error_body(response, body)
         with contextlib.suppress(APIConnectionError):
             for _ in range(_MAX_PREWARM_PIECES):
@@ -124,7 +128,7 @@ async def prewarm(
                     break
         if response.status_code in {401, 403}:
             facts = _Head(response.headers, secrets).facts
-            raise status_error(response.status_code, bytes(body), facts)
+            raise status_error(response.status_code, body.getvalue(), facts)
     except APIError as error:
         redact_error(error, secrets)
         raise
@@ -374,7 +378,7 @@ class RequestSource:
         )
         clocks = Clocks(self._options, total, record)
         response: HTTPResponse | None = None
-        error_body = bytearray()
+        error_body = io.BytesIO()
         reading: Reading | None = None
         try:
             while reading is None or not reading.is_over:
@@ -399,7 +403,7 @@ class RequestSource:
             if response is None:
                 raise clocks.timed_out()
             if reading is None:
-                raise status_error(response.status_code, bytes(error_body), self._head.facts)
+                raise status_error(response.status_code, error_body.getvalue(), self._head.facts)
         except APIError as error:
             self._complete_error(error, assembler, secrets)
             raise

@@ -20,6 +20,7 @@ from lktrio._http.message import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_INTERIM,
+    MAX_LINES,
     MAX_TRAILER_BYTES,
     ResponseReader,
 )
@@ -455,6 +456,25 @@ def test_a_head_may_have_200_fields() -> None:
     end = b"\r\nhello"
     assert read([OK + fields + end], ends=True).body == b"hello"
     assert "200 fields" in refusal_of([OK + fields + b"Y: z\r\n" + end])
+
+
+@pytest.mark.parametrize("size", [1, 1000, 10**6])
+def test_a_head_may_have_a_thousand_lines_folded_ones_too(size: int) -> None:
+    end = b"\r\nContent-Length: 5\r\n\r\nhello"
+    folded = OK + b"X: y" + b"\r\n a" * (MAX_LINES - 200)
+    assert read(in_pieces(folded + end, size)).body == b"hello"
+    assert "1000 lines" in refusal_of(in_pieces(folded + b"\r\n a" * 8000 + end, size))
+
+
+def test_a_head_that_is_refused_costs_little_however_long_a_read_is() -> None:
+    """Each of them would be thousands of calls, or the same text copied thousands of times."""
+    for again in (b"X: y\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"):
+        sent = (OK if again[:1] == b"X" else b"") + again * 10_000
+
+        def feed(sent: bytes = sent) -> None:
+            assert refusal_of([sent])
+
+        assert calls_made(feed) < 8_000
 
 
 def test_twenty_interim_responses_may_come() -> None:

@@ -8,17 +8,19 @@ which the next request is served.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 
 import attrs
+import httpx
 import pytest
 import trio
 from trio.testing import MockClock
 
-from lktrio import LLM, APIConnectOptions, APITimeoutError
+from lktrio import LLM, APIConnectOptions, APITimeoutError, TrioTransport
 from tests.engine import BASE_URL, TLS_BASE_URL, ask, client_on, open_llm
 from tests.support.leaks import no_leaks
-from tests.support.loopback import LoopbackServer, certificates
+from tests.support.loopback import Certificates, LoopbackServer, certificates
 from tests.support.matrix import (
     CANCEL_BLOCK,
     CANCEL_WAIT,
@@ -30,6 +32,7 @@ from tests.support.matrix import (
     sweep,
 )
 from tests.support.memory_network import MemoryNetwork
+from tests.support.raw_server import Peer, RawServer
 from tests.support.script import (
     DONE,
     Exchange,
@@ -291,6 +294,131 @@ def test_cut_over_loopback_nothing_is_left(
     outcome = sweep(run, action, series, stride=3, virtual_time=False)
     assert set(outcome.results) <= {WHOLE}
     assert outcome.undisturbed == WHOLE
+
+
+# --- The transport alone, with real TLS in memory -------------------------------------------------
+
+
+@attrs.frozen
+class Upload:
+    """A request, and what the server does about it."""
+
+    response: bytes
+    status: int = 200
+    size: int = 0
+    """How long the body of the request is, in bytes."""
+    iterates: bool = False
+    """Whether an iterator makes it."""
+    reads: bool = True
+    """Whether the server reads it before it answers."""
+
+    def make(self, url: str) -> httpx.Request:
+        if not self.iterates:
+            return httpx.Request("POST", url, content=b"x" * self.size)
+        headers = {"Content-Length": str(self.size)}
+        return httpx.Request("POST", url, headers=headers, content=self._pieces())
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        for _ in range(self.size // 100_000):
+            await trio.lowlevel.checkpoint()
+            yield b"x" * 100_000
+
+
+SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+REQUESTS = {
+    "short": Upload(SHORT),
+    "in chunks": Upload(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nh\r\n1\r\ni\r\n0\r\n\r\n"
+    ),
+    "long request": Upload(SHORT, size=300_000),
+    "long request of an iterator": Upload(SHORT, size=300_000, iterates=True),
+    "refused while it is sent": Upload(
+        b"HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nhi", 413, size=1_000_000, reads=False
+    ),
+    "with surplus": Upload(SHORT + SHORT),
+}
+
+
+def sends(request: Upload, secured: Certificates | None) -> Callable[[Cut], Awaitable[str]]:
+    async def serve(peer: Peer) -> None:
+        while await peer.read_head():
+            while request.reads and len(peer.received) < request.size:
+                await peer.receive()
+            peer.received.clear()
+            for piece in (request.response[:20], request.response[20:]):
+                await peer.send(piece)
+
+    async def once(transport: TrioTransport, url: str) -> str:
+        response = await transport.handle_async_request(request.make(url))
+        async with aclosing(response):
+            assert response.status_code == request.status
+            return (await response.aread()).decode()
+
+    async def run(cut: Cut) -> str:
+        result = "cut"
+        async with RawServer(serve, tls=secured) as server, server.transport() as transport:
+            with cut.watched(), cut.scope:
+                result = await once(transport, server.url)
+            assert "0 connections in use" in repr(transport)
+            idle = sum(not end.closed for end in server.client_ends)
+            assert f"{idle} idle" in repr(transport)
+            assert await once(transport, server.url) == "hi"
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=["cancel", "Ctrl-C"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_of_the_transport_s_that_is_cut_leaves_nothing(
+    name: str, tls: bool, action: Action, series: Series
+) -> None:
+    outcome = sweep(sends(REQUESTS[name], certificates() if tls else None), action, series)
+
+    assert outcome.undisturbed == "hi"
+    assert set(outcome.results) <= {"cut", "hi"}
+    assert action is INTERRUPT or "cut" in outcome.results
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_in_a_scope_that_is_cancelled_already_nothing_is_opened(name: str, tls: bool) -> None:
+    async def serve(peer: Peer) -> None:
+        await peer.read_all()
+
+    with no_leaks():
+        async with RawServer(serve, tls=certificates() if tls else None) as server:
+            async with server.transport() as transport:
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await transport.handle_async_request(REQUESTS[name].make(server.url))
+                assert scope.cancelled_caught
+                assert "0 connections in use, 0 idle" in repr(transport)
+                assert all(end.closed for end in server.client_ends)
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=["cancel", "Ctrl-C"])
+def test_cut_while_an_llm_is_entered_and_left_nothing_is_left(
+    action: Action, series: Series
+) -> None:
+    async def run(cut: Cut) -> str:
+        result = "cut"
+        async with MemoryNetwork(ANSWER) as network:
+            with cut.watched(), cut.scope:
+                llm = LLM("m", base_url=TLS_BASE_URL, auth=None, http_client=network.transport())
+                async with llm:
+                    await llm.prewarm()
+                    async with ask(llm) as stream:
+                        await anext(stream)
+                        result = "asked"
+            network.assert_quiet()
+        return result
+
+    outcome = sweep(run, action, series)
+    assert outcome.undisturbed == "asked"
 
 
 # --- At random, by the thousand -------------------------------------------------------------------

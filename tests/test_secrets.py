@@ -25,6 +25,8 @@ from trio.testing import MockClock
 
 from lktrio import LLM, APIConnectOptions, APIError, APIStatusError, ChatContext, Instrument
 from lktrio._credentials import is_credential
+from lktrio._http import HTTPRequest, OwnSender
+from lktrio._secret import Secret
 from tests.engine import ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
@@ -420,8 +422,42 @@ async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
         seen.add(locals_of(caught.value))
         if network.requests:
             note_secrets(seen, way, network)
-    assert len(seen.texts) > 3
+    assert seen.texts
     assert_clean(seen.texts, {*seen.secrets, *way.secrets, KEY_IN_QUERY})
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["short", "long"])
+@pytest.mark.parametrize("failure", FAILURES)
+async def test_no_local_variable_of_the_transport_s_shows_a_secret(
+    failure: str, size: int, autojump_clock: MockClock
+) -> None:
+    """Of the exception as it leaves the transport, with all frames."""
+    seen = Seen()
+    request = HTTPRequest(
+        "POST",
+        f"{TLS_BASE_URL}/chat/completions",
+        {"Authorization": Secret(f"Bearer {BEARER}"), "Host": "gateway.test"},
+        content=b"x" * size,
+        query={"key": KEY_IN_QUERY},
+    )
+
+    async def exchange() -> None:
+        response = await OwnSender(network.transport()).send_once(request, lambda _phase: None)
+        try:
+            while await response.read() is not None:
+                pass
+        finally:
+            await response.aclose()
+
+    async with MemoryNetwork(FAILURES[failure]) as network:
+        try:
+            with trio.fail_after(60):
+                await exchange()
+        except (APIError, trio.TooSlowError) as exc:
+            seen.add(locals_of(exc))
+    assert_clean(seen.texts, {BEARER, KEY_IN_QUERY})
+    ends = failure not in {"status", "redirect", "echo", "echo in the stream"}
+    assert (len(seen.texts) > 4) == ends
 
 
 @pytest.mark.parametrize("name", WAYS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol, TypeAlias
 
@@ -230,9 +230,6 @@ class Exchange(httpx.AsyncByteStream):
         sent = 0
         try:
             async for piece in pieces:
-                if self._has_lost_sending:
-                    # It may go on for ever without waiting for anybody.
-                    return
                 sent += len(piece)
                 if length is None:
                     if piece:
@@ -245,11 +242,12 @@ class Exchange(httpx.AsyncByteStream):
                     # Nobody wants the rest, which may have no end.
                     return
         finally:
-            # A generator that is left in the middle must be closed by who has begun it.
-            close = getattr(pieces, "aclose", None)
-            if close is not None:
-                with trio.CancelScope(shield=True):
-                    await close()
+            # A generator that is left in the middle must be closed by who has begun it. (The one
+            # that a program gives to httpx is wrapped in another, which does not.)
+            with trio.CancelScope(shield=True):
+                for one in (pieces, getattr(content, "_stream", None)):
+                    if isinstance(one, AsyncGenerator):
+                        await one.aclose()
         if length is None:
             await self._send(b"0\r\n\r\n")
         elif sent != length:
@@ -271,15 +269,18 @@ class Exchange(httpx.AsyncByteStream):
                 self._observe("idle")
 
     async def _receive(self) -> bytes:
-        """Read once from the network, and return what belongs to the body."""
+        """Read once from the network, and return what belongs to the body.
+
+        As a view it shows nothing: a server may echo what is secret in the request.
+        """
         if self.reader.is_refused:
             return self.reader.feed(b"")
         try:
             if self._read_timeout is None:
-                data = await self._stream.receive_some(READ_BYTES)
+                data = memoryview(await self._stream.receive_some(READ_BYTES))
             else:
                 with within(self._read_timeout, httpx.ReadTimeout):
-                    data = await self._stream.receive_some(READ_BYTES)
+                    data = memoryview(await self._stream.receive_some(READ_BYTES))
         except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as exc:
             raise httpx.ReadError(f"the connection was lost: {_reason(exc)}") from exc
         if data:

@@ -23,12 +23,16 @@ MAX_HEAD_BYTES: Final = 100 * 1024
 MAX_FIELDS: Final = 200
 """How many fields a head may have."""
 
+MAX_LINES: Final = 1000
+"""How many lines a head may have, with folded ones and those of the heads before it."""
+
 MAX_INTERIM: Final = 20
 """How many responses with status 1xx may come before the one that counts."""
 
 MAX_TRAILER_BYTES: Final = 16 * 1024
 """How long the fields behind a chunked body may be, in bytes."""
 
+_HEAD_SLICE: Final = 4096
 _FRAMING_PER_PIECE: Final = 1024
 _FRAMING_FIELDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 
@@ -84,6 +88,7 @@ class ResponseReader:
         self._keeps_alive = False
         self._is_strict = True
         self._head = bytearray()
+        self._lines = 0
         self._pieces: list[bytes] = []
         self._surplus_from: int | None = None
         self._debt = 0
@@ -107,7 +112,7 @@ class ResponseReader:
 
     # --- feeding --------------------------------------------------------------------------
 
-    def feed(self, data: bytes | bytearray) -> bytes:
+    def feed(self, data: bytes | bytearray | memoryview) -> bytes:
         """Take bytes that have arrived, and return those of the body among them.
 
         What was good before something malformed is returned; the next call raises.
@@ -118,19 +123,14 @@ class ResponseReader:
         if self._refusal is not None:
             raise self._refused()
         if self.is_over:
-            self.is_reusable = self.is_reusable and not data.strip(b"\r\n")
+            self.is_reusable = self.is_reusable and not bytes(data).strip(b"\r\n")
             return b""
         self.has_begun = True
-        had_head = self.has_head
-        if not had_head:
-            self._head += data
-        self._parse(data)
-        if had_head:
+        if self.has_head:
+            self._parse(data)
             self._check_framing(len(data))
-        elif self.has_head:
-            self._check_framing(self._check_head())
-        elif len(self._head) > MAX_HEAD_BYTES:
-            self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        else:
+            self._parse_head(data)
         if self.is_over or self._refusal is not None:
             self.close()
         if self._surplus_from is not None:
@@ -169,8 +169,26 @@ class ResponseReader:
         """Let go of the parser, which holds us. Nothing more can be fed then."""
         self._parser = None
 
-    def _parse(self, data: bytes | bytearray) -> None:
-        assert self._parser is not None
+    def _parse_head(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes of the head, little by little: what is refused has cost little."""
+        self._head += data
+        for start in range(0, len(data), _HEAD_SLICE):
+            piece = data[start : start + _HEAD_SLICE]
+            self._parse(piece)
+            if self.has_head:
+                self._parse(data[start + _HEAD_SLICE :])
+                self._check_framing(self._check_head())
+            if self.has_head or self._refusal is not None:
+                return
+            self._lines += bytes(piece).count(b"\n")
+            if self._lines > MAX_LINES:
+                self._refuse(f"a head of more than {MAX_LINES} lines")
+        if len(self._head) > MAX_HEAD_BYTES:
+            self._refuse(f"a head of more than {MAX_HEAD_BYTES} bytes")
+
+    def _parse(self, data: bytes | bytearray | memoryview) -> None:
+        if self._parser is None or self._refusal is not None or not data:
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

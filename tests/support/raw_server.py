@@ -13,6 +13,7 @@ record. It does not know HTTP, but for where a head ends.
 
 from __future__ import annotations
 
+import contextvars
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
@@ -226,7 +227,8 @@ class RawServer(Network):
         self.client_ends.append(client_end)
         peer = Peer(server_end, self._tls.server if self._tls else None)
         self.peers.append(peer)
-        self._nursery.start_soon(self._run, peer)
+        # In a context of its own: a server is no part of the program that connects to it.
+        contextvars.Context().run(self._nursery.start_soon, self._run, peer)
         return client_end
 
     def is_readable(self, stream: trio.abc.Stream) -> bool:
