@@ -411,7 +411,7 @@ async def test_no_local_variable_of_ours_shows_a_secret_when_a_request_fails(
     name: str, failure: str, autojump_clock: MockClock
 ) -> None:
     way, seen = WAYS[name], Seen()
-    call = {**way.call, "extra_query": {"key": KEY_IN_QUERY}}
+    call = {**way.call, "extra_query": {"who": KEY_IN_QUERY}}
     # Long requests are sent in another way than short ones.
     chat_ctx = conversation("x" * (300_000 if name == "auth string" else 10))
     async with MemoryNetwork(FAILURES[failure]) as network:
