@@ -200,14 +200,12 @@ class AnswerReader:
         yield Done.DONE
 
     def _take_payload(self, payload: ChunkPayload | Done, data: bytes, name: bytes) -> _Work:
-        if isinstance(payload, Done):
+        if isinstance(payload, Done) or len(data) <= self._at_once:
             yield payload
-            return
-        if len(data) > self._at_once:
+        else:
             yield None
             yield from self.assembler.cut(payload)
-        else:
-            yield payload
+        assert isinstance(payload, ChunkPayload)  # nothing is asked for after the end mark
         error = payload_error(payload, data, name)
         if error is not None:
             raise error

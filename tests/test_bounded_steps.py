@@ -31,7 +31,7 @@ from lktrio._json_text import (
     SLICE,
     ObjectScanner,
 )
-from lktrio._stream import _PartialValues
+from lktrio._stream import _PartialValues, _Values
 from lktrio._tool_calls import MAX_ARGUMENTS_CHARACTERS, MAX_TOOL_CALLS
 from lktrio._wire import HeaderFacts, redact_error, status_error
 from tests.answers import catch_up, read
@@ -89,6 +89,11 @@ SHAPES: dict[str, bytes] = {
         )
         for count in (19_000, 60_000)
     },
+    "attached to a call": (
+        '{"choices":[{"delta":{"tool_calls":[{"extra_content":{"g":['
+        f"{'0,' * 60_000}0]"
+        "}}]}}]}"
+    ).encode(),
     **{
         f"arguments {count}": (
             '{"choices":[{"delta":{"tool_calls":[{"function":{"name":"f","arguments":'
@@ -329,6 +334,33 @@ def test_an_error_that_is_too_much_is_still_the_server_s_error(name: str, whole:
     assert len(json.dumps(outcome.failure.body, ensure_ascii=False)) < 2 * SLICE
 
 
+@pytest.mark.parametrize("data", [b"[" + b"1," * 40_000 + b"1]", b'"' + b"x" * 80_000 + b'"'])
+def test_a_large_event_that_is_no_object_is_nothing(data: bytes) -> None:
+    before = event({"choices": [{"delta": {"content": "Hi"}}]})
+    assert read(before, b"data: " + data[:70_000] + data[-1:] + b"\n\n", DONE).text == "Hi"
+
+
+@pytest.mark.parametrize("end", [b"", b"\n\n"])
+@pytest.mark.parametrize("start", [b"[DONE]", b"  [DONE]"])
+def test_an_end_mark_with_much_behind_it_is_one(start: bytes, end: bytes) -> None:
+    before = event({"choices": [{"delta": {"content": "Hi"}}]})
+    outcome = read(before, b"data: " + start + b" " * 70_000 + end)
+    assert (outcome.text, outcome.failure) == ("Hi", None)
+
+
+def test_a_message_is_looked_for_at_a_bounded_number_of_places() -> None:
+    def message_in(value: object) -> str:
+        return status_error(500, json.dumps(value).encode(), HeaderFacts()).message
+
+    assert message_in([{}] * 100 + [{"message": "no"}]) == "no"
+    assert message_in([{}] * 2_000 + [{"message": "no"}]) == "Internal Server Error"
+    nested: object = "no"
+    for _ in range(8):
+        nested = [nested]
+    assert message_in(nested) == "no"
+    assert message_in([nested]) == message_in([[nested]]) == "Internal Server Error"
+
+
 def test_a_large_event_that_is_named_error_is_quoted_from_its_beginning() -> None:
     data = b"event: error\ndata: " + SHAPES["choices {},"] + b"\n\n"
     outcome = read(data)
@@ -511,7 +543,7 @@ async def test_a_wait_that_is_given_up_while_a_value_is_read_loses_nothing() -> 
     answer = list(range(9_000))
     scope = trio.CancelScope()
     stream: Any = Chunks(json.dumps(answer), scope)
-    values = _PartialValues(stream, None)
+    values = _PartialValues(stream, _Values(None))
     with scope:
         await anext(values)
     assert scope.cancelled_caught

@@ -113,7 +113,7 @@ def credentials_of(request: Request) -> str:
     """What the server was sent."""
     query = parse_qs(urlsplit(request.target).query)
     sent = {**{name: [value] for name, value in request.headers}, **query}
-    (found,) = [value for name, values in sent.items() if is_credential(name) for value in values]
+    found, *_ = [value for name, values in sent.items() if is_credential(name) for value in values]
     return found.rpartition("s=")[2] if found.startswith("theme=") else found
 
 
