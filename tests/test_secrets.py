@@ -641,7 +641,9 @@ async def test_no_secret_is_a_name_in_an_answer(
 async def test_a_name_that_is_none_of_ours_stays(records: pytest.LogCaptureFixture) -> None:
     async with MemoryNetwork(named("chatcmpl-0123456789", stream=True)) as network:
         client = network.client()
-        async with LLM("m", base_url=TLS_BASE_URL, auth=f"Bearer {BEARER}", http_client=client) as llm:
+        async with LLM(
+            "m", base_url=TLS_BASE_URL, auth=f"Bearer {BEARER}", http_client=client
+        ) as llm:
             stream = ask(llm)
             answer = await stream.collect()
     assert stream.response.response_id == stream.response.model == "chatcmpl-0123456789"
