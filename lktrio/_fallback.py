@@ -19,7 +19,7 @@ import trio
 from . import _later as later
 from ._callbacks import check_callable, check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CollectedResponse
-from ._errors import APIConnectionError, APIError, APIStatusError
+from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import forget_locals
@@ -274,7 +274,10 @@ class _FallbackSource:
                 return error, False
             if not self._policy.allows(error):
                 return error, False
-            if isinstance(error, APIStatusError | APIConnectionError):
+            # A clock that ran out before anything was sent (while waiting for one of our own
+            # places, say) says nothing of the model.
+            waited = isinstance(error, APITimeoutError) and not error.attempts
+            if isinstance(error, APIStatusError | APIConnectionError) and not waited:
                 pool.failed(index, error)
             is_revocable = self._policy.restart_after_output and not self._has_calls
             return error, is_revocable or not self._has_output

@@ -39,7 +39,7 @@ from lktrio import (
     function_tool,
     run_turn,
 )
-from tests.engine import BASE_URL, conversation, timed
+from tests.engine import BASE_URL, conversation, open_llm, timed
 from tests.several import FAST, SLOW, open_models
 from tests.support.leaks import no_leaks
 from tests.support.matrix import (
@@ -51,6 +51,7 @@ from tests.support.matrix import (
     advance,
     sweep,
 )
+from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
     Close,
@@ -583,6 +584,26 @@ async def test_a_failed_model_is_passed_over_and_one_request_tries_it_again(
         assert states(adapter) == [True, True]
         assert (await ask(adapter).collect()).text == "one"
         assert models.asked == [3, 2]
+
+
+async def test_a_model_without_a_free_place_is_passed_over_once_and_has_not_failed(
+    autojump_clock: MockClock,
+) -> None:
+    held = sse(text_chunk("held"), Hold())
+    async with (
+        MemoryNetwork(held) as busy,
+        MemoryNetwork(text("other")) as free,
+        open_llm(busy, max_streams=1) as first,
+        open_llm(free) as second,
+    ):
+        adapter = FallbackAdapter([first, second], attempt_timeout=1, cooldown=10)
+        async with ask(first) as holder:
+            await anext(holder)
+            start = trio.current_time()
+            assert (await ask(adapter).collect()).text == "other"
+            assert trio.current_time() == start + 1
+        assert states(adapter) == [True, True]
+        assert len(busy.requests) == 1
 
 
 async def test_only_one_request_at_a_time_tries_a_failed_model_again(
