@@ -116,6 +116,23 @@ async def test_a_server_that_sends_headers_and_no_body(autojump_clock: MockClock
     await fails_with(answer, "idle", 9 + 10)
 
 
+async def test_a_head_that_drips_is_waited_for_as_a_whole(autojump_clock: MockClock) -> None:
+    drips = [step for byte in b"HTTP/1.1 200 OK\r\n" for step in (Wait(1), Send(bytes([byte])))]
+
+    exc = await fails_with(Exchange(drips), "idle", 10)
+    assert exc.attempts[0].headers is None
+
+
+async def test_an_interim_response_is_a_sign_of_life(autojump_clock: MockClock) -> None:
+    interim = Send(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    await fails_with(Exchange([Wait(9), interim, Wait(9), interim, Hold()]), "idle", 28)
+
+
+async def test_a_server_that_is_silent_in_the_handshake(autojump_clock: MockClock) -> None:
+    await fails_with(text("Hi"), "connect", 10, base_url=TLS_BASE_URL, tls_delay=math.inf)
+
+
 async def test_a_stall_in_the_middle(autojump_clock: MockClock) -> None:
     answer = sse(Wait(3), text_chunk("Hel"), Hold())
 
