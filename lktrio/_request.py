@@ -252,17 +252,19 @@ class RequestSource:
         scope = self._gateway.enter()
         try:
             with scope:
-                await self._run_in_turn(outlet, total, deadline)
+                # One frame less for each stream, and for each of its reads.
+                if self._gateway.limiter is None:
+                    await self._run(outlet, total, deadline)
+                else:
+                    await self._run_in_turn(self._gateway.limiter, outlet, total, deadline)
         finally:
             self._gateway.leave(scope)
         if scope.cancelled_caught:
             raise trio.ClosedResourceError("the LLM was left while this stream was open")
 
-    async def _run_in_turn(self, outlet: Outlet, total: float, deadline: float) -> None:
-        limiter = self._gateway.limiter
-        if limiter is None:
-            await self._run(outlet, total, deadline)
-            return
+    async def _run_in_turn(
+        self, limiter: trio.CapacityLimiter, outlet: Outlet, total: float, deadline: float
+    ) -> None:
         await self._wait_for_place(limiter, total)
         try:
             await self._run(outlet, total, deadline)
