@@ -157,7 +157,8 @@ class TaskStream(abc.ABC, Generic[T]):
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
         self._scope = trio.CancelScope()
-        self._ended = trio.Event()
+        self._has_ended = False
+        self._on_end: trio.Event | None = None
 
     # --- what a kind of stream adds -------------------------------------------------------
 
@@ -255,7 +256,11 @@ class TaskStream(abc.ABC, Generic[T]):
         if self._state == "open":
             self._state = "closed"
             self._scope.cancel()
-            await self._ended.wait()
+            if not self._has_ended:
+                self._on_end = self._on_end or trio.Event()
+                await self._on_end.wait()
+            else:
+                await trio.lowlevel.checkpoint()
             self._channel.receive.close()
             self._batch = []
             self._stopped()
@@ -281,7 +286,9 @@ class TaskStream(abc.ABC, Generic[T]):
             self._fail(exc)
         finally:
             self._channel.close()
-            self._ended.set()
+            self._has_ended = True
+            if self._on_end is not None:
+                self._on_end.set()
             del self
 
     def _fail(self, error: Exception) -> None:

@@ -280,18 +280,20 @@ class RequestSource:
         scope = self._gateway.enter()
         try:
             with scope:
-                await self._run_in_turn(outlet, total)
+                # One frame less for each stream, and for each of its reads.
+                if self._gateway.limiter is None:
+                    await self._run(outlet, total)
+                else:
+                    await self._run_in_turn(self._gateway.limiter, outlet, total)
         finally:
             self._gateway.leave(scope)
             self._request = self._request.without_content()
         if scope.cancelled_caught:
             raise trio.ClosedResourceError("the LLM was left while this stream was open")
 
-    async def _run_in_turn(self, outlet: Outlet, total: float) -> None:
-        limiter = self._gateway.limiter
-        if limiter is None:
-            await self._run(outlet, total)
-            return
+    async def _run_in_turn(
+        self, limiter: trio.CapacityLimiter, outlet: Outlet, total: float
+    ) -> None:
         await self._wait_for_place(limiter, total)
         try:
             await self._run(outlet, total)
