@@ -82,15 +82,15 @@ def test_misfits_without_end_are_not_looked_for_to_the_end(
     assert many <= few * 1.1 + 50
 
 
-def test_a_megabyte_of_misfits_gets_a_short_answer() -> None:
+def test_thousands_of_misfits_get_a_short_answer() -> None:
     @function_tool
     def f(numbers: list[int]) -> None: ...
 
     with pytest.raises(ToolError) as caught:
-        f.decode_arguments(json.dumps({"numbers": ["x"] * 190_000}))
+        f.decode_arguments(json.dumps({"numbers": ["x" * 50] * 9_900}))
 
     assert "- and at least 90 more" in caught.value.message
-    assert len(caught.value.message) < 1000
+    assert len(caught.value.message) < 1500
 
 
 def test_huge_keys_are_not_repeated() -> None:

@@ -242,9 +242,9 @@ async def test_long_bodies_pass_in_both_directions(way: Way, autojump_clock: Moc
 async def test_a_secret_query_is_forwarded_whole(autojump_clock: MockClock) -> None:
     way = WAYS["forward"]
     async with laboratory(way, text("Hi")) as lab, engine(way, lab) as llm:
-        await ask(llm, extra_kwargs={"extra_query": {"key": "s3cret"}}).collect()
+        await ask(llm, extra_kwargs={"extra_query": {"who": "s3cret"}}).collect()
     (request,) = lab.beyond.requests
-    assert request.target == "http://gateway.test/v1/chat/completions?key=s3cret"
+    assert request.target == "http://gateway.test/v1/chat/completions?who=s3cret"
 
 
 async def test_what_the_program_says_to_a_proxy_counts(autojump_clock: MockClock) -> None:
