@@ -344,7 +344,7 @@ class Watch:
         """What is known so far; set by who makes the answer."""
         self.result: CollectedResponse[None] | None = None
         """The answer, once it is whole."""
-        self.has_let_go = False
+        self.has_let_go: bool = False
         """Whether the conversation is not known any more."""
         self.on_output: Callable[[], object] | None = None
         """Called when the first output is there, which for a tool call is long before its chunk.
