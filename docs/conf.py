@@ -50,12 +50,12 @@ nitpicky = True
 # What is described elsewhere, and type variables and aliases that signatures spell out.
 nitpick_ignore_regex = [
     ("py:(class|obj)", r"(lktrio\.[\w.]+\.)?([PQRST]|[RT]_co)"),
-    ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+\._\w+"),
+    ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+(\.\w+)?\.(_\w+|HTTPClient)"),
     (
         "py:class",
         r"lktrio\._\w+\.(DecodedArguments|FunctionName|PredictionContent)",
     ),
-    ("py:.*", r"(attrs|httpx2?|opentelemetry|pytest)\..*"),
+    ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|opentelemetry|pytest)\..*"),
 ]
 if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     extensions.append("sphinx.ext.intersphinx")

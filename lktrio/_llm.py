@@ -121,13 +121,13 @@ class LLM(ChatModel):
             win over them.
         prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
             for where the model is known to support it.
-        http_client: In place of connections of its own: a `TrioTransport`, which may serve several
-            `LLM`s, or an ``httpx.AsyncClient`` (or ``httpx2.AsyncClient``). It is not closed. A
-            client keeps its own limits, proxies, cookies and event hooks, while its timeouts and
+        http_client: In place of connections of its own: a `TrioTransport`, which may serve several,
+            or an ``httpx.AsyncClient`` (or ``httpx2.AsyncClient``). It is not closed. A client
+            keeps its own limits, proxies, cookies and event hooks, while its timeouts and
             redirects are not used.
-        max_streams: How many streams may run at once; more wait, which counts on their total
-            clock. Default: no bound. A task that holds the last place and opens one more waits
-            for ever.
+        max_streams: How many streams may run at once; more wait, which counts on their clocks of
+            the first output and in total. Default: no bound. A task that holds the last place and
+            opens one more waits for ever.
         strict_tool_schema: Whether tools are offered with a strict schema where it can be made.
         allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
         model_table: What is known about models.
