@@ -128,7 +128,8 @@ def http_response(data: bytes) -> None:
     ours = read_by_us(method, [sent])
     assert read_by_us(method, cut(sent, places)) == ours
     assert read_by_us(method, [*one_by_one(sent[:4096]), sent[4096:]]) == ours
-    theirs = read_by_h11(method, sent)
+    # Empty lines in front may be what followed the response before (h11 reads none).
+    theirs = read_by_h11(method, sent.lstrip(b"\r\n"))
     if ours is None:
         return
     if theirs is not None:
