@@ -319,6 +319,8 @@ class ResponseReader:
         self.status_code, self.http_version = status_code, version
         self.has_head = True
         connected = self._method == b"CONNECT" and status_code < 300
+        # What follows is the tunnel: nothing else can be asked on it.
+        self._keeps_alive = self._keeps_alive and not connected
         self._is_head_only = self._method == b"HEAD" or connected
         if self._is_head_only:
             self.is_over = True
