@@ -32,7 +32,7 @@ from ._chat_items import (
     UnknownContent,
     UnknownItem,
 )
-from ._json_values import shown
+from ._json_values import check_depth, shown
 from ._messages import build_messages
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 
@@ -468,6 +468,7 @@ class ChatContext:
             raise ValueError(
                 "data has no 'items'; it takes the dict that to_dict() has made: {'items': [...]}"
             )
+        check_depth(data, "data")
         chat_ctx = cls(load_items(data["items"], "items"))
         chat_ctx._unknown_members = copy.deepcopy(
             {name: member for name, member in data.items() if name != "items"}

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 import msgspec
 
-__all__ = ["check_json", "check_text", "encode_json", "plain_json", "shown"]
+__all__ = ["check_depth", "check_json", "check_text", "encode_json", "plain_json", "shown"]
 
 _MAX_DEPTH: Final = 100
 """Levels of nesting; a container that holds itself is found by it, too."""
@@ -63,6 +63,34 @@ def check_json(value: object, path: str) -> None:
         if len(not_json.steps) > _SHOWN_STEPS:
             path += "..."
         raise not_json.error(f"{path} {not_json.problem}") from None
+
+
+def check_depth(value: object, path: str) -> None:
+    """Make sure that mappings and lists are not nested so deeply that a copy of them would fail.
+
+    Args:
+        value: The value. What is no mapping, list or tuple has no levels.
+        path: What the caller calls it.
+
+    Raises:
+        ValueError: It has more than 100 levels of nesting, or holds itself.
+    """
+    level: dict[int, object] = {id(value): value}
+    for _ in range(_MAX_DEPTH + 1):
+        level = {id(one): one for each in level.values() for one in _parts_of(each)}
+        if not level:
+            return
+    raise ValueError(f"{path} {_TOO_DEEP}")
+
+
+def _parts_of(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        parts: Iterable[object] = cast("Mapping[object, object]", value).values()
+    elif isinstance(value, list | tuple):
+        parts = cast("Sequence[object]", value)
+    else:
+        return ()
+    return (part for part in parts if isinstance(part, Mapping | list | tuple))
 
 
 def check_text(text: str, path: str) -> None:

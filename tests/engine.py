@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 from lktrio import LLM, APIConnectOptions, ChatContext, LLMStream
@@ -28,6 +29,12 @@ def conversation(text: str = "Why do whales sing?") -> ChatContext:
 
 brings_clients = False
 """Whether `client_on` makes clients of the kind that a program brings. A session of its own sets it."""
+
+
+def for_our_own_connections() -> None:
+    """Skip a test of what only our own connections can tell, where clients are brought."""
+    if brings_clients:
+        pytest.skip("httpx does not tell its clients")
 
 
 def client_on(where: MemoryNetwork | LoopbackServer, verify: ssl.SSLContext | None = None) -> Any:

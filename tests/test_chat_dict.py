@@ -250,3 +250,19 @@ def test_what_is_saved_as_json_is_read_back_equal(items: list[Any]) -> None:
     saved = json.dumps(ChatContext(items).to_dict(**EVERYTHING))
 
     assert ChatContext.from_dict(json.loads(saved)).items == items
+
+
+@pytest.mark.parametrize("unit", ['{"a":', "["])
+@pytest.mark.parametrize("where", ['{"items": [], "more": %s}', '{"items": [{"extra": %s}]}'])
+def test_what_is_nested_too_deeply_is_refused_by_name(where: str, unit: str) -> None:
+    end = {"{": "0}", "[": "]"}[unit[0]]
+    deep = unit * 400 + end[:-1] + end[-1] * 400
+    with pytest.raises(ValueError, match=r"^data has more than 100 levels of nesting"):
+        ChatContext.from_dict(json.loads(where % deep))
+
+
+def test_what_holds_itself_is_refused_too() -> None:
+    endless: list[object] = []
+    endless += [endless, endless]
+    with pytest.raises(ValueError, match="holds itself"):
+        ChatContext.from_dict({"items": [], "more": endless})

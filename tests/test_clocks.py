@@ -19,7 +19,7 @@ from lktrio import (
     FallbackAdapter,
     HedgeAdapter,
 )
-from tests.engine import TLS_BASE_URL, ask, conversation, open_llm, timed
+from tests.engine import TLS_BASE_URL, ask, conversation, for_our_own_connections, open_llm, timed
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (
     DONE,
@@ -124,6 +124,7 @@ async def test_a_head_that_drips_is_waited_for_as_a_whole(autojump_clock: MockCl
 
 
 async def test_an_interim_response_is_a_sign_of_life(autojump_clock: MockClock) -> None:
+    for_our_own_connections()
     interim = Send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     await fails_with(Exchange([Wait(9), interim, Wait(9), interim, Hold()]), "idle", 28)

@@ -30,7 +30,7 @@ from lktrio import (
     LLMStream,
 )
 from lktrio._http.exceptions import translate
-from tests.engine import BASE_URL, TLS_BASE_URL, ask, open_llm
+from tests.engine import BASE_URL, TLS_BASE_URL, ask, for_our_own_connections, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.loopback import LoopbackServer, certificates
 from tests.support.memory_network import MemoryNetwork
@@ -964,6 +964,7 @@ async def test_what_says_nothing_takes_no_memory_however_long(piece: bytes) -> N
 async def test_endless_interim_responses_are_an_error_after_twenty(
     pause: float, autojump_clock: MockClock
 ) -> None:
+    for_our_own_connections()
     interim = Repeat([Send(b"HTTP/1.1 100 Continue\r\n\r\n"), Wait(pause)])
     start = trio.current_time()
     caught = await failure_of(Exchange([interim]))
@@ -1019,6 +1020,7 @@ BEGINNINGS: dict[str, bytes] = {
 @pytest.mark.parametrize("how", BEGINNINGS)
 async def test_a_request_whose_response_has_begun_is_not_sent_again(how: str) -> None:
     """It was processed, or may have been (RFC 9110, section 9.2.2)."""
+    for_our_own_connections()
     begun = text("Hi").then(AwaitRequest(), Send(BEGINNINGS[how]), Close())
     script = [Connection([begun]), Connection([text("sent again")])]
     async with MemoryNetwork(script) as network, open_llm(network) as llm:
