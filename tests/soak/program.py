@@ -364,7 +364,7 @@ def check_error(seed: int, number: int, error: APIError, delivered: str | None) 
         if said is None or said.stream != number or not said.text.startswith(partial):
             raise SoakError(f"{partial!r} is in the error") from error
     # A stream that has waited for a place all the time has made none.
-    waited = isinstance(error, APITimeoutError) and error.clock == "total"
+    waited = isinstance(error, APITimeoutError) and error.clock in {"first_output", "total"}
     if not error.attempts and not waited:
         raise SoakError("the error tells of no attempt") from error
 
