@@ -1,8 +1,9 @@
 """One HTTP request, over our own transport or over a client that a program brings.
 
-Read the modules in this order: `message` (bytes and messages), `tls`, `connection` (one request on
-one connection), `pool`, `network` (how connections are made), `transport` (httpx's interface to all
-that), `exceptions`, `exchange` (what the engine sends and gets), `brought`.
+Read the modules in this order: `message` and `head` (bytes and messages), `tls`, `network` (how a
+connection is made), `proxy` and `tunnel` (what is on the way), `connection` (one request on one
+connection), `pool`, `connect`, `outgoing`, `transport` (httpx's interface to all that), `trace`,
+`for_httpx2`, `exceptions`, `exchange` (what the engine sends and gets), `brought`.
 """
 
 from .brought import BroughtSender, HTTPClient, is_client
