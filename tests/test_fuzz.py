@@ -121,7 +121,10 @@ def test_what_the_command_cannot_do_is_said(
 ) -> None:
     with pytest.raises(SystemExit):
         command.main(["nothing"])
-    assert "no such target: nothing; there are http_response, events, answer," in capsys.readouterr().err
+    assert (
+        "no such target: nothing; there are http_response, events, answer,"
+        in capsys.readouterr().err
+    )
     monkeypatch.setattr(command, "has_atheris", lambda: False)
     with pytest.raises(SystemExit):
         command.main(["--engine", "atheris"])
