@@ -83,6 +83,10 @@ def check_depth(value: object, path: str) -> None:
     raise ValueError(f"{path} {_TOO_DEEP}")
 
 
+# Named, so that type checkers leave what is taken from a value an object.
+_HOLDERS: tuple[type[object], ...] = (Mapping, list, tuple)
+
+
 def _parts_of(value: object) -> Iterable[object]:
     if isinstance(value, Mapping):
         parts: Iterable[object] = cast("Mapping[object, object]", value).values()
@@ -90,7 +94,7 @@ def _parts_of(value: object) -> Iterable[object]:
         parts = cast("Sequence[object]", value)
     else:
         return ()
-    return (part for part in parts if isinstance(part, Mapping | list | tuple))
+    return (part for part in parts if isinstance(part, _HOLDERS))
 
 
 def check_text(text: str, path: str) -> None:
