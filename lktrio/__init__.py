@@ -37,6 +37,7 @@ from ._chat_context import (
     UnknownContent,
     UnknownItem,
 )
+from ._chat_model import ChatCall, ChatModel
 from ._chunks import (
     ChatChunk,
     ChoiceDelta,
@@ -44,6 +45,7 @@ from ._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
+from ._connections import Auth
 from ._errors import (
     APIConnectionError,
     APIError,
@@ -54,7 +56,6 @@ from ._errors import (
     Clock,
 )
 from ._function_results import FunctionCallResult
-from ._gateway import Auth
 from ._http import Network, TrioTransport, default_network, set_default_network
 from ._instruments import Instrument, LLMMetrics, RequestInfo
 from ._llm import LLM, LLMStatistics
@@ -70,7 +71,8 @@ from ._options import (
     ToolChoice,
 )
 from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._source import ChunkSink, ChunkSource
+from ._stream import LLMStream
 from ._tools import (
     FunctionTool,
     RawFunctionTool,
@@ -144,6 +146,8 @@ __all__ = [
     "ChatModel",
     "ChatRole",
     "ChoiceDelta",
+    "ChunkSink",
+    "ChunkSource",
     "Clock",
     "CollectedResponse",
     "CompletionUsage",

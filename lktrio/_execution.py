@@ -30,7 +30,7 @@ from ._function_results import (
     timed_out,
     unknown_tool,
 )
-from ._instruments import Instrument, ToolWatch, check_instruments
+from ._instruments import Instrument, ToolMetrics, check_instruments
 from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
 
 __all__ = [
@@ -219,13 +219,13 @@ async def run_call(
     await trio.lowlevel.checkpoint_if_cancelled()
     if not instruments:
         return await _run_call(call, name, tool_ctx, call_ctx, on_start)
-    watch = ToolWatch(instruments, call.item, tool_ctx.get(name), trio.current_time())
+    metrics = ToolMetrics(instruments, call.item, tool_ctx.get(name), trio.current_time())
     result: FunctionCallResult | None = None
     try:
         result = await _run_call(call, name, tool_ctx, call_ctx, on_start)
         return result
     finally:
-        watch.finish(trio.current_time(), result)
+        metrics.finish(trio.current_time(), result)
 
 
 async def _run_call(

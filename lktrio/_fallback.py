@@ -18,11 +18,21 @@ import trio
 
 from . import _later as later
 from ._callbacks import check_callable, check_sync_callable, not_awaitable
+from ._chat_model import ChatCall, ChatModel, outer_stream
+from ._children import (
+    AdapterSource,
+    Children,
+    another_model_may_help,
+    check_models,
+    combine_errors,
+    converter_of,
+    is_output,
+    result_of,
+)
 from ._chunks import ChatChunk, CollectedResponse
-from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
+from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, complete_error
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
-from ._lifetime import forget_locals
 from ._options import (
     APIConnectOptions,
     check_conn_options,
@@ -30,19 +40,9 @@ from ._options import (
     check_seconds,
     timeout_or,
 )
-from ._relay import (
-    Relay,
-    another_model_may_help,
-    call_on_output,
-    check_models,
-    combine_errors,
-    converter_of,
-    is_output,
-    result_of,
-    stream_of,
-    weight,
-)
-from ._stream import ChatCall, ChatModel, LLMStream, Outlet
+from ._source import ChunkSink
+from ._stream import LLMStream, call_on_output
+from ._task_stream import forget_locals
 
 __all__ = ["AvailabilityChangedEvent", "FallbackAdapter", "ModelAvailability"]
 
@@ -192,19 +192,19 @@ class _Rejected(Exception):
         self.error = error
 
 
-class _FallbackSource:
+class _FallbackSource(AdapterSource):
     """Makes a stream's chunks from the streams of the models, one after the other."""
 
     def __init__(
         self,
         pool: _Pool,
         policy: _Policy,
-        relay: Relay,
+        children: Children,
         options: Sequence[APIConnectOptions],
     ) -> None:
         self._pool = pool
         self._policy = policy
-        self._relay = relay
+        super().__init__(children)
         self._options = options
         self._has_output = False
         """Whether output was delivered since the answer began, or began anew."""
@@ -212,32 +212,21 @@ class _FallbackSource:
         self._is_tainted = False
         """Whether output of a model that failed was delivered."""
 
-    def check_open(self) -> None:
-        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
-        self._relay.check_open()
-
-    async def run(self, outlet: Outlet) -> None:
+    async def answer(self, sink: ChunkSink) -> None:
         """Put the chunks of the first model that answers.
 
         Raises:
             APIError: The last model's error.
         """
-        self._relay.begin(outlet)
-        try:
-            await self._ask_in_turn(outlet)
-        finally:
-            self._relay.end()
-
-    async def _ask_in_turn(self, outlet: Outlet) -> None:
-        relay, pool = self._relay, self._pool
+        children, pool = self._children, self._pool
         failures: list[tuple[ChatModel, APIError]] = []
         tried: frozenset[int] = frozenset()
         while (index := pool.choose(tried)) is not None:
             if self._has_output:
-                outlet.put((ChatChunk(restart=True),), 0)
+                sink.put((ChatChunk(restart=True),), 0)
                 self._has_output = False
                 self._is_tainted = True
-            error, may_go_on = await self._ask(index, outlet)
+            error, may_go_on = await self._ask(index, sink)
             if error is None:
                 return
             # The pool remembers it for longer than the request lasts.
@@ -246,12 +235,11 @@ class _FallbackSource:
             failures.append((pool.models[index], error))
             if not may_go_on:
                 break
-        error = combine_errors(failures, relay.response)
-        if self._is_tainted:
-            error.retryable = False
+        error = combine_errors(failures, children.response)
+        complete_error(error, was_delivered=self._is_tainted)
         raise error
 
-    async def _ask(self, index: int, outlet: Outlet) -> tuple[APIError | None, bool]:
+    async def _ask(self, index: int, sink: ChunkSink) -> tuple[APIError | None, bool]:
         """Ask one model; return what went wrong, and whether another one may be asked then."""
         pool = self._pool
         health = pool.health[index]
@@ -259,17 +247,17 @@ class _FallbackSource:
         if is_trial:
             health.on_trial = True
         try:
-            stream = self._relay.start(index)
+            stream = self._children.start(index)
             async with stream:
                 if self._policy.accept is None:
-                    await self._pass_on(stream, index, outlet)
+                    await self._pass_on(stream, index, sink)
                 else:
-                    await self._judge(stream, index, outlet, self._policy.accept)
+                    await self._judge(stream, index, sink, self._policy.accept)
             return None, False
         except _Rejected as rejection:
-            return rejection.error, not self._relay.is_out_of_time
+            return rejection.error, not self._children.is_out_of_time
         except APIError as error:
-            if self._relay.is_out_of_time:
+            if self._children.is_out_of_time:
                 # The time was short, which says nothing of the model.
                 return error, False
             if not self._policy.allows(error):
@@ -285,25 +273,25 @@ class _FallbackSource:
             if is_trial:
                 health.on_trial = False
 
-    async def _pass_on(self, stream: LLMStream[Any], index: int, outlet: Outlet) -> None:
-        call_on_output(stream, lambda: outlet.watch.got_output(trio.current_time()))
+    async def _pass_on(self, stream: LLMStream[Any], index: int, sink: ChunkSink) -> None:
+        call_on_output(stream, sink.got_output)
         async for chunk in stream:
             if is_output(chunk, self._options[index]):
                 if not self._has_output:
                     self._has_output = True
                     self._pool.works(index)
-                    outlet.watch.got_output(trio.current_time())
+                    sink.got_output()
                 if chunk.delta is not None and chunk.delta.tool_calls:
                     self._has_calls = True
-            outlet.put((chunk,), weight(chunk))
-            if outlet.is_full:
-                await outlet.room()
+            sink.put((chunk,))
+            if sink.is_full:
+                await sink.room()
         self._pool.works(index)
         # The consumer sees the end now, and not at the end of the body.
-        outlet.complete(result_of(stream))
+        sink.complete(result_of(stream))
 
     async def _judge(
-        self, stream: LLMStream[Any], index: int, outlet: Outlet, accept: Judge
+        self, stream: LLMStream[Any], index: int, sink: ChunkSink, accept: Judge
     ) -> None:
         chunks: list[ChatChunk] = []
         async for chunk in stream:
@@ -320,13 +308,13 @@ class _FallbackSource:
         if not verdict:
             model = self._pool.models[index].model
             error = APIError(f"the answer of {model} was not accepted", retryable=False)
-            error.partial = result_of(stream)
-            error.request_id = stream.response.request_id
+            request_id = stream.response.request_id
+            complete_error(error, partial=result_of(stream), request_id=request_id)
             raise _Rejected(error)
         if any(is_output(chunk, self._options[index]) for chunk in chunks):
-            outlet.watch.got_output(trio.current_time())
-        outlet.put(chunks, sum(map(weight, chunks)))
-        outlet.complete(result_of(stream))
+            sink.got_output()
+        sink.put(chunks)
+        sink.complete(result_of(stream))
 
 
 class FallbackAdapter(ChatModel):
@@ -482,9 +470,9 @@ class FallbackAdapter(ChatModel):
             for model, own in zip(models, self._options, strict=True)
         ]
         is_judged = self._policy.accept is not None
-        relay = Relay(models, call, options, is_judged=is_judged)
-        source = _FallbackSource(self._pool, self._policy, relay, options)
-        return stream_of(source, relay.call, self)
+        children = Children(models, call, options, is_judged=is_judged)
+        source = _FallbackSource(self._pool, self._policy, children, options)
+        return outer_stream(source, children.call, self)
 
     def _options_of(
         self, model: ChatModel, own: APIConnectOptions | None, call: APIConnectOptions

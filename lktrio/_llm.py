@@ -19,6 +19,8 @@ import trio
 
 from . import _later as later
 from ._chat_context import check_chat_ctx
+from ._chat_model import ChatCall, ChatModel
+from ._connections import Auth, Authority, Connections
 from ._credentials import (
     Credentials,
     authorization_fault,
@@ -31,7 +33,6 @@ from ._credentials import (
     secret_words,
 )
 from ._errors import APITimeoutError
-from ._gateway import Auth, Authority, Gateway
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
@@ -52,7 +53,7 @@ from ._request import ChatRequest, RequestSource, prewarm
 from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._stream import LLMStream
 from ._tools import check_converter, to_fnc_ctx
 from ._value import Value
 from ._version import __version__
@@ -185,7 +186,7 @@ class LLM(ChatModel):
         self._facts = self._model_table.facts(self._model)
         self._instruments = check_instruments(instruments)
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
-        self._gateway = Gateway(
+        self._connections = Connections(
             http_client,
             max_streams=max_streams,
             has_auth=self._auth is not None,
@@ -226,12 +227,12 @@ class LLM(ChatModel):
         return self._converter
 
     def __repr__(self) -> str:
-        return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._gateway.state}>"
+        return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._connections.state}>"
 
     # --- lifetime -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._gateway.open()
+        self._connections.open()
         return self
 
     async def __aexit__(
@@ -240,15 +241,15 @@ class LLM(ChatModel):
         exc: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        await self._gateway.close()
+        await self._connections.close()
 
     def statistics(self) -> LLMStatistics:
         """What this `LLM` is doing now."""
-        gateway = self._gateway
+        connections = self._connections
         return LLMStatistics(
-            streams_open=len(gateway.running),
-            streams_started=gateway.started,
-            streams_waiting=gateway.waiting,
+            streams_open=len(connections.running),
+            streams_started=connections.started,
+            streams_waiting=connections.waiting,
         )
 
     async def prewarm(self) -> None:
@@ -265,14 +266,14 @@ class LLM(ChatModel):
         headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)
         headers = {name: text for name, text in headers.items() if name.lower() != "content-type"}
         request = HTTPRequest("GET", f"{self._base_url}/models", headers, query=self._options.query)
-        gateway = self._gateway
-        gateway.sender()
-        visit = gateway.visit()
+        connections = self._connections
+        connections.sender()
+        visit = connections.visit()
         try:
             with visit, trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as clock:
-                await prewarm(gateway, request, auth, secrets)
+                await prewarm(connections, request, auth, secrets)
         finally:
-            gateway.leave(visit)
+            connections.leave(visit)
         if visit.cancelled_caught:
             raise trio.ClosedResourceError(
                 "the LLM was left while it was prewarmed; leave it after prewarm() has returned"
@@ -358,14 +359,13 @@ class LLM(ChatModel):
                 body["reasoning_effort"],
                 effort,
             )
-        sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
         if breakpoints == "auto":
             breakpoints = facts.cache_breakpoints
         content = encode_request(
             model=self._model,
             messages=build_messages(
-                sent_ctx.items,
+                chat_ctx.items,
                 cache_breakpoints=breakpoints,
                 content_beside_calls=facts.content_beside_calls,
             ),
@@ -388,13 +388,13 @@ class LLM(ChatModel):
             secrets=secrets,
         )
         return LLMStream(
-            RequestSource(request, self._gateway),
+            RequestSource(request, self._connections),
             request=RequestInfo(
                 label=self.label,
                 model=self._model,
                 provider=self.provider,
                 base_url=self._base_url,
-                chat_ctx=sent_ctx,
+                chat_ctx=chat_ctx,
                 tools=call.tools,
                 options=types.MappingProxyType(body),
             ),

@@ -15,11 +15,11 @@ from ._answer import AnswerReader
 from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._clocks import Clocks
+from ._connections import BodyEnds
 from ._errors import APIConnectionError, APIError
-from ._gateway import BodyEnds
 from ._http import HTTPResponse
-from ._lifetime import forget_frames
-from ._stream import Outlet
+from ._source import ChunkSink
+from ._task_stream import forget_frames
 
 __all__ = ["DRAIN_SECONDS", "Reading"]
 
@@ -33,7 +33,7 @@ class Reading:
     Args:
         response: The response.
         assembler: Puts the answer together.
-        outlet: Where the chunks go.
+        sink: Where the chunks go.
         clocks: The attempt's clocks.
         body_ends: Whether the end of the body is worth waiting for.
         has_output: Whether what has arrived counts as output.
@@ -43,7 +43,7 @@ class Reading:
         self,
         response: HTTPResponse,
         assembler: Assembler,
-        outlet: Outlet,
+        sink: ChunkSink,
         *,
         clocks: Clocks,
         body_ends: BodyEnds,
@@ -54,7 +54,7 @@ class Reading:
         self._response = response
         self._assembler = assembler
         self._reader = AnswerReader(assembler)
-        self._outlet = outlet
+        self._sink = sink
         self._clocks = clocks
         self._body_ends = body_ends
         self._has_output = has_output
@@ -69,7 +69,7 @@ class Reading:
         Raises:
             APIError: The answer is not complete.
         """
-        clocks, outlet, reader = self._clocks, self._outlet, self._reader
+        clocks, sink, reader = self._clocks, self._sink, self._reader
         while not self.is_over:
             if reader.is_behind:
                 await self._go_on()
@@ -86,9 +86,9 @@ class Reading:
                 if not reader.is_behind:
                     clocks.check_lasting(now)
                 return
-            if outlet.is_full:
+            if sink.is_full:
                 clocks.pause(now)
-                await outlet.room()
+                await sink.room()
                 clocks.resume(trio.current_time())
 
     async def catch_up(self) -> None:
@@ -143,7 +143,7 @@ class Reading:
             forget_frames(exc)
             raise
         finally:
-            self._outlet.put(chunks, len(data) or _size(chunks))
+            self._sink.put(chunks, len(data) or _size(chunks))
             self._note_output(now)
         if reader.is_done:
             self._complete(now)
@@ -156,11 +156,11 @@ class Reading:
         if self._waits_for_output and self._has_output():
             self._waits_for_output = False
             self._clocks.got_output(now)
-            self._outlet.watch.got_output(now)
+            self._sink.metrics.got_output(now)
 
     def _complete(self, now: float) -> None:
         self._clocks.complete(now)
-        self._outlet.complete(self._assembler.snapshot())
+        self._sink.complete(self._assembler.snapshot())
 
     def _drain_or_stop(self) -> None:
         """The answer is complete. If the body ends too, the connection can be used again."""
@@ -185,7 +185,7 @@ class Reading:
         try:
             how(chunks)
         finally:
-            self._outlet.put(chunks, 0)
+            self._sink.put(chunks, 0)
         now = trio.current_time()
         # A completion in one piece comes to light here.
         self._note_output(now)

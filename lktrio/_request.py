@@ -23,18 +23,18 @@ import trio
 from ._assembler import Assembler
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._clocks import AttemptRecord, Clocks
+from ._connections import Authority, Connections, authorization
 from ._credentials import secret_words
-from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
-from ._gateway import Authority, Gateway, authorization
+from ._errors import APIConnectionError, APIError, APITimeoutError, complete_error
 from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
-from ._lifetime import forget_locals
 from ._models import ModelFacts
 from ._options import APIConnectOptions
 from ._reading import Reading
 from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._secret import SecretWords
-from ._stream import Outlet
+from ._source import ChunkSink, ReportingSource
+from ._task_stream import forget_locals
 from ._value import Value
 from ._wire import (
     HeaderFacts,
@@ -83,7 +83,7 @@ async def authorised(
 
 
 async def send_once_more(
-    gateway: Gateway,
+    connections: Connections,
     request: HTTPRequest,
     observe: Callable[[Phase], None],
     lost: Callable[[], object],
@@ -94,12 +94,12 @@ async def send_once_more(
     connection out of the pool, so this ends by itself.
 
     Args:
-        gateway: Where to.
+        connections: Where to.
         request: The request.
         observe: Told when another phase begins.
         lost: Called before it is sent again.
     """
-    sender = gateway.sender()
+    sender = connections.sender()
     while True:
         try:
             return await send(sender, request, observe)
@@ -108,7 +108,7 @@ async def send_once_more(
 
 
 async def prewarm(
-    gateway: Gateway, request: HTTPRequest, auth: Authority, secrets: SecretWords
+    connections: Connections, request: HTTPRequest, auth: Authority, secrets: SecretWords
 ) -> None:
     """Send a request and read what comes, so that its connection can be used by the next.
 
@@ -119,7 +119,7 @@ async def prewarm(
     response: HTTPResponse | None = None
     try:
         request, secrets = await authorised(request, auth, secrets)
-        response = await send_once_more(gateway, request, _ignore, lambda: None)
+        response = await send_once_more(connections, request, _ignore, lambda: None)
         body = io.BytesIO()
         await read_error_body(response, body)
         with contextlib.suppress(APIConnectionError):
@@ -203,18 +203,18 @@ class _Head:
         return read_headers(self.headers, self._arrived)
 
 
-class RequestSource:
+class RequestSource(ReportingSource):
     """Makes a stream's chunks by requests to a gateway.
 
     Args:
         request: What to send.
-        gateway: What it is sent over.
+        connections: What it is sent over.
     """
 
-    def __init__(self, request: ChatRequest, gateway: Gateway) -> None:
+    def __init__(self, request: ChatRequest, connections: Connections) -> None:
         self._request = request
         self._options = request.options
-        self._gateway = gateway
+        self._connections = connections
         self._epoch = 0.0
         self._attempts: list[AttemptRecord] = []
         self._head = _Head({}, ())
@@ -222,7 +222,7 @@ class RequestSource:
 
     def check_open(self) -> None:
         """Raise `RuntimeError` if a request cannot be made here and now."""
-        self._gateway.sender()
+        self._connections.sender()
 
     @property
     def usage(self) -> CompletionUsage | None:
@@ -262,14 +262,13 @@ class RequestSource:
             record.request_id = self._head.facts.request_id
         return record.freeze(self._epoch)
 
-    async def run(self, outlet: Outlet) -> None:
+    async def run(self, sink: ChunkSink) -> None:
         """Put the answer's chunks; retry what may be retried.
 
         Raises:
             APIError: The last attempt's error.
         """
         self._epoch = trio.current_time()
-        outlet.watch.progress = self
         total = self._epoch + (
             math.inf if self._options.total_timeout is None else self._options.total_timeout
         )
@@ -277,26 +276,26 @@ class RequestSource:
             http = self._request.http
             body = redact(http.content.decode("utf-8", "replace"), self._request.secrets)
             logger.debug("%s %s %s", http.method, http.url, body)
-        scope = self._gateway.enter()
+        scope = self._connections.enter()
         try:
             with scope:
                 # One frame less for each stream, and for each of its reads.
-                if self._gateway.limiter is None:
-                    await self._run(outlet, total)
+                if self._connections.limiter is None:
+                    await self._run(sink, total)
                 else:
-                    await self._run_in_turn(self._gateway.limiter, outlet, total)
+                    await self._run_in_turn(self._connections.limiter, sink, total)
         finally:
-            self._gateway.leave(scope)
+            self._connections.leave(scope)
             self._request = self._request.without_content()
         if scope.cancelled_caught:
             raise trio.ClosedResourceError("the LLM was left while this stream was open")
 
     async def _run_in_turn(
-        self, limiter: trio.CapacityLimiter, outlet: Outlet, total: float
+        self, limiter: trio.CapacityLimiter, sink: ChunkSink, total: float
     ) -> None:
         await self._wait_for_place(limiter, total)
         try:
-            await self._run(outlet, total)
+            await self._run(sink, total)
         finally:
             limiter.release()
 
@@ -313,14 +312,14 @@ class RequestSource:
                 retryable=False,
             )
 
-    async def _run(self, outlet: Outlet, total: float) -> None:
+    async def _run(self, sink: ChunkSink, total: float) -> None:
         while True:
             record = AttemptRecord(len(self._attempts) + 1, trio.current_time())
             self._attempts.append(record)
             self._head = _Head({}, ())
-            outlet.watch.attempt_started(record.number)
+            sink.metrics.attempt_started(record.number)
             try:
-                await self._attempt(outlet, record, total)
+                await self._attempt(sink, record, total)
                 return
             except APIError as exc:
                 # Without this frame, which goes on.
@@ -341,8 +340,8 @@ class RequestSource:
                 random=random.random,
             )
             if delay is None:
-                self._deliver_rest(error, outlet)
-            outlet.watch.attempt_failed(self._freeze(record), error, delay)
+                self._deliver_rest(error, sink)
+            sink.metrics.attempt_failed(self._freeze(record), error, delay)
             if delay is None:
                 raise error
             # What the server said may quote the conversation: it is in the attempts.
@@ -357,18 +356,20 @@ class RequestSource:
             del error
             await trio.sleep(delay)
 
-    def _deliver_rest(self, error: APIError, outlet: Outlet) -> None:
+    def _deliver_rest(self, error: APIError, sink: ChunkSink) -> None:
         """Deliver what was held back of the text, and put what has arrived into the error."""
         chunks: list[ChatChunk] = []
         assert self._assembler is not None  # set by the attempt that failed
         self._assembler.flush(chunks)
-        outlet.put(chunks, 0)
-        if self._has_delivered(self._assembler):
-            error.retryable = False
-        error.partial = self._assembler.snapshot()
-        error.attempts = self._frozen_attempts()
+        sink.put(chunks, 0)
+        complete_error(
+            error,
+            partial=self._assembler.snapshot(),
+            attempts=self._frozen_attempts(),
+            was_delivered=self._has_delivered(self._assembler),
+        )
 
-    async def _attempt(self, outlet: Outlet, record: AttemptRecord, total: float) -> None:
+    async def _attempt(self, sink: ChunkSink, record: AttemptRecord, total: float) -> None:
         request = self._request
         secrets = request.secrets
         assembler = self._assembler = Assembler(
@@ -396,7 +397,7 @@ class RequestSource:
                             clocks.limit(MAX_ERROR_BODY_SECONDS)
                             await read_error_body(response, error_body)
                             break
-                        reading = self._reading(response, assembler, outlet, clocks)
+                        reading = self._reading(response, assembler, sink, clocks)
                     await reading.read()
                 if scope.cancelled_caught:
                     if reading is None:
@@ -423,14 +424,14 @@ class RequestSource:
         self._head = _Head(response.headers, secrets)
 
     def _reading(
-        self, response: HTTPResponse, assembler: Assembler, outlet: Outlet, clocks: Clocks
+        self, response: HTTPResponse, assembler: Assembler, sink: ChunkSink, clocks: Clocks
     ) -> Reading:
         return Reading(
             response,
             assembler,
-            outlet,
+            sink,
             clocks=clocks,
-            body_ends=self._gateway.body_ends,
+            body_ends=self._connections.body_ends,
             has_output=lambda: self._is_output(assembler),
         )
 
@@ -442,7 +443,7 @@ class RequestSource:
             record.sent = record.connected = None
             clocks.observe("connect")
 
-        return await send_once_more(self._gateway, request, clocks.observe, lost)
+        return await send_once_more(self._connections, request, clocks.observe, lost)
 
     def _is_output(self, assembler: Assembler) -> bool:
         return assembler.has_output or (
@@ -460,13 +461,11 @@ class RequestSource:
     ) -> None:
         """Put what is known into an error, and keep secrets out of it."""
         facts = self._head.facts
-        if error.request_id is None:
-            error.request_id = facts.request_id
-        if isinstance(error, APIStatusError):
-            if error.quota is None:
-                error.quota = facts.quota
-            if error.retry_after is None:
-                error.retry_after = facts.retry_after
-        if self._has_delivered(assembler):
-            error.retryable = False
+        complete_error(
+            error,
+            request_id=facts.request_id,
+            retry_after=facts.retry_after,
+            quota=facts.quota,
+            was_delivered=self._has_delivered(assembler),
+        )
         redact_error(error, secrets)

@@ -19,12 +19,12 @@ from trio.lowlevel import enable_ki_protection
 
 from ._bare import raise_bare
 from ._chat_context import ChatContext, check_chat_ctx
+from ._chat_model import ChatCall, ChatModel
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._json_values import shown
-from ._lifetime import Channel, TaskStream, Words, check_open
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
@@ -34,7 +34,8 @@ from ._options import (
     ToolChoice,
 )
 from ._rounds import Round, RoundCall, Timeline, add_usage
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._stream import LLMStream
+from ._task_stream import Channel, StreamTerms, TaskStream, check_open
 from ._tools import RunContext, Tool, ToolContext, Toolset
 from ._turn_events import (
     AnswerRestarted,
@@ -326,7 +327,7 @@ class Turn(TaskStream[TurnEvent]):
     * `trio.BusyResourceError`: another task is waiting in the same turn.
     """
 
-    _words = Words("turn", "work", "run_turn()", "async with run_turn(...) as turn")
+    _terms = StreamTerms("turn", "work", "run_turn()", "async with run_turn(...) as turn")
 
     def __init__(self, settings: _Settings, first: LLMStream[Any]) -> None:
         channel = Channel[TurnEvent]()

@@ -201,7 +201,7 @@ LATER = {
     "lktrio._mismatch",
     "lktrio._own_types",
     "lktrio._parts",
-    "lktrio._relay",
+    "lktrio._children",
     "lktrio._rounds",
     "lktrio._schema",
     "lktrio._shapes",
