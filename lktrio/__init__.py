@@ -70,6 +70,7 @@ from ._options import (
     ResponseFormat,
     ToolChoice,
 )
+from ._request_draft import RequestDraft
 from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
 from ._source import ChunkSink, ChunkSource
 from ._stream import LLMStream
@@ -90,13 +91,14 @@ from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
 if typing.TYPE_CHECKING:
+    from ._availability import AvailabilityChangedEvent, ModelAvailability
     from ._converter import Converter, make_converter
     from ._execution import (
         current_tool_thread_limiter,
         execute_function_call,
         execute_function_calls,
     )
-    from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
+    from ._fallback import FallbackAdapter
     from ._hedge import HedgeAdapter, HedgeStatistics
     from ._mismatch import Mismatch, Problem
     from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
@@ -186,6 +188,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningEffort",
     "RefusalDelta",
+    "RequestDraft",
     "RequestInfo",
     "ResponseFormat",
     "ResponseInfo",
@@ -228,9 +231,9 @@ _ROOM_OF: typing.Final = {
     "current_tool_thread_limiter": "_execution",
     "execute_function_call": "_execution",
     "execute_function_calls": "_execution",
-    "AvailabilityChangedEvent": "_fallback",
+    "AvailabilityChangedEvent": "_availability",
     "FallbackAdapter": "_fallback",
-    "ModelAvailability": "_fallback",
+    "ModelAvailability": "_availability",
     "HedgeAdapter": "_hedge",
     "HedgeStatistics": "_hedge",
     "DEFAULT_MAX_ROUNDS": "_turn",

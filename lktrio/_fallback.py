@@ -9,14 +9,17 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
-import trio
 
 from . import _later as later
+from ._availability import (
+    AvailabilityHook,
+    ModelAvailability,
+    ModelPool,
+)
 from ._callbacks import check_callable, check_sync_callable, not_awaitable
 from ._chat_model import ChatCall, ChatModel, outer_stream
 from ._children import (
@@ -44,130 +47,16 @@ from ._source import ChunkSink
 from ._stream import LLMStream, call_on_output
 from ._task_stream import forget_locals
 
-__all__ = ["AvailabilityChangedEvent", "FallbackAdapter", "ModelAvailability"]
+__all__ = ["FallbackAdapter"]
 
 logger = logging.getLogger("lktrio")
-
-_LONGEST_PAUSE: Final = 24 * 60 * 60.0
-"""Seconds for which a server's ``Retry-After`` keeps its model out, at most: one wrong header must
-not do it for ever."""
-
-
-@attrs.frozen
-class ModelAvailability:
-    """What a `FallbackAdapter` knows of one of its models."""
-
-    llm: ChatModel
-    """The model."""
-
-    available: bool
-    """False from a failure to the next answer."""
-
-    retry_at: float | None = None
-    """From when on a request tries it again, by `trio.current_time`; None while it is
-    available."""
-
-    last_error: APIError | None = None
-    """The failure; None while it is available."""
-
-
-@attrs.frozen
-class AvailabilityChangedEvent:
-    """A model of a `FallbackAdapter` has failed, or answers again."""
-
-    llm: ChatModel
-    """The model."""
-
-    available: bool
-    """Whether it answers."""
-
 
 Judge: TypeAlias = Callable[[CollectedResponse[Any]], "bool | Awaitable[bool]"]
 """Says whether a whole answer is good enough; sync or async."""
 
-AvailabilityHook: TypeAlias = Callable[[AvailabilityChangedEvent], object]
-"""Is told when a model fails or answers again."""
-
 # A mapping's keys are invariant: with ChatModel for Any, a dict of LLMs would not be one.
 ModelOptions: TypeAlias = Sequence[APIConnectOptions | None] | Mapping[Any, APIConnectOptions]
 """Options for single models: an entry for each, or a mapping from model to options."""
-
-
-@attrs.define
-class _Health:
-    """One model's state, which all streams of an adapter share."""
-
-    available: bool = True
-    retry_at: float = -math.inf
-    last_error: APIError | None = None
-    on_trial: bool = False
-    """Whether a request is trying the model again."""
-
-    def is_usable(self, now: float) -> bool:
-        """Whether a new request may go to this model before all others have failed."""
-        return self.available or (now >= self.retry_at and not self.on_trial)
-
-
-class _Pool:
-    """The models and their states."""
-
-    def __init__(
-        self,
-        models: tuple[ChatModel, ...],
-        *,
-        cooldown: float,
-        sticky: bool,
-        on_change: AvailabilityHook | None,
-    ) -> None:
-        self.models = models
-        self.health = [_Health() for _ in models]
-        self._cooldown = cooldown
-        self._sticky = sticky
-        self._on_change = on_change
-        self._preferred = 0
-
-    def choose(self, tried: frozenset[int] = frozenset()) -> int | None:
-        """Whom to ask next: the first that has not failed lately, or else the first. None if all
-        have been tried."""
-        now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
-        # A stable sort: the preferred one, then the others in their order.
-        order = sorted(range(len(self.models)), key=lambda index: index != self._preferred)
-        untried = [index for index in order if index not in tried]
-        usable = [index for index in untried if self.health[index].is_usable(now)]
-        return next(iter(usable or untried), None)
-
-    def works(self, index: int) -> None:
-        """A model has given output, or a whole answer."""
-        health = self.health[index]
-        health.retry_at, health.last_error = -math.inf, None
-        if self._sticky:
-            self._preferred = index
-        if not health.available:
-            health.available = True
-            self._tell(index)
-
-    def failed(self, index: int, error: APIError) -> None:
-        """A model has failed in a way that may last."""
-        health = self.health[index]
-        pause = self._cooldown
-        if isinstance(error, APIStatusError) and error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, _LONGEST_PAUSE))
-        health.retry_at, health.last_error = trio.current_time() + pause, error
-        if health.available:
-            health.available = False
-            self._tell(index)
-
-    def _tell(self, index: int) -> None:
-        model, available = self.models[index], self.health[index].available
-        logger.info("%s %s", model.model, "answers again" if available else "has failed")
-        if self._on_change is None:
-            return
-        try:
-            event = AvailabilityChangedEvent(model, available)
-            not_awaitable("on_availability_changed", functools.partial(self._on_change, event))
-        except Exception:
-            # A listener must not cost the caller the answer.
-            logger.exception("on_availability_changed raised an exception")
 
 
 @attrs.frozen
@@ -197,7 +86,7 @@ class _FallbackSource(AdapterSource):
 
     def __init__(
         self,
-        pool: _Pool,
+        pool: ModelPool,
         policy: _Policy,
         children: Children,
         options: Sequence[APIConnectOptions],
@@ -406,7 +295,7 @@ class FallbackAdapter(ChatModel):
         self._max_retry = max_retry_per_llm
         self._retry_interval = retry_interval
         self._options = _options_by_index(models, conn_options)
-        self._pool = _Pool(
+        self._pool = ModelPool(
             models, cooldown=cooldown, sticky=sticky, on_change=on_availability_changed
         )
         self._policy = _Policy(should_fall_back, accept, restart_after_output)

@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -18,6 +18,8 @@ import attrs
 import trio
 
 from . import _later as later
+from ._attempt import ChatRequest
+from ._callbacks import check_sync_callable
 from ._chat_context import check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
 from ._connections import Auth, Authority, Connections
@@ -49,8 +51,9 @@ from ._options import (
     structure_options,
     timeout_or,
 )
-from ._request import ChatRequest, RequestSource, prewarm
+from ._request import RequestSource, prewarm
 from ._request_body import build_messages, encode_request
+from ._request_draft import RequestDraft, prepared
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import LLMStream
@@ -135,6 +138,8 @@ class LLM(ChatModel):
         instruments: Who is told of the requests.
         converter: Reads types of your own in answers to a ``response_format``, and writes them in
             options (see `make_converter`).
+        prepare: Called by `chat` with a `RequestDraft`, to change headers, parameters or body of
+            each request before it is fixed. Not async; what it raises, `chat` raises.
 
     Raises:
         ValueError: An argument, or the environment variable in its place, is missing or cannot
@@ -161,7 +166,11 @@ class LLM(ChatModel):
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
         instruments: Sequence[Instrument] | None = None,
         converter: later.Converter | None = None,
+        prepare: Callable[[RequestDraft], None] | None = None,
     ) -> None:
+        if prepare is not None:
+            check_sync_callable("prepare", prepare)
+        self._prepare = prepare
         self._converter = check_converter(converter)
         self._model = _checked_name("model", model)
         self._upstream = None if provider is None else _checked_provider(provider)
@@ -373,6 +382,8 @@ class LLM(ChatModel):
             tools=schemas,
             extra_body=options.extra_body,
         )
+        if self._prepare is not None:
+            options, content = prepared(self._prepare, self._model, options, content)
         headers, auth, secrets = self._authorised_headers(options, urgency)
         request = ChatRequest(
             http=HTTPRequest(

@@ -194,6 +194,7 @@ LATER = {
     "lktrio._converter",
     "lktrio._docstrings",
     "lktrio._execution",
+    "lktrio._availability",
     "lktrio._fallback",
     "lktrio._genai",
     "lktrio._hedge",
