@@ -20,8 +20,18 @@ from ._chunks import (
     FunctionToolCall,
     text_chunk,
 )
+from ._clean import pruned
 from ._errors import APIConnectionError
+from ._payloads import (
+    ChoicePayload,
+    ChunkPayload,
+    DeltaPayload,
+    TaintedChunkPayload,
+    UsagePayload,
+    completion_usage,
+)
 from ._thinking import SurrogateJoiner, ThinkingFilter
+from ._tolerant import reasoning_text
 from ._tool_calls import (
     MAX_TOOL_CALLS,
     ToolCallAssembler,
@@ -29,16 +39,6 @@ from ._tool_calls import (
     make_call_id,
     merge_extra,
     too_many_calls,
-)
-from ._wire import (
-    ChoicePayload,
-    ChunkPayload,
-    DeltaPayload,
-    TaintedChunkPayload,
-    UsagePayload,
-    completion_usage,
-    pruned,
-    reasoning_text,
 )
 
 __all__ = ["MAX_ANSWER_CHARACTERS", "Assembler"]

@@ -26,25 +26,19 @@ from ._clocks import AttemptRecord, Clocks
 from ._credentials import secret_words
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from ._gateway import Authority, Gateway, authorization
+from ._headers import HeaderFacts, read_headers
 from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
 from ._lifetime import forget_locals
 from ._models import ModelFacts
 from ._options import APIConnectOptions
 from ._reading import Reading
+from ._redaction import redact, redact_error, redact_headers, redact_text
 from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._secret import SecretWords
+from ._server_errors import status_error
 from ._stream import Outlet
 from ._value import Value
-from ._wire import (
-    HeaderFacts,
-    read_headers,
-    redact,
-    redact_error,
-    redact_headers,
-    redact_text,
-    status_error,
-)
 
 __all__ = ["MAX_ERROR_BODY_BYTES", "ChatRequest", "RequestSource", "prewarm"]
 

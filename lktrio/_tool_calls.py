@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from ._chunks import FunctionToolCall
+from ._clean import is_array, is_object, repair_surrogates
 from ._errors import APIConnectionError
 from ._json_text import (
     MAX_WALKED_VALUES,
@@ -23,7 +24,7 @@ from ._json_text import (
     leading_objects,
     loads,
 )
-from ._wire import CallPayload, FunctionPayload, is_array, is_object, repair_surrogates
+from ._payloads import CallPayload, FunctionPayload
 
 __all__ = [
     "MAX_ARGUMENTS_CHARACTERS",

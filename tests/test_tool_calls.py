@@ -21,6 +21,7 @@ from lktrio import _tool_calls
 from lktrio._chunks import FunctionToolCall
 from lktrio._errors import APIConnectionError
 from lktrio._json_text import ObjectScanner, canonical_or_none
+from lktrio._payloads import CallPayload, FunctionPayload
 from lktrio._tool_calls import (
     MAX_TOOL_CALLS,
     ToolCallAssembler,
@@ -28,7 +29,6 @@ from lktrio._tool_calls import (
     make_call_id,
     merge_extra,
 )
-from lktrio._wire import CallPayload, FunctionPayload
 from tests.linear_work import assert_linear
 
 DECLARED = ("get_weather", "get_time", "now")
