@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ._attached import copy_extra, merge_extra
 from ._chunks import (
     ChatChunk,
     ChoiceDelta,
@@ -35,9 +36,7 @@ from ._tolerant import reasoning_text
 from ._tool_calls import (
     MAX_TOOL_CALLS,
     ToolCallAssembler,
-    copy_extra,
     make_call_id,
-    merge_extra,
     too_many_calls,
 )
 
@@ -375,7 +374,7 @@ class Assembler:
         withheld: list[FunctionToolCall] = []
         if self._calls:
             calls, withheld = self._calls.result(
-                cut=cut, tainted=self._joiners is not None, strict=is_complete
+                cut=cut, tainted=self._joiners is not None, withholds_excess=not is_complete
             )
         reason = self._finish_reason
         if calls and (reason in _PLAIN_REASONS or (reason is None and is_complete)):

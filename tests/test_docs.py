@@ -25,6 +25,7 @@ from lktrio import (
     _answer,
     _arguments,
     _assembler,
+    _attached,
     _credentials,
     _decoding,
     _json_text,
@@ -224,7 +225,7 @@ def test_the_bounds_of_every_step_are_those_of_the_code() -> None:
         "text, reasoning and refusal of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
         "choices of a chunk": f"{_payloads.MAX_CHOICES}",
         "what a provider attached: copying, weighing, merging": f"{walked} a chunk, {depth}; "
-        f"{_tool_calls._VALUE_WEIGHT} characters of the answer's size for each value",
+        f"{_attached.VALUE_WEIGHT} characters of the answer's size for each value",
         "arguments of calls: following brackets, judging at the end": "as above",
         "what an error of the server says: cleaning, redacting": f"{_server_errors.MAX_ERROR_BYTES >> 10} KiB, "
         f"{_server_errors._MAX_ERROR_VALUES:,} values, {depth}",
