@@ -19,17 +19,12 @@ import trio
 from . import _later as later
 from ._callbacks import check_callable, check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CollectedResponse
+from ._connect_options import APIConnectOptions, check_conn_options, timeout_or
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import forget_locals
-from ._options import (
-    APIConnectOptions,
-    check_conn_options,
-    check_retries,
-    check_seconds,
-    timeout_or,
-)
+from ._options import check_retries, check_seconds
 from ._relay import (
     Relay,
     another_model_may_help,

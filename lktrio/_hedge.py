@@ -18,11 +18,12 @@ from . import _later as later
 from ._bare import raise_bare
 from ._callbacks import check_sync_callable, not_awaitable
 from ._chunks import ChatChunk, CompletionUsage
+from ._connect_options import APIConnectOptions, check_conn_options
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import MAX_UNDELIVERED_BYTES, forget_locals
-from ._options import APIConnectOptions, check_conn_options, check_seconds
+from ._options import check_seconds
 from ._relay import (
     Relay,
     another_model_may_help,

@@ -19,6 +19,7 @@ import trio
 
 from . import _later as later
 from ._chat_context import check_chat_ctx
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, check_conn_options, timeout_or
 from ._credentials import (
     Credentials,
     authorization_fault,
@@ -36,20 +37,15 @@ from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    ChatCompletionOptions,
-    InferenceClass,
-    NamedToolChoice,
+from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
+from ._request import ChatRequest, RequestSource, prewarm
+from ._request_body import build_messages, encode_request
+from ._request_options import (
     RequestOptions,
-    check_conn_options,
     check_inference_class,
     merge_options,
     structure_options,
-    timeout_or,
 )
-from ._request import ChatRequest, RequestSource, prewarm
-from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import ChatCall, ChatModel, LLMStream

@@ -18,11 +18,11 @@ import trio
 from . import _later as later
 from ._chat_context import ChatContext
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
+from ._connect_options import APIConnectOptions
 from ._errors import APIError, APIStatusError
 from ._instruments import RequestInfo
 from ._lifetime import check_open
 from ._not_given import is_given
-from ._options import APIConnectOptions
 from ._response import Attempt, ResponseInfo
 from ._response_format import answer_shape
 from ._stream import ChatCall, ChatModel, LLMStream, Outlet, Source

@@ -23,6 +23,7 @@ import trio
 from ._assembler import Assembler
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
 from ._clocks import AttemptRecord, Clocks
+from ._connect_options import APIConnectOptions
 from ._credentials import secret_words
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from ._gateway import Authority, Gateway, authorization
@@ -30,7 +31,6 @@ from ._headers import HeaderFacts, read_headers
 from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
 from ._lifetime import forget_locals
 from ._models import ModelFacts
-from ._options import APIConnectOptions
 from ._reading import Reading
 from ._redaction import redact, redact_error, redact_headers, redact_text
 from ._response import Attempt, ResponseInfo

@@ -35,13 +35,12 @@ from ._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from ._errors import APIError
 from ._instruments import Instrument, LLMMetrics, RequestInfo, Watch, check_instruments
 from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words, forget_locals
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
     ChatCompletionOptions,
     InferenceClass,
     ResponseFormat,

@@ -20,19 +20,14 @@ from trio.lowlevel import enable_ki_protection
 from ._bare import raise_bare
 from ._chat_context import ChatContext, check_chat_ctx
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import Channel, TaskStream, Words, check_open
 from ._not_given import NOT_GIVEN, NotGivenOr
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
-    ChatCompletionOptions,
-    InferenceClass,
-    ToolChoice,
-)
+from ._options import ChatCompletionOptions, InferenceClass, ToolChoice
 from ._rounds import Round, RoundCall, Timeline, add_usage
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import RunContext, Tool, ToolContext, Toolset
