@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -104,7 +104,7 @@ class Assembler:
         self._text = io.StringIO()
         self._reasoning = io.StringIO()
         self._refusal = io.StringIO()
-        self._extra: dict[str, Any] = {}
+        self._extra: dict[str, object] = {}
         self._size = 0
         self._usage: UsagePayload | None = None
         self._service_tier: str | None = None
@@ -163,9 +163,7 @@ class Assembler:
                 continue
             if choice.usage is not None and not has_usage:
                 self._take_usage(choice.usage)
-            delta = choice.delta
-            if choice.message is not None and (delta is None or _is_blank(delta)):
-                delta = self._news_of(choice.message)
+            delta = choice.delta if choice.message is None else self._delta_of(choice)
             if delta is not None:
                 self._take_delta(delta, out)
             reason = choice.finish_reason
@@ -181,9 +179,7 @@ class Assembler:
         for choice in payload.choices or ():
             if choice.index:
                 continue
-            delta = choice.delta
-            if choice.message is not None and (delta is None or _is_blank(delta)):
-                delta = self._news_of(choice.message)
+            delta = self._delta_of(choice)
             for piece in () if delta is None else _pieces(delta):
                 yield type(payload)(payload.id, [ChoicePayload(delta=piece)])
             last = ChoicePayload(finish_reason=choice.finish_reason, usage=choice.usage)
@@ -206,6 +202,13 @@ class Assembler:
             self._finish_reason in _PLAIN_REASONS and reason not in _PLAIN_REASONS
         ):
             self._finish_reason = self._clean(reason)
+
+    def _delta_of(self, choice: ChoicePayload) -> DeltaPayload | None:
+        """What a choice adds; if that is nothing, a message may stand for it."""
+        delta = choice.delta
+        if choice.message is not None and (delta is None or _is_blank(delta)):
+            return self._news_of(choice.message)
+        return delta
 
     def _news_of(self, message: DeltaPayload) -> DeltaPayload:
         """What a message adds.
@@ -304,7 +307,7 @@ class Assembler:
         text: str | None,
         reasoning: str | None,
         refusal: str | None,
-        extra: dict[str, Any] | None,
+        extra: dict[str, object] | None,
         out: list[ChatChunk],
     ) -> None:
         if text:

@@ -5,14 +5,14 @@ This module knows how much memory it takes. It does not know what any of it mean
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from ._clean import is_array, is_object
 
 __all__ = ["VALUE_WEIGHT", "copy_extra", "merge_extra"]
 
 
-def merge_extra(target: dict[str, Any], extra: dict[str, Any]) -> int:
+def merge_extra(target: dict[str, object], extra: dict[str, object]) -> int:
     """Merge what a provider attached into what it attached before, one level deep.
 
     Returns:
@@ -30,7 +30,7 @@ def merge_extra(target: dict[str, Any], extra: dict[str, Any]) -> int:
     return grown
 
 
-def _put(target: dict[str, Any], key: str, value: object) -> int:
+def _put(target: dict[str, object], key: str, value: object) -> int:
     before = _weight(target[key]) if key in target else -len(key) - VALUE_WEIGHT
     target[key] = value
     return _weight(value) - before
@@ -57,6 +57,6 @@ def _weight(value: object) -> int:
     return weight
 
 
-def copy_extra(extra: dict[str, Any]) -> dict[str, Any]:
+def copy_extra(extra: dict[str, object]) -> dict[str, object]:
     """Copy what was merged, so that a later merge does not change it."""
     return {key: dict(value) if is_object(value) else value for key, value in extra.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterable
-from typing import Any, Final, TypeGuard, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 from ._json_text import MAX_DEPTH, MAX_WALKED_VALUES
 
@@ -69,7 +69,7 @@ def excerpt(value: object, *, values: int, characters: int) -> object:
     return _Copy(values, characters).of(value, MAX_DEPTH)
 
 
-def pruned(members: dict[str, Any]) -> dict[str, Any]:
+def pruned(members: dict[str, object]) -> dict[str, object]:
     """Copy an object without what is nested too deeply in it; surrogates stay as they are."""
     value = _Copy(MAX_WALKED_VALUES, math.inf, repairs=False).of(members, MAX_DEPTH)
     assert is_object(value)

@@ -7,7 +7,7 @@ know which fragments belong to a call.
 from __future__ import annotations
 
 import io
-from typing import Any, Final
+from typing import Final
 
 from ._chunks import FunctionToolCall
 from ._json_text import MAX_WALKED_VALUES, ObjectScanner, canonical_or_none
@@ -22,7 +22,6 @@ class GrowingCall:
         "_canonical",
         "_is_compared",
         "_length",
-        "_scanner",
         "_text",
         "extra",
         "handed_out",
@@ -32,6 +31,7 @@ class GrowingCall:
         "is_started",
         "made_up_id",
         "name",
+        "scanner",
     )
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class GrowingCall:
         self.ids: set[str] = set()
         self.made_up_id: str | None = None
         self.name: str | None = None
-        self.extra: dict[str, Any] = {}
+        self.extra: dict[str, object] = {}
         self.is_started = False
         """Whether there are arguments other than blanks."""
         self.has_index = False
@@ -47,7 +47,8 @@ class GrowingCall:
         """The call as it was handed out before the end of the stream; it is frozen since."""
         self._text = io.StringIO()
         self._length = 0
-        self._scanner = ObjectScanner(MAX_WALKED_VALUES)
+        self.scanner = ObjectScanner(MAX_WALKED_VALUES)
+        """Follows the arguments."""
         self._canonical: str | None = None
         """The arguments' canonical spelling, once they have been compared with a fragment."""
         self._is_compared = False
@@ -64,33 +65,23 @@ class GrowingCall:
     @property
     def is_open(self) -> bool:
         """Whether a string or a bracket of the arguments is open."""
-        return self._scanner.is_open
+        return self.scanner.is_open
 
     @property
     def forms_object(self) -> bool:
         """Whether the arguments already form an object."""
-        return self._scanner.forms_object
+        return self.scanner.forms_object
 
     @property
     def is_whole(self) -> bool:
         """Whether the arguments already form an object, and not just the ``{}`` that some
         bridges send ahead of the real one."""
-        return self._scanner.forms_object and not self._is_placeholder
-
-    @property
-    def objects(self) -> int:
-        """How many objects the arguments hold, one after the other."""
-        return self._scanner.objects
-
-    @property
-    def values(self) -> int:
-        """How many values are in the arguments, or a few more."""
-        return self._scanner.values
+        return self.scanner.forms_object and not self._is_placeholder
 
     @property
     def is_clean_object(self) -> bool:
         """Whether the arguments are one object, and valid JSON."""
-        return self.is_whole and self._scanner.objects == 1 and self._compared() is not None
+        return self.is_whole and self.scanner.objects == 1 and self._compared() is not None
 
     @property
     def _is_placeholder(self) -> bool:
@@ -99,18 +90,18 @@ class GrowingCall:
     def append(self, fragment: str) -> int:
         """Take a fragment of the arguments; return by how much they have grown."""
         grown = len(fragment)
-        if self._scanner.forms_object and starts_object(fragment):
+        if self.scanner.forms_object and starts_object(fragment):
             if self._is_placeholder:
                 grown -= self._length
                 self._text = io.StringIO()
                 self._length = 0
-                self._scanner = ObjectScanner(MAX_WALKED_VALUES)
+                self.scanner = ObjectScanner(MAX_WALKED_VALUES)
                 self._is_compared = False
             elif self.repeats(fragment):
                 return 0
         self._text.write(fragment)
         self._length += len(fragment)
-        self._scanner.feed(fragment)
+        self.scanner.feed(fragment)
         if not fragment.isspace():
             self.is_started = True
             self._canonical = None
@@ -118,7 +109,7 @@ class GrowingCall:
 
     def repeats(self, fragment: str) -> bool:
         """Whether a fragment says once more what the whole arguments say."""
-        if self._scanner.objects != 1 or self._scanner.is_open:
+        if self.scanner.objects != 1 or self.scanner.is_open:
             return False
         canonical = self._compared()
         return canonical is not None and canonical_or_none(fragment) == canonical

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from ._attached import copy_extra, merge_extra
 from ._chunks import FunctionToolCall
@@ -93,7 +93,7 @@ class ToolCallAssembler:
         index: int | str | None,
         call_id: str | None,
         function: FunctionPayload | None,
-        extra: dict[str, Any] | None,
+        extra: dict[str, object] | None,
     ) -> None:
         name = function.name if function is not None else None
         arguments = (function.arguments if function is not None else None) or ""
@@ -107,7 +107,7 @@ class ToolCallAssembler:
             arguments = ""
         if arguments:
             self._append(call, arguments)
-            if call.objects > MAX_TOOL_CALLS:
+            if call.scanner.objects > MAX_TOOL_CALLS:
                 # Each would become a call: there is no need to wait for the end of them.
                 raise too_many_calls()
         if extra:
@@ -129,11 +129,11 @@ class ToolCallAssembler:
         return call
 
     def _append(self, call: GrowingCall, arguments: str) -> None:
-        before = call.values
+        before = call.scanner.values
         grown = call.append(arguments)
         self.size += grown
         self._arguments += grown
-        self._values += call.values - before
+        self._values += call.scanner.values - before
         if self._arguments > MAX_ARGUMENTS_CHARACTERS:
             raise _too_large()
         if self._values > MAX_WALKED_VALUES:
@@ -217,7 +217,7 @@ class ToolCallAssembler:
                 arguments = repair_surrogates(arguments)
             if not call.name and not arguments.strip():
                 continue
-            if call.values > MAX_WALKED_VALUES:
+            if call.scanner.values > MAX_WALKED_VALUES:
                 # What an error carries: they were refused where they came.
                 complete, incomplete = [], arguments
             else:
