@@ -23,11 +23,9 @@ from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, check_conn_options, t
 from ._credentials import (
     Credentials,
     authorization_fault,
-    check_plain_http,
     credential_words,
     credentials_in,
     is_credential,
-    resolve_base_url,
     resolve_credentials,
     secret_words,
 )
@@ -38,6 +36,7 @@ from ._instruments import Instrument, RequestInfo, check_instruments, join_instr
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
+from ._origins import check_plain_http, resolve_base_url
 from ._request import ChatRequest, RequestSource, prewarm
 from ._request_body import build_messages, encode_request
 from ._request_options import (
