@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lktrio import _headers, _server_errors
+from lktrio import _headers, _server_errors, _tolerant
 from lktrio._chunks import CompletionUsage
 from lktrio._clean import quote, repair_surrogates
 from lktrio._content_coding import content_codings
@@ -25,9 +25,11 @@ from lktrio._payloads import (
     CallPayload,
     ChoicePayload,
     ChunkPayload,
+    CompletionDetails,
     DeltaPayload,
     FunctionPayload,
     GroqPayload,
+    PromptDetails,
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
@@ -493,6 +495,21 @@ def test_arguments_nested_too_deeply_to_be_serialised_are_a_connection_error() -
 )
 def test_surrogates_are_joined_or_replaced(text: str, repaired: str) -> None:
     assert repair_surrogates(text) == repaired
+
+
+def test_every_member_that_is_decoded_is_read_tolerantly_too() -> None:
+    kinds = [
+        CallPayload,
+        ChoicePayload,
+        ChunkPayload,
+        CompletionDetails,
+        FunctionPayload,
+        GroqPayload,
+        PromptDetails,
+        UsagePayload,
+    ]
+
+    assert {name for kind in kinds for name in kind.__struct_fields__} == set(_tolerant._READERS)
 
 
 # --- Usage ---------------------------------------------------------------------------------------
