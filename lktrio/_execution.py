@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from ._bare import raise_bare
-from ._chat_context import FunctionCall
+from ._chat_items import FunctionCall
 from ._chunks import FunctionToolCall
 from ._function_results import (
     FunctionCallResult,

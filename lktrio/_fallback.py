@@ -33,16 +33,11 @@ from ._children import (
     result_of,
 )
 from ._chunks import ChatChunk, CollectedResponse
+from ._connect_options import APIConnectOptions, check_conn_options, timeout_or
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, complete_error
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
-from ._options import (
-    APIConnectOptions,
-    check_conn_options,
-    check_retries,
-    check_seconds,
-    timeout_or,
-)
+from ._options import check_retries, check_seconds
 from ._source import ChunkSink
 from ._stream import LLMStream, call_on_output
 from ._task_stream import forget_locals

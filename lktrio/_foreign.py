@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast, get_origin
 
-from ._leniency import read_container, read_integer, read_number
+from ._arguments import read_container
+from ._leniency import read_integer, read_number
 
 __all__ = ["ForeignMismatch", "ForeignType", "is_foreign", "unstructure_foreign"]
 

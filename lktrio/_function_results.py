@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, cast
 import attrs
 
 from ._arguments import MalformedArguments, parse_arguments
-from ._chat_context import FunctionCall, FunctionCallOutput
+from ._chat_items import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
+from ._clean import repair_surrogates
 from ._tools import StopResponse, ToolContext, ToolError, ToolResult
 from ._value import Value
 
@@ -102,7 +103,7 @@ def read_call(
         arguments = text = parse_arguments(call.arguments).canonical
     except MalformedArguments:
         arguments = call.arguments
-        text = json.dumps({"invalid_arguments": _sendable(arguments)}, ensure_ascii=False)
+        text = json.dumps({"invalid_arguments": repair_surrogates(arguments)}, ensure_ascii=False)
     name = call.name
     if name not in tool_ctx:
         # https://platform.openai.com/docs/api-reference/chat/create: a conversation with a name
@@ -111,7 +112,7 @@ def read_call(
     if isinstance(call, FunctionCall):
         return ReadCall(attrs.evolve(call, name=name, arguments=text, **members), arguments)
     item = FunctionCall(
-        call_id=_sendable(call.call_id),
+        call_id=repair_surrogates(call.call_id),
         name=name,
         arguments=text,
         extra=call.extra or {},
@@ -196,7 +197,7 @@ def unknown_tool(call: FunctionCall, name: str, tool_ctx: ToolContext) -> Functi
     """The result of a call of a tool that there is not."""
     logger.warning("the model called a tool that there is not: %s", call.name)
     names = ", ".join(tool_ctx.function_tools)
-    message = f"There is no tool named {_sendable(name)!r}. " + (
+    message = f"There is no tool named {repair_surrogates(name)!r}. " + (
         f"The available tools are: {names}." if names else "No tools are available."
     )
     return _failure(call, message, ToolError(message))
@@ -235,7 +236,7 @@ def _output(
     return FunctionCallOutput(
         name=call.name,
         call_id=call.call_id,
-        output=_sendable(text),
+        output=repair_surrogates(text),
         is_error=is_error,
         reply_required=reply_required,
         # Not before its call, whatever the clock was set to in between.
@@ -250,10 +251,3 @@ def _to_text(value: object, encode: Callable[[Any], Any]) -> str:
         return str.__str__(value)
     written: object = encode(value)
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
-
-
-def _sendable(text: str) -> str:
-    """Join halves of surrogate pairs, and replace what cannot be sent as UTF-8."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -30,10 +30,11 @@ from ._children import (
     the_same_model_may_help,
 )
 from ._chunks import ChatChunk, CompletionUsage
+from ._connect_options import APIConnectOptions, check_conn_options
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
-from ._options import APIConnectOptions, check_conn_options, check_seconds
+from ._options import check_seconds
 from ._rounds import add_usage
 from ._source import ChunkSink, weight
 from ._stream import LLMStream, call_on_output

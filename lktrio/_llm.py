@@ -22,38 +22,34 @@ from ._attempt import ChatRequest
 from ._callbacks import check_sync_callable
 from ._chat_context import check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, check_conn_options, timeout_or
 from ._connections import Auth, Authority, Connections
 from ._credentials import (
     Credentials,
     authorization_fault,
-    check_plain_http,
     credential_words,
     credentials_in,
     is_credential,
-    resolve_base_url,
     resolve_credentials,
     secret_words,
 )
 from ._errors import APITimeoutError
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
+from ._messages import build_messages
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    ChatCompletionOptions,
-    InferenceClass,
-    NamedToolChoice,
+from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
+from ._origins import check_plain_http, resolve_base_url
+from ._request import RequestSource, prewarm
+from ._request_body import encode_request
+from ._request_draft import RequestDraft, prepared
+from ._request_options import (
     RequestOptions,
-    check_conn_options,
     check_inference_class,
     merge_options,
     structure_options,
-    timeout_or,
 )
-from ._request import RequestSource, prewarm
-from ._request_body import build_messages, encode_request
-from ._request_draft import RequestDraft, prepared
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import LLMStream

@@ -15,7 +15,8 @@ import msgspec
 
 from ._callbacks import not_awaitable
 from ._json_values import check_json, encode_json
-from ._options import QueryValue, RequestOptions, structure_options
+from ._options import QueryValue
+from ._request_options import RequestOptions, structure_options
 
 __all__ = ["Prepare", "RequestDraft", "prepared"]
 

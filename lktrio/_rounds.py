@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from ._chat_context import ChatItem, ChatMessage, FunctionCall
+from ._chat_items import ChatItem, ChatMessage, FunctionCall
 from ._chunks import CompletionUsage, FunctionToolCall
 from ._function_results import FunctionCallResult, ReadCall, interrupted, read_call
 from ._tools import ToolContext

@@ -19,10 +19,10 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+from ._declared import NO_DEFAULT
 from ._foreign import ForeignType
 from ._mismatch import describe
 from ._shapes import (
-    NO_DEFAULT,
     Alias,
     Anything,
     Array,

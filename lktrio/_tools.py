@@ -33,7 +33,8 @@ import attrs
 
 from . import _later as later
 from ._arguments import MalformedArguments, parse_arguments
-from ._chat_context import ChatContext, FunctionCall
+from ._chat_context import ChatContext
+from ._chat_items import FunctionCall
 from ._json_values import check_json
 from ._value import Value
 

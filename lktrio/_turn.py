@@ -21,18 +21,13 @@ from ._bare import raise_bare
 from ._chat_context import ChatContext, check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from ._execution import Lanes, check_max_concurrency, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._json_values import shown
 from ._not_given import NOT_GIVEN, NotGivenOr
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
-    ChatCompletionOptions,
-    InferenceClass,
-    ToolChoice,
-)
+from ._options import ChatCompletionOptions, InferenceClass, ToolChoice
 from ._rounds import Round, RoundCall, Timeline, add_usage
 from ._stream import LLMStream
 from ._task_stream import Channel, StreamTerms, TaskStream, check_open

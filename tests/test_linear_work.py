@@ -18,20 +18,13 @@ from lktrio._arguments import MalformedArguments, parse_arguments
 from lktrio._assembler import Assembler
 from lktrio._chat_items import ChatItem
 from lktrio._chunks import ChatChunk
+from lktrio._decoding import decode_event
+from lktrio._headers import HeaderFacts, read_headers
 from lktrio._partial_json import PartialJSON
+from lktrio._payloads import CallPayload, ChoicePayload, ChunkPayload, DeltaPayload, FunctionPayload
+from lktrio._redaction import redact_error
+from lktrio._server_errors import status_error
 from lktrio._tool_calls import MAX_TOOL_CALLS, ToolCallAssembler
-from lktrio._wire import (
-    CallPayload,
-    ChoicePayload,
-    ChunkPayload,
-    DeltaPayload,
-    FunctionPayload,
-    HeaderFacts,
-    decode_event,
-    read_headers,
-    redact_error,
-    status_error,
-)
 from tests.linear_work import assert_linear, calls_made
 
 Action = Callable[[], object]

@@ -18,7 +18,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
 
 import annotated_types
 import attrs
@@ -28,7 +28,9 @@ import httpx
 from lktrio import ChatContext, function_tool
 from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
 from lktrio._chunks import CollectedResponse
+from lktrio._decoding import Done, at_once, decode_body, decode_event, decode_event_in_steps
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
+from lktrio._headers import HeaderFacts, read_headers
 from lktrio._http.message import ResponseReader
 from lktrio._json_text import (
     MAX_DEPTH,
@@ -41,33 +43,18 @@ from lktrio._json_text import (
     loads,
 )
 from lktrio._partial_json import MISSING, PartialJSON
+from lktrio._payloads import CallPayload, ChunkPayload, FunctionPayload
+from lktrio._redaction import redact_error, redact_text
 from lktrio._response_format import AnswerShape, PartialValue
+from lktrio._server_errors import payload_error, status_error
 from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
 from lktrio._thinking import SurrogateJoiner, ThinkingFilter
 from lktrio._tool_calls import ToolCallAssembler
 from lktrio._tools import ToolError
-from lktrio._wire import (
-    CallPayload,
-    ChunkPayload,
-    Done,
-    FunctionPayload,
-    HeaderFacts,
-    Steps,
-    decode_body,
-    decode_event,
-    decode_event_in_steps,
-    payload_error,
-    read_headers,
-    redact_error,
-    redact_text,
-    status_error,
-)
 from tests.answers import check_outcome, cut, one_by_one, read
 from tests.support import recorded
 
 __all__ = ["TARGETS", "Target"]
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -240,7 +227,7 @@ def payload(data: bytes) -> None:
     body = dice.rest()
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         assert _said(lambda: decode_event(body, name)) == _said(
-            lambda: _to_the_end(decode_event_in_steps(body, name))
+            lambda: at_once(decode_event_in_steps(body, name))
         )
     with contextlib.suppress(APIConnectionError):
         decoded = decode_event(body, name)
@@ -254,15 +241,6 @@ def payload(data: bytes) -> None:
         decode_body(body)
     except APIError as error:
         check_error(error)
-
-
-def _to_the_end(steps: Steps[T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
 
 
 def _said(decode: Callable[[], object]) -> object:
