@@ -71,19 +71,9 @@ from ._options import (
 )
 from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
 from ._stream import ChatCall, ChatModel, LLMStream
-from ._tools import (
-    FunctionTool,
-    RawFunctionTool,
-    RunContext,
-    StopResponse,
-    Tool,
-    ToolContext,
-    ToolError,
-    ToolResult,
-    Toolset,
-    function_tool,
-    to_fnc_ctx,
-)
+from ._tool_values import RunContext, StopResponse, ToolError, ToolResult
+from ._tools import FunctionTool, RawFunctionTool, Tool, function_tool
+from ._toolset import ToolContext, Toolset, to_fnc_ctx
 from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.

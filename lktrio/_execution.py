@@ -31,7 +31,9 @@ from ._function_results import (
     unknown_tool,
 )
 from ._instruments import Instrument, ToolWatch, check_instruments
-from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
+from ._tool_values import DecodedArguments, RunContext, ToolError
+from ._tools import Tool
+from ._toolset import ToolContext
 
 __all__ = [
     "Lanes",

@@ -18,7 +18,8 @@ import attrs
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
-from ._tools import StopResponse, ToolContext, ToolError, ToolResult
+from ._tool_values import StopResponse, ToolError, ToolResult
+from ._toolset import ToolContext
 from ._value import Value
 
 __all__ = [

@@ -16,7 +16,7 @@ import attrs
 from ._chat_context import ChatItem, ChatMessage, FunctionCall
 from ._chunks import CompletionUsage, FunctionToolCall
 from ._function_results import FunctionCallResult, ReadCall, interrupted, read_call
-from ._tools import ToolContext
+from ._toolset import ToolContext
 
 __all__ = ["Round", "RoundCall", "Timeline", "add_usage"]
 

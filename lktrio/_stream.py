@@ -50,7 +50,8 @@ from ._options import (
 from ._partial_json import MISSING
 from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
-from ._tools import Tool, Toolset
+from ._tools import Tool
+from ._toolset import Toolset
 from ._value import Value
 
 __all__ = [

@@ -35,7 +35,9 @@ from ._options import (
 )
 from ._rounds import Round, RoundCall, Timeline, add_usage
 from ._stream import ChatCall, ChatModel, LLMStream
-from ._tools import RunContext, Tool, ToolContext, Toolset
+from ._tool_values import RunContext
+from ._tools import Tool
+from ._toolset import ToolContext, Toolset
 from ._turn_events import (
     AnswerRestarted,
     CallReady,

@@ -206,6 +206,8 @@ LATER = {
     "lktrio._schema",
     "lktrio._shapes",
     "lktrio._strict_schema",
+    "lktrio._tool_definition",
+    "lktrio._tool_signature",
     "lktrio._turn",
     "lktrio._turn_events",
     "lktrio._unions",

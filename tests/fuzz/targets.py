@@ -25,7 +25,7 @@ import attrs
 import h11
 import httpx
 
-from lktrio import ChatContext, function_tool
+from lktrio import ChatContext, ToolError, function_tool
 from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
 from lktrio._chunks import CollectedResponse
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
@@ -45,7 +45,6 @@ from lktrio._response_format import AnswerShape, PartialValue
 from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
 from lktrio._thinking import SurrogateJoiner, ThinkingFilter
 from lktrio._tool_calls import ToolCallAssembler
-from lktrio._tools import ToolError
 from lktrio._wire import (
     CallPayload,
     ChunkPayload,
