@@ -13,7 +13,14 @@ from typing import Any, Final, NamedTuple, cast
 
 from ._json_text import ObjectScanner, is_cut_off
 
-__all__ = ["Arguments", "MalformedArguments", "parse_arguments", "read_container"]
+__all__ = [
+    "Arguments",
+    "MalformedArguments",
+    "UnreadableArguments",
+    "parse_arguments",
+    "read_arguments",
+    "read_container",
+]
 
 _MAX_CHARACTERS: Final = 1_000_000
 """A quarter of a million tokens, more than a model writes in one answer."""
@@ -58,6 +65,31 @@ class Arguments(NamedTuple):
 
     canonical: str
     """The object as JSON text."""
+
+
+class UnreadableArguments(NamedTuple):
+    """Arguments that are not one JSON object."""
+
+    raw: str
+    """What the model wrote."""
+
+    problem: str
+    """What is wrong with it, for the model."""
+
+
+def read_arguments(raw: str) -> Arguments | UnreadableArguments:
+    """Decode the arguments of a call as `parse_arguments` does; that they cannot be decoded is a
+    result, too.
+
+    Either goes with the call to whoever wants its arguments, so that they are parsed once.
+
+    Args:
+        raw: The text.
+    """
+    try:
+        return parse_arguments(raw)
+    except MalformedArguments as error:
+        return UnreadableArguments(raw, str(error))
 
 
 def parse_arguments(raw: str) -> Arguments:
@@ -170,15 +202,17 @@ def _repair(text: str, error: json.JSONDecodeError) -> Any:
     if start < 0 or end <= start:
         raise MalformedArguments(explanation)
     # Fences and prose stand around the object.
-    text = text[start:end]
+    whole, text = text, text[start:end]
     if len(text) <= _MAX_COMBED_CHARACTERS:
         text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text)
-    try:
-        return _loads(text)
-    except json.JSONDecodeError as extra:
-        # One bracket too many.
-        if extra.msg == "Extra data" and not text[extra.pos :].strip(" \t\r\n}]"):
-            return _loads(text[: extra.pos])
+    if text != whole:
+        try:
+            return _loads(text)
+        except json.JSONDecodeError as next_error:
+            error = next_error
+    # One bracket too many.
+    if error.msg == "Extra data" and not text[error.pos :].strip(" \t\r\n}]"):
+        return _loads(text[: error.pos])
     if len(text) > _MAX_REPAIRED_CHARACTERS:
         raise MalformedArguments(explanation)
     if len(text) * len(_MARK.findall(text)) > _MAX_REPAIR_WORK:

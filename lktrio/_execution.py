@@ -19,20 +19,13 @@ import attrs
 import trio
 
 from ._bare import raise_bare
+from ._calls import Call, read_call
 from ._chat_context import FunctionCall
 from ._chunks import FunctionToolCall
-from ._function_results import (
-    FunctionCallResult,
-    ReadCall,
-    failed,
-    read_call,
-    returned,
-    timed_out,
-    unknown_tool,
-)
+from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolWatch, check_instruments
 from ._tool_values import DecodedArguments, RunContext, ToolError
-from ._tools import Tool
+from ._tools import Tool, decode_call
 from ._toolset import ToolContext
 
 __all__ = [
@@ -114,8 +107,7 @@ async def execute_function_call(
     _check_arguments([tool_call], tool_ctx, call_ctx)
     told = check_instruments(instruments)
     await trio.lowlevel.checkpoint()
-    call = read_call(tool_call, tool_ctx)
-    return await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
+    return await run_call(read_call(tool_call, tool_ctx), tool_ctx, call_ctx, instruments=told)
 
 
 async def execute_function_calls(
@@ -153,7 +145,7 @@ async def execute_function_calls(
 
     async def run(place: int, tool_call: FunctionToolCall | FunctionCall) -> None:
         call = read_call(tool_call, tool_ctx)
-        results[place] = await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
+        results[place] = await run_call(call, tool_ctx, call_ctx, instruments=told)
 
     try:
         async with trio.open_nursery() as nursery:
@@ -200,8 +192,7 @@ class Lanes:
 
 
 async def run_call(
-    call: ReadCall,
-    name: str,
+    call: Call,
     tool_ctx: ToolContext,
     call_ctx: RunContext[Any] | None,
     *,
@@ -212,7 +203,6 @@ async def run_call(
 
     Args:
         call: The call.
-        name: Name of the function, as the model wrote it.
         tool_ctx: The tools that may be called.
         call_ctx: What a parameter annotated with `RunContext` receives.
         on_start: Is called when the function is about to be.
@@ -220,29 +210,28 @@ async def run_call(
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     if not instruments:
-        return await _run_call(call, name, tool_ctx, call_ctx, on_start)
-    watch = ToolWatch(instruments, call.item, tool_ctx.get(name), trio.current_time())
+        return await _run_call(call, tool_ctx, call_ctx, on_start)
+    watch = ToolWatch(instruments, call.item, tool_ctx.get(call.name), trio.current_time())
     result: FunctionCallResult | None = None
     try:
-        result = await _run_call(call, name, tool_ctx, call_ctx, on_start)
+        result = await _run_call(call, tool_ctx, call_ctx, on_start)
         return result
     finally:
         watch.finish(trio.current_time(), result)
 
 
 async def _run_call(
-    call: ReadCall,
-    name: str,
+    call: Call,
     tool_ctx: ToolContext,
     call_ctx: RunContext[Any] | None,
     on_start: Callable[[], None],
 ) -> FunctionCallResult:
     item = call.item
-    tool = tool_ctx.get(name)
+    tool = tool_ctx.get(call.name)
     if tool is None:
-        return unknown_tool(item, name, tool_ctx)
+        return unknown_tool(item, call.name, tool_ctx)
     try:
-        decoded = tool.decode_arguments(call.arguments)
+        decoded = decode_call(tool, call.arguments)
     except ToolError as exc:
         return failed(item, exc)
     except TypeError:
@@ -252,6 +241,7 @@ async def _run_call(
         return failed(item, exc)
     args, kwargs = _bind(tool, decoded, item, call_ctx)
     function = partial(tool, *args, **kwargs)
+    call.is_started = True
     on_start()
     value: Any = None
     try:

@@ -1,35 +1,31 @@
 """What the call of a tool came to, in words that a model can read.
 
-This module alone knows how a call is written back into the conversation and what its output says,
-whatever the function returned or raised. It runs nothing.
+This module alone knows what the output of a call says, whatever the function returned or raised.
+It runs nothing.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import attrs
 
-from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
-from ._chunks import FunctionToolCall
 from ._tool_values import StopResponse, ToolError, ToolResult
 from ._toolset import ToolContext
 from ._value import Value
 
 __all__ = [
     "FunctionCallResult",
-    "ReadCall",
     "failed",
     "interrupted",
     "not_carried_out",
-    "read_call",
     "returned",
+    "sendable",
     "timed_out",
     "unknown_tool",
 ]
@@ -71,54 +67,6 @@ class FunctionCallResult(Value):
     def reply_required(self) -> bool:
         """Whether the model is to go on and say something."""
         return self.fnc_call_out.reply_required
-
-
-# --- Calls ---------------------------------------------------------------------------------------
-
-
-class ReadCall(NamedTuple):
-    """A call as it can be written into the conversation, and as it can be carried out."""
-
-    item: FunctionCall
-    """The call for the conversation."""
-
-    arguments: str
-    """The arguments to decode: those of the item, or what the model wrote if it is no JSON."""
-
-
-_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]+", re.ASCII)
-
-
-def read_call(
-    call: FunctionToolCall | FunctionCall, tool_ctx: ToolContext, **members: Any
-) -> ReadCall:
-    """Make an item of a call that any server will take back.
-
-    Args:
-        call: The call as a stream handed it out, or as it is in a conversation.
-        tool_ctx: The tools that may be called.
-        members: Further members of the item: ``id``, ``group_id``, ``created_at``.
-    """
-    try:
-        arguments = text = parse_arguments(call.arguments).canonical
-    except MalformedArguments:
-        arguments = call.arguments
-        text = json.dumps({"invalid_arguments": _sendable(arguments)}, ensure_ascii=False)
-    name = call.name
-    if name not in tool_ctx:
-        # https://platform.openai.com/docs/api-reference/chat/create: a conversation with a name
-        # outside of this alphabet is refused for good, and models do make up such names.
-        name = _NOT_IN_NAMES.sub("_", name)[:64] or "unknown"
-    if isinstance(call, FunctionCall):
-        return ReadCall(attrs.evolve(call, name=name, arguments=text, **members), arguments)
-    item = FunctionCall(
-        call_id=_sendable(call.call_id),
-        name=name,
-        arguments=text,
-        extra=call.extra or {},
-        **members,
-    )
-    return ReadCall(item, arguments)
 
 
 # --- Outputs -------------------------------------------------------------------------------------
@@ -197,7 +145,7 @@ def unknown_tool(call: FunctionCall, name: str, tool_ctx: ToolContext) -> Functi
     """The result of a call of a tool that there is not."""
     logger.warning("the model called a tool that there is not: %s", call.name)
     names = ", ".join(tool_ctx.function_tools)
-    message = f"There is no tool named {_sendable(name)!r}. " + (
+    message = f"There is no tool named {sendable(name)!r}. " + (
         f"The available tools are: {names}." if names else "No tools are available."
     )
     return _failure(call, message, ToolError(message))
@@ -236,7 +184,7 @@ def _output(
     return FunctionCallOutput(
         name=call.name,
         call_id=call.call_id,
-        output=_sendable(text),
+        output=sendable(text),
         is_error=is_error,
         reply_required=reply_required,
         # Not before its call, whatever the clock was set to in between.
@@ -253,7 +201,7 @@ def _to_text(value: object, encode: Callable[[Any], Any]) -> str:
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
 
 
-def _sendable(text: str) -> str:
+def sendable(text: str) -> str:
     """Join halves of surrogate pairs, and replace what cannot be sent as UTF-8."""
     if text.isascii():
         return text

@@ -13,12 +13,13 @@ from typing import Any
 
 import attrs
 
-from ._chat_context import ChatItem, ChatMessage, FunctionCall
+from ._calls import Call, read_call
+from ._chat_context import ChatItem, ChatMessage
 from ._chunks import CompletionUsage, FunctionToolCall
-from ._function_results import FunctionCallResult, ReadCall, interrupted, read_call
+from ._function_results import FunctionCallResult, interrupted
 from ._toolset import ToolContext
 
-__all__ = ["Round", "RoundCall", "Timeline", "add_usage"]
+__all__ = ["Round", "Timeline", "add_usage"]
 
 
 class Timeline:
@@ -43,25 +44,6 @@ class Timeline:
         self.last = max(self.last, moment)
 
 
-@attrs.define(eq=False)
-class RoundCall:
-    """One call of a round."""
-
-    call: ReadCall
-    """The call."""
-
-    is_started: bool = False
-    """Whether its function has been called."""
-
-    result: FunctionCallResult | None = None
-    """What it came to; None as long as it is under way."""
-
-    @property
-    def item(self) -> FunctionCall:
-        """The call as it stands in the conversation."""
-        return self.call.item
-
-
 class Round:
     """One answer of the model, with the calls in it, in the making.
 
@@ -74,7 +56,7 @@ class Round:
     def __init__(self, number: int, timeline: Timeline, tool_ctx: ToolContext) -> None:
         self.number = number
         """1 for the first of its turn."""
-        self.calls: list[RoundCall] = []
+        self.calls: list[Call] = []
         """The calls, in the order in which they were handed out."""
         self.extra: Mapping[str, Any] = {}
         """What the provider attached to the answer."""
@@ -106,17 +88,16 @@ class Round:
         """Take note that the consumer knows that the answer begins again."""
         self._delivered_begin = self._delivered
 
-    def add_call(self, call: FunctionToolCall) -> RoundCall:
+    def add_call(self, call: FunctionToolCall) -> Call:
         """Take a call."""
         self._stamp()
-        read = read_call(
+        added = read_call(
             call,
             self._tool_ctx,
             id=f"{self._reply}/call_{len(self.calls)}",
             group_id=self._reply,
             created_at=self._timeline.now(),
         )
-        added = RoundCall(read)
         self.calls.append(added)
         return added
 

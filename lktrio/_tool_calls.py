@@ -166,6 +166,11 @@ class _Call:
         return self._scanner.objects
 
     @property
+    def forms_one_object(self) -> bool:
+        """Whether the arguments form one object by their brackets, well-formed or not."""
+        return self.forms_object and self.objects == 1 and not self._scanner.has_too_many
+
+    @property
     def values(self) -> int:
         """How many values are in the arguments, or a few more."""
         return self._scanner.values
@@ -447,6 +452,9 @@ class ToolCallAssembler:
             if call.values > MAX_WALKED_VALUES:
                 # What an error carries: they were refused where they came.
                 complete, incomplete = [], arguments
+            elif not cut and call.forms_one_object and not _ends_blank(arguments):
+                # Closed is enough, well-formed or not: who wants the values parses them, once.
+                complete, incomplete = [arguments], None
             else:
                 complete, incomplete = _split_arguments(arguments, cut=cut)
             if len(whole) + len(complete) > MAX_TOOL_CALLS:
@@ -523,6 +531,11 @@ def _split_arguments(arguments: str, *, cut: bool) -> tuple[list[str], str | Non
     if cut and not isinstance(value, dict | list | str):
         return [], arguments
     return [arguments], None
+
+
+def _ends_blank(arguments: str) -> bool:
+    """Whether a blank stands at the end that JSON does not know, and a decoder stumbles over."""
+    return arguments[-1:].isspace() and arguments.rstrip(" \t\r\n")[-1:].isspace()
 
 
 def _goes_on(fragment: str) -> bool:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from . import _later as later
-from ._arguments import Arguments, MalformedArguments, parse_arguments
+from ._arguments import Arguments, UnreadableArguments
 from ._declared import read_specifier
 from ._docstrings import read_docstring
 from ._json_values import check_json, plain_json
@@ -111,9 +111,9 @@ class TypedDefinition:
 
     # --- what the model says, and is answered ------------------------------------------------
 
-    def decode(self, raw: str) -> DecodedArguments:
-        """Decode the arguments of a call."""
-        arguments = _parse(raw, self.name)
+    def decode(self, arguments: Arguments | UnreadableArguments) -> DecodedArguments:
+        """Make values of the arguments of a call."""
+        arguments = _readable(arguments, self.name)
         if self._structure is None:
             self._structure = self._own_converter().fields_hook(self._fields)
         try:
@@ -233,9 +233,9 @@ class RawDefinition:
         """The ``function`` member of the API, new at every call."""
         return cast("JSONSchema", plain_json(self._schema))
 
-    def decode(self, raw: str) -> DecodedArguments:
-        """Decode the arguments of a call."""
-        arguments = _parse(raw, self.name)
+    def decode(self, arguments: Arguments | UnreadableArguments) -> DecodedArguments:
+        """Hand on the arguments of a call."""
+        arguments = _readable(arguments, self.name)
         values = {"raw_arguments": arguments.values}
         return DecodedArguments(values, arguments.canonical, self._parameters)
 
@@ -260,14 +260,13 @@ class RawDefinition:
 # --- What a model is told of arguments that do not fit -------------------------------------------
 
 
-def _parse(raw: str, name: str) -> Arguments:
-    try:
-        return parse_arguments(raw)
-    except MalformedArguments as error:
-        raise ToolError(
-            f"Invalid arguments for {name}: {error} "
-            f"Call {name} again with one complete JSON object."
-        ) from None
+def _readable(arguments: Arguments | UnreadableArguments, name: str) -> Arguments:
+    if isinstance(arguments, Arguments):
+        return arguments
+    raise ToolError(
+        f"Invalid arguments for {name}: {arguments.problem} "
+        f"Call {name} again with one complete JSON object."
+    )
 
 
 _MAX_PROBLEMS: Final = 10

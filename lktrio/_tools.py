@@ -22,6 +22,7 @@ from typing import (
 )
 
 from . import _later as later
+from ._arguments import Arguments, UnreadableArguments, read_arguments
 from ._tool_values import DecodedArguments, ToolOptions
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
@@ -32,7 +33,14 @@ if TYPE_CHECKING:
     from ._schema import JSONSchema
     from ._tool_signature import Receiver
 
-__all__ = ["FunctionTool", "RawFunctionTool", "Tool", "check_converter", "function_tool"]
+__all__ = [
+    "FunctionTool",
+    "RawFunctionTool",
+    "Tool",
+    "check_converter",
+    "decode_call",
+    "function_tool",
+]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -59,8 +67,8 @@ class _Definition(Protocol):
         """The ``function`` member of the API, new at every call."""
         ...
 
-    def decode(self, raw: str) -> DecodedArguments:
-        """Decode the arguments of a call."""
+    def decode(self, arguments: Arguments | UnreadableArguments) -> DecodedArguments:
+        """Make values of the arguments of a call."""
         ...
 
     def encode(self, value: object) -> Any:
@@ -162,7 +170,7 @@ class Tool(Generic[P, R_co]):
                 parameters. The message tells the model what to change.
             TypeError: If an annotation still names something that does not exist.
         """
-        return self._definition.decode(raw)
+        return self._definition.decode(read_arguments(raw))
 
     def encode_output(self, value: object) -> Any:
         """Turn what the function returned into what the model is told.
@@ -188,6 +196,18 @@ class Tool(Generic[P, R_co]):
         if self._definition.receives is None or receiver is None:
             return self
         return type(self)(self._definition, receiver)
+
+
+def decode_call(
+    tool: Tool[..., Any], arguments: Arguments | UnreadableArguments
+) -> DecodedArguments:
+    """Do what `Tool.decode_arguments` does with arguments that have been parsed.
+
+    Raises:
+        ToolError: As there.
+        TypeError: As there.
+    """
+    return tool._definition.decode(arguments)
 
 
 class FunctionTool(Tool[P, R_co]):

@@ -18,6 +18,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from ._bare import raise_bare
+from ._calls import Call
 from ._chat_context import ChatContext, check_chat_ctx
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._execution import Lanes, check_max_concurrency, run_call
@@ -33,7 +34,7 @@ from ._options import (
     InferenceClass,
     ToolChoice,
 )
-from ._rounds import Round, RoundCall, Timeline, add_usage
+from ._rounds import Round, Timeline, add_usage
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tool_values import RunContext
 from ._tools import Tool
@@ -235,44 +236,38 @@ class _Work:
             self._take_call(call, current, lanes)
 
     def _take_call(self, call: FunctionToolCall, current: Round, lanes: Lanes) -> None:
-        entry = current.add_call(call)
-        self._put(CallReady(entry.item, current.number), len(call.arguments))
+        added = current.add_call(call)
+        self._put(CallReady(added.item, current.number), len(call.arguments))
         if self.is_last_round:
             logger.warning(
                 "%s called a tool in the last of %d rounds, in which no tool is offered",
                 self.settings.model.label,
                 self.settings.max_rounds,
             )
-            result = not_carried_out(entry.item, "there were too many rounds of calls in a row")
-            self._finish_call(entry, result, current)
+            result = not_carried_out(added.item, "there were too many rounds of calls in a row")
+            self._finish_call(added, result, current)
         else:
             if not self._calls_under_way:
                 self._no_call_under_way = trio.Event()
             self._calls_under_way += 1
-            lanes.start_soon(partial(self._run_call, entry, call.name, current))
+            lanes.start_soon(partial(self._run_call, added, current))
 
-    async def _run_call(self, entry: RoundCall, name: str, current: Round) -> None:
-        def on_start() -> None:
-            entry.is_started = True
-            self._put(ToolStarted(entry.item, current.number))
-
+    async def _run_call(self, call: Call, current: Round) -> None:
         settings = self.settings
-        run_context = RunContext(settings.userdata, entry.item, settings.call.chat_ctx)
         result = await run_call(
-            entry.call,
-            name,
+            call,
             settings.tool_ctx,
-            run_context,
-            on_start=on_start,
+            RunContext(settings.userdata, call.item, settings.call.chat_ctx),
+            on_start=lambda: self._put(ToolStarted(call.item, current.number)),
             instruments=settings.instruments,
         )
-        self._finish_call(entry, result, current)
+        self._finish_call(call, result, current)
         self._calls_under_way -= 1
         if not self._calls_under_way:
             self._no_call_under_way.set()
 
-    def _finish_call(self, entry: RoundCall, result: FunctionCallResult, current: Round) -> None:
-        entry.result = result
+    def _finish_call(self, call: Call, result: FunctionCallResult, current: Round) -> None:
+        call.result = result
         self._put(ToolFinished(result, current.number), len(result.fnc_call_out.output))
 
     def _tell_of_missing_calls(self, response: CollectedResponse[Any], current: Round) -> None:
