@@ -16,13 +16,13 @@ from __future__ import annotations
 import importlib
 import typing
 
-from ._chat_context import (
+from ._chat_context import ChatContext
+from ._chat_items import (
     AgentConfigUpdate,
     AgentHandoff,
     AudioContent,
     CacheBreakpoint,
     ChatContent,
-    ChatContext,
     ChatItem,
     ChatMessage,
     ChatRole,
@@ -32,8 +32,6 @@ from ._chat_context import (
     ImageDetail,
     MetricsMetadata,
     MetricsReport,
-    NamedTool,
-    ToolGroup,
     UnknownContent,
     UnknownItem,
 )
@@ -160,7 +158,6 @@ __all__ = [
     "ModelAvailability",
     "ModelFacts",
     "ModelTable",
-    "NamedTool",
     "NamedToolChoice",
     "Network",
     "NotGiven",
@@ -184,7 +181,6 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolFinished",
-    "ToolGroup",
     "ToolResult",
     "ToolStarted",
     "Toolset",

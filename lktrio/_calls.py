@@ -13,7 +13,7 @@ from typing import Final, TypedDict, Unpack
 import attrs
 
 from ._arguments import Arguments, UnreadableArguments, read_arguments
-from ._chat_context import FunctionCall
+from ._chat_items import FunctionCall
 from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, sendable
 from ._toolset import ToolContext

@@ -20,7 +20,7 @@ import trio
 
 from ._bare import raise_bare
 from ._calls import Call, read_call
-from ._chat_context import FunctionCall
+from ._chat_items import FunctionCall
 from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolWatch, check_instruments

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 import attrs
 
-from ._chat_context import FunctionCall, FunctionCallOutput
+from ._chat_items import FunctionCall, FunctionCallOutput
 from ._tool_values import StopResponse, ToolError, ToolResult
 from ._toolset import ToolContext
 from ._value import Value

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from ._calls import Call, read_call
-from ._chat_context import ChatItem, ChatMessage
+from ._chat_items import ChatItem, ChatMessage
 from ._chunks import CompletionUsage, FunctionToolCall
 from ._function_results import FunctionCallResult, interrupted
 from ._toolset import ToolContext

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import attrs
 
-from ._chat_context import ChatContext, FunctionCall
+from ._chat_context import ChatContext
+from ._chat_items import FunctionCall
 from ._value import Value
 
 # What reads types is a quarter of the package, and only programs that have tools need it.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
 
-from ._chat_context import FunctionCall
+from ._chat_items import FunctionCall
 from ._chunks import CollectedResponse, FunctionToolCall
 from ._function_results import FunctionCallResult
 

@@ -76,7 +76,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 import trio
 
-from ._chat_context import FunctionCall
+from ._chat_items import FunctionCall
 from ._chunks import CollectedResponse
 from ._errors import APIError
 from ._function_results import FunctionCallResult
