@@ -310,8 +310,9 @@ class ChatContext:
             exclude_empty_message: Leave out messages without content.
             exclude_handoff: Leave out handoffs.
             exclude_config_update: Leave out configuration updates.
-            tools: Keep only calls of these tools (or names of tools, or groups of them), and
-                the outputs of these calls. None keeps no call.
+            tools: Keep only calls of these tools, and the outputs of these calls. A tool is given
+                by its name, or as a `FunctionTool` or whatever else has a ``name``; a `Toolset`,
+                or whatever else has ``tools``, stands for all of them. None keeps no call.
 
         Returns:
             A context that may be changed, also if this one is read-only.

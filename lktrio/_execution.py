@@ -29,7 +29,7 @@ from ._tools import Tool, decode_call
 from ._toolset import ToolContext
 
 __all__ = [
-    "Lanes",
+    "LimitedNursery",
     "check_max_concurrency",
     "current_tool_thread_limiter",
     "execute_function_call",
@@ -84,7 +84,7 @@ async def execute_function_call(
     * what is wrong with arguments that do not fit, or which tools there are if it named another;
     * that it timed out, after the tool's ``timeout``;
     * "An internal error occurred" after any other exception, which is logged;
-    * nothing, and no reply is required, after `StopResponse`.
+    * nothing, and no answer is required, after `StopResponse`.
 
     A sync function runs in a worker thread (see `current_tool_thread_limiter`). The thread cannot
     be stopped: it is waited for, ``timeout`` or not, and its result counts; with
@@ -118,7 +118,7 @@ async def execute_function_calls(
     max_concurrency: int | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> list[FunctionCallResult]:
-    """Carry out the calls of one reply side by side, each as `execute_function_call` does.
+    """Carry out the calls of one answer side by side, each as `execute_function_call` does.
 
     Args:
         tool_calls: The calls.
@@ -149,25 +149,25 @@ async def execute_function_calls(
 
     try:
         async with trio.open_nursery() as nursery:
-            lanes = Lanes(nursery, max_concurrency)
+            limited = LimitedNursery(nursery, max_concurrency)
             for place, tool_call in enumerate(tool_calls):
-                lanes.start_soon(partial(run, place, tool_call))
+                limited.start_soon(partial(run, place, tool_call))
     except BaseExceptionGroup as group:
         raise_bare(group)
     return [results[place] for place in range(len(tool_calls))]
 
 
-class Lanes:
+class LimitedNursery:
     """Starts tasks in a nursery in their order, a limited number at once.
 
     Args:
         nursery: Where they run.
-        width: How many at once; None for no limit.
+        limit: How many at once; None for no limit.
     """
 
-    def __init__(self, nursery: trio.Nursery, width: int | None) -> None:
+    def __init__(self, nursery: trio.Nursery, limit: int | None) -> None:
         self._nursery = nursery
-        self._free = math.inf if width is None else width
+        self._free = math.inf if limit is None else limit
         self._waiting: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
 
     def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:

@@ -19,10 +19,10 @@ from ._chunks import CompletionUsage, FunctionToolCall
 from ._function_results import FunctionCallResult, interrupted
 from ._toolset import ToolContext
 
-__all__ = ["Round", "Timeline", "add_usage"]
+__all__ = ["MonotonicClock", "Round", "add_usage"]
 
 
-class Timeline:
+class MonotonicClock:
     """Points in time that never go back, so that items stay in the order in which they were made.
 
     Args:
@@ -36,11 +36,11 @@ class Timeline:
 
     def now(self) -> float:
         """Seconds since the epoch, or the last time again if the clock was set back."""
-        self.pass_by(time.time())
+        self.advance(time.time())
         return self.last
 
-    def pass_by(self, moment: float) -> None:
-        """Take note of a time that something else has given."""
+    def advance(self, moment: float) -> None:
+        """Give no time before this one, which something else has given."""
         self.last = max(self.last, moment)
 
 
@@ -49,11 +49,11 @@ class Round:
 
     Args:
         number: 1 for the first of its turn.
-        timeline: Gives the items their times.
+        clock: Gives the items their times.
         tool_ctx: The tools that may be called.
     """
 
-    def __init__(self, number: int, timeline: Timeline, tool_ctx: ToolContext) -> None:
+    def __init__(self, number: int, clock: MonotonicClock, tool_ctx: ToolContext) -> None:
         self.number = number
         """1 for the first of its turn."""
         self.calls: list[Call] = []
@@ -62,9 +62,9 @@ class Round:
         """What the provider attached to the answer."""
         self.is_whole = False
         """Whether the model's answer has come to its end."""
-        self._timeline = timeline
+        self._clock = clock
         self._tool_ctx = tool_ctx
-        self._reply = f"item_{secrets.token_hex(6)}"
+        self._id = f"item_{secrets.token_hex(6)}"
         self._created_at: float | None = None
         self._texts: list[str] = []
         self._delivered = 0
@@ -94,9 +94,9 @@ class Round:
         added = read_call(
             call,
             self._tool_ctx,
-            id=f"{self._reply}/call_{len(self.calls)}",
-            group_id=self._reply,
-            created_at=self._timeline.now(),
+            id=f"{self._id}/call_{len(self.calls)}",
+            group_id=self._id,
+            created_at=self._clock.now(),
         )
         self.calls.append(added)
         return added
@@ -117,9 +117,9 @@ class Round:
         for call in self.calls:
             result = call.result or interrupted(call.item, started=call.is_started)
             output = result.fnc_call_out
-            self._timeline.pass_by(output.created_at)
+            self._clock.advance(output.created_at)
             call.result = attrs.evolve(
-                result, fnc_call_out=attrs.evolve(output, created_at=self._timeline.last)
+                result, fnc_call_out=attrs.evolve(output, created_at=self._clock.last)
             )
 
     def items(self, *, delivered: bool) -> Iterator[ChatItem]:
@@ -156,7 +156,7 @@ class Round:
             return None
         is_cut = end < len(self._texts) or begin < self._begin or len(text) < len(whole)
         return ChatMessage(
-            id=self._reply,
+            id=self._id,
             role="assistant",
             content=[text] if text else [],
             interrupted=is_cut or not self.is_whole,
@@ -166,7 +166,7 @@ class Round:
 
     def _stamp(self) -> float:
         if self._created_at is None:
-            self._created_at = self._timeline.now()
+            self._created_at = self._clock.now()
         return self._created_at
 
 

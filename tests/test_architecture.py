@@ -211,6 +211,7 @@ LATER = {
     "lktrio._tool_signature",
     "lktrio._turn",
     "lktrio._turn_events",
+    "lktrio._turn_loop",
     "lktrio._unions",
     "lktrio._unstructure",
     "cattrs",
