@@ -50,7 +50,7 @@ _PART_TYPES: Final[Mapping[str, type[_Part]]] = {
     part_type.type: part_type for part_type in (ImageContent, AudioContent, CacheBreakpoint)
 }
 
-_TYPES: Final[tuple[type[Any], ...]] = (
+_TYPES: Final[tuple[type[ChatItem | _Part], ...]] = (
     *_ITEM_TYPES.values(),
     UnknownItem,
     *_PART_TYPES.values(),
@@ -58,12 +58,12 @@ _TYPES: Final[tuple[type[Any], ...]] = (
 )
 
 # A field has the name that it has in a saved conversation.
-_FIELDS: Final[Mapping[type[Any], tuple[str, ...]]] = {
+_FIELDS: Final[Mapping[type[ChatItem | _Part], tuple[str, ...]]] = {
     cls: tuple(field.name for field in attrs.fields(cls) if field.name != "unknown_members")
     for cls in _TYPES
 }
 
-_REQUIRED: Final[Mapping[type[Any], tuple[str, ...]]] = {
+_REQUIRED: Final[Mapping[type[ChatItem | _Part], tuple[str, ...]]] = {
     cls: tuple(field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING)
     for cls in _TYPES
 }
@@ -138,9 +138,9 @@ def _dump(value: ChatItem | _Part, skipped: Iterable[str], **rewritten: object) 
     return members
 
 
-def _unshared(member: Any) -> Any:
+def _unshared(member: object) -> object:
     if isinstance(member, dict | list):
-        container = cast("dict[str, Any] | list[Any]", member)
+        container = cast("dict[str, object] | list[object]", member)
         return copy.deepcopy(container) if container else container.copy()
     return member
 

@@ -72,7 +72,7 @@ async def execute_function_call(
     tool_call: FunctionToolCall | FunctionCall,
     tool_ctx: ToolContext,
     *,
-    call_ctx: RunContext[Any] | None = None,
+    call_ctx: RunContext[object] | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> FunctionCallResult:
     """Carry out one call of a model. Its failure is a result, too.
@@ -114,7 +114,7 @@ async def execute_function_calls(
     tool_calls: Sequence[FunctionToolCall | FunctionCall],
     tool_ctx: ToolContext,
     *,
-    call_ctx: RunContext[Any] | None = None,
+    call_ctx: RunContext[object] | None = None,
     max_concurrency: int | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> list[FunctionCallResult]:
@@ -194,7 +194,7 @@ class LimitedNursery:
 async def run_call(
     call: Call,
     tool_ctx: ToolContext,
-    call_ctx: RunContext[Any] | None,
+    call_ctx: RunContext[object] | None,
     *,
     on_start: Callable[[], None] = lambda: None,
     instruments: tuple[Instrument, ...] = (),
@@ -223,7 +223,7 @@ async def run_call(
 async def _run_call(
     call: Call,
     tool_ctx: ToolContext,
-    call_ctx: RunContext[Any] | None,
+    call_ctx: RunContext[object] | None,
     on_start: Callable[[], None],
 ) -> FunctionCallResult:
     item = call.item
@@ -243,7 +243,7 @@ async def _run_call(
     function = partial(tool, *args, **kwargs)
     call.is_started = True
     on_start()
-    value: Any = None
+    value: object = None
     try:
         with trio.move_on_after(math.inf if tool.timeout is None else tool.timeout) as scope:
             value = await _call(tool, function)
@@ -269,7 +269,7 @@ async def _run_call(
     return returned(item, value, tool.encode_output)
 
 
-async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:
+async def _call(tool: Tool[..., object], function: Callable[[], Any]) -> object:
     if tool.is_async:
         return await function()
     # In a box, because Trio takes a coroutine for a mistake. Here it is what an async function
@@ -284,11 +284,11 @@ async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:
 
 
 def _bind(
-    tool: Tool[..., Any],
+    tool: Tool[..., object],
     decoded: DecodedArguments,
     item: FunctionCall,
-    call_ctx: RunContext[Any] | None,
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    call_ctx: RunContext[object] | None,
+) -> tuple[tuple[object, ...], dict[str, object]]:
     if call_ctx is not None:
         return decoded.bind(attrs.evolve(call_ctx, function_call=item))
     try:

@@ -72,7 +72,7 @@ class FunctionCallResult(Value):
 # --- Outputs -------------------------------------------------------------------------------------
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: object) -> object:
     # Most tools return text, and most programs begin without one.
     from ._converter import Converter
 
@@ -80,7 +80,7 @@ def _encode(value: Any) -> Any:
 
 
 def returned(
-    call: FunctionCall, value: Any, encode: Callable[[Any], Any] = _encode
+    call: FunctionCall, value: object, encode: Callable[[object], object] = _encode
 ) -> FunctionCallResult:
     """The result of a call whose function returned.
 
@@ -192,12 +192,12 @@ def _output(
     )
 
 
-def _to_text(value: object, encode: Callable[[Any], Any]) -> str:
+def _to_text(value: object, encode: Callable[[object], object]) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
         return str.__str__(value)
-    written: object = encode(value)
+    written = encode(value)
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 
@@ -58,7 +57,7 @@ class Round:
         """1 for the first of its turn."""
         self.calls: list[Call] = []
         """The calls, in the order in which they were handed out."""
-        self.extra: Mapping[str, Any] = {}
+        self.extra: Mapping[str, object] = {}
         """What the provider attached to the answer."""
         self.is_whole = False
         """Whether the model's answer has come to its end."""

@@ -53,7 +53,7 @@ class TypedDefinition:
         description: str | None,
         options: ToolOptions,
         receives: Receiver,
-        scope: Mapping[str, Any],
+        scope: Mapping[str, object],
         converter: later.Converter | None,
     ) -> None:
         self.function = function
@@ -68,13 +68,13 @@ class TypedDefinition:
         self._given = None if converter is None else converter.copy()
         self._types: Types | None = None
         self._converter: later.Converter | None = None
-        self._structure: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+        self._structure: Callable[[Mapping[str, object]], dict[str, object]] | None = None
         # Read now, so that mistakes are found here. A name may be defined further down in the
         # module; it has to be when the tool is used.
         with contextlib.suppress(UnresolvedAnnotation):
             _ = self._parameters
 
-    def learn(self, owner: type[Any]) -> None:
+    def learn(self, owner: type[object]) -> None:
         """Take note of the class that a method is in, which annotations may name."""
         self._scope = {owner.__name__: owner, **type_parameters(owner), **self._scope}
 
@@ -106,7 +106,7 @@ class TypedDefinition:
             logger.debug("tool %s is sent without strict: %s", self.name, reason)
             return None
 
-    def _write_default(self, value: Any) -> Any:
+    def _write_default(self, value: object) -> Any:
         return self._own_converter().unstructure(value)
 
     # --- what the model says, and is answered ------------------------------------------------
@@ -211,7 +211,7 @@ class RawDefinition:
         self,
         function: Callable[..., Any],
         *,
-        raw_schema: Mapping[str, Any],
+        raw_schema: Mapping[str, object],
         options: ToolOptions,
         receives: Receiver,
         converter: later.Converter | None,
@@ -226,7 +226,7 @@ class RawDefinition:
         self.receives: Receiver = receives
         self._parameters = read_raw_parameters(function, self.name, receives)
 
-    def learn(self, owner: type[Any]) -> None:
+    def learn(self, owner: type[object]) -> None:
         """Do nothing: there is nothing to find out from annotations."""
 
     def schema(self, *, strict: bool) -> JSONSchema:  # noqa: ARG002  it is the author's to say
@@ -292,7 +292,7 @@ def _explain(mismatch: Mismatch, name: str) -> str:
 _NAME: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)
 
 
-def _check_name(function: Callable[..., Any], name: str | None) -> str:
+def _check_name(function: Callable[..., object], name: str | None) -> str:
     if name is None:
         name = getattr(function, "__name__", "")
     if not isinstance(name, str):
@@ -306,7 +306,7 @@ def _check_name(function: Callable[..., Any], name: str | None) -> str:
     return name
 
 
-def _check_kind(function: Callable[..., Any], name: str, options: ToolOptions) -> bool:
+def _check_kind(function: Callable[..., object], name: str, options: ToolOptions) -> bool:
     """Return whether the function is async."""
     is_async = is_async_function(function, name)
     if is_async and options.abandon_on_cancel:
@@ -317,7 +317,7 @@ def _check_kind(function: Callable[..., Any], name: str, options: ToolOptions) -
     return is_async
 
 
-def _check_raw_schema(raw_schema: Mapping[str, Any]) -> JSONSchema:
+def _check_raw_schema(raw_schema: Mapping[str, object]) -> JSONSchema:
     if not isinstance(raw_schema, Mapping):
         raise TypeError(f"raw_schema must be a mapping, got {type(raw_schema).__name__}")
     check_json(raw_schema, "raw_schema")

@@ -40,7 +40,7 @@ Receiver: TypeAlias = Literal["instance", "class"] | None
 # --- What a function is ----------------------------------------------------------------------
 
 
-def bare_function(function: Callable[..., Any]) -> Any:
+def bare_function(function: Callable[..., object]) -> Any:
     """The function in which the code is: in a partial, behind decorators, in an object."""
     bare: Any = function
     while isinstance(bare, functools.partial):
@@ -49,18 +49,18 @@ def bare_function(function: Callable[..., Any]) -> Any:
     return bare if inspect.isroutine(bare) else type(bare).__call__
 
 
-def globals_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+def globals_of(function: Callable[..., object]) -> Mapping[str, object]:
     """The globals of the module in which the function's code is."""
-    return cast("Mapping[str, Any]", getattr(bare_function(function), "__globals__", {}))
+    return cast("Mapping[str, object]", getattr(bare_function(function), "__globals__", {}))
 
 
-def docstring_of(function: Callable[..., Any]) -> str | None:
+def docstring_of(function: Callable[..., object]) -> str | None:
     """The docstring of the function in which the code is, its indentation taken off."""
     docstring: object = bare_function(function).__doc__
     return inspect.cleandoc(docstring) if isinstance(docstring, str) else None
 
 
-def is_method(function: Callable[..., Any]) -> bool:
+def is_method(function: Callable[..., object]) -> bool:
     """Whether a function in the body of a class wants an instance first."""
     if not isinstance(function, types.FunctionType):
         return False
@@ -72,7 +72,7 @@ def is_method(function: Callable[..., Any]) -> bool:
     )
 
 
-def is_async_function(function: Callable[..., Any], name: str) -> bool:
+def is_async_function(function: Callable[..., object], name: str) -> bool:
     """Whether a tool's function is async.
 
     Raises:
@@ -95,7 +95,7 @@ _RUN_CONTEXT: Final = re.compile(r"(\w+\.)*RunContext(\[.*\])?(\s*\|\s*None)?")
 
 
 def read_parameters(
-    function: Callable[..., Any],
+    function: Callable[..., object],
     name: str,
     receiver: Receiver,
     types_: Types,
@@ -138,7 +138,7 @@ def _read_parameter(
     parameter: inspect.Parameter,
     tool: str,
     types_: Types,
-    module: Mapping[str, Any],
+    module: Mapping[str, object],
     description: str | None,
 ) -> Parameter:
     where = f"parameter {parameter.name!r} of tool {tool!r}"
@@ -169,7 +169,7 @@ def _read_parameter(
 
 
 def read_raw_parameters(
-    function: Callable[..., Any], name: str, receiver: Receiver
+    function: Callable[..., object], name: str, receiver: Receiver
 ) -> list[Parameter]:
     """Read the parameters of a function that takes the JSON object as it is.
 
@@ -204,7 +204,7 @@ def read_raw_parameters(
     return read
 
 
-def _parameters_of(function: Callable[..., Any], receiver: Receiver) -> list[inspect.Parameter]:
+def _parameters_of(function: Callable[..., object], receiver: Receiver) -> list[inspect.Parameter]:
     """The parameters, without the one that a method is taken from."""
     parameters = list(inspect.signature(function).parameters.values())
     return parameters if receiver is None else parameters[1:]
@@ -219,7 +219,7 @@ def _parameter(parameter: inspect.Parameter, *, takes_context: bool = False) -> 
     )
 
 
-def _is_run_context(annotation: Any) -> bool:
+def _is_run_context(annotation: object) -> bool:
     origin = typing.get_origin(annotation) or annotation
     if origin is typing.Annotated or origin in (typing.Union, types.UnionType):
         return any(_is_run_context(arg) for arg in typing.get_args(annotation))
@@ -244,16 +244,16 @@ def caller() -> FrameType:
     return frame
 
 
-def local_scope(frame: FrameType) -> dict[str, Any]:
+def local_scope(frame: FrameType) -> dict[str, object]:
     """The names that an annotation can see where a function is decorated, globals left out."""
-    scopes: list[Mapping[str, Any]] = []
+    scopes: list[Mapping[str, object]] = []
     current: FrameType | None = frame
     while current is not None and current.f_code.co_name != "<module>":
         scopes.append(current.f_locals)
         # The body of a class is run in the middle of what surrounds it.
         is_class_body = not current.f_code.co_flags & inspect.CO_OPTIMIZED
         current = current.f_back if is_class_body else None
-    scope: dict[str, Any] = {}
+    scope: dict[str, object] = {}
     for names in reversed(scopes):
         scope.update(names)
     return scope

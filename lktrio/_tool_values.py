@@ -94,7 +94,7 @@ class Parameter:
     """A parameter of a tool's function."""
 
     name: str
-    default: Any
+    default: object
     positional_only: bool
     takes_context: bool
     field: Field | None = None
@@ -115,7 +115,7 @@ class DecodedArguments:
     _parameters: Sequence[Parameter]
 
     def bind(
-        self, run_context: RunContext[Any] | None = None
+        self, run_context: RunContext[object] | None = None
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put the values where the function wants them.
 

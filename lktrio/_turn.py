@@ -251,7 +251,7 @@ def run_turn(
     max_rounds: int = DEFAULT_MAX_ROUNDS,
     max_concurrency: int | None = None,
     early_start: bool = False,
-    userdata: Any = None,
+    userdata: object = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> Turn:
     """Answer a conversation, tool calls included: the model is asked, the tools that it calls are

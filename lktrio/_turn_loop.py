@@ -63,7 +63,7 @@ class TurnSettings:
     instruments: tuple[Instrument, ...]
     """Who is told of the tools."""
 
-    userdata: Any
+    userdata: object
 
 
 class TurnLoop:
