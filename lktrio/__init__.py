@@ -5,7 +5,7 @@ From the outside in:
 * `LLM` holds settings and connections; `LLM.chat` makes an `LLMStream` of a `ChatContext`.
 * `LLMStream` is entered with ``async with``: a nursery owns the request, and leaving the block
   ends it. It yields `ChatChunk` values, or text, or collects a `CollectedResponse`.
-* `function_tool` makes a tool of a function; `run_turn` runs a reply's calls, round by round.
+* `function_tool` makes a tool of a function; `run_turn` runs an answer's calls, round by round.
 * `FallbackAdapter` and `HedgeAdapter` put several models behind one.
 * Everything that fails is an `APIError`: `APIStatusError`, `APIConnectionError` or
   `APITimeoutError`. `APIConnectOptions` holds the clocks and the retries.
