@@ -201,12 +201,7 @@ class Tool(Generic[P, R_co]):
 def decode_call(
     tool: Tool[..., Any], arguments: Arguments | UnreadableArguments
 ) -> DecodedArguments:
-    """Do what `Tool.decode_arguments` does with arguments that have been parsed.
-
-    Raises:
-        ToolError: As there.
-        TypeError: As there.
-    """
+    """Do what `Tool.decode_arguments` does, with arguments that have been parsed."""
     return tool._definition.decode(arguments)
 
 

@@ -144,12 +144,12 @@ class TurnLoop:
                     if self._channel.is_full:
                         await self._channel.room()
                 current.is_whole = True
-                response = await stream.collect()
-                current.extra = response.extra
-                self._tell_of_missing_calls(response, current)
+                answer = await stream.collect()
+                current.extra = answer.extra
+                self._tell_of_missing_calls(answer, current)
                 if not current.calls:
                     # Said here because the stream may wait for the end of the body.
-                    self._finish_round(current, response)
+                    self._finish_round(current, answer)
                     self._channel.finish()
                     return False
         finally:
@@ -159,7 +159,7 @@ class TurnLoop:
                 self.metrics.append(metrics)
         if self._calls_under_way:
             await self._no_call_under_way.wait()
-        self._finish_round(current, response)
+        self._finish_round(current, answer)
         if self.is_last_round or not any(result.reply_required for result in current.results):
             self._channel.finish()
             return False
@@ -229,13 +229,13 @@ class TurnLoop:
         call.result = result
         self._put(ToolFinished(result, current.number), len(result.fnc_call_out.output))
 
-    def _tell_of_missing_calls(self, response: CollectedResponse[Any], current: Round) -> None:
+    def _tell_of_missing_calls(self, answer: CollectedResponse[Any], current: Round) -> None:
         """Say that calls are lost, and why the turn may end without an answer."""
-        reason = response.finish_reason
-        says_so = reason in _CALLING_REASONS and not response.tool_calls
-        if not response.withheld_calls and not says_so:
+        reason = answer.finish_reason
+        says_so = reason in _CALLING_REASONS and not answer.tool_calls
+        if not answer.withheld_calls and not says_so:
             return
-        names = ", ".join(call.name or "?" for call in response.withheld_calls)
+        names = ", ".join(call.name or "?" for call in answer.withheld_calls)
         what = f"calls that were cut off ({names})" if names else "no call at all"
         logger.warning(
             "%s ended a round with the finish reason %r and %s; nothing of it is run",
@@ -243,16 +243,16 @@ class TurnLoop:
             reason,
             what,
         )
-        withheld = tuple(response.withheld_calls)
+        withheld = tuple(answer.withheld_calls)
         self._put(
             CallsMissing(withheld, reason, current.number),
             sum(len(call.arguments) for call in withheld),
         )
 
-    def _finish_round(self, current: Round, response: CollectedResponse[Any]) -> None:
+    def _finish_round(self, current: Round, answer: CollectedResponse[Any]) -> None:
         current.close()
-        self.last_response = response
-        self._put(RoundFinished(response, current.results, current.number))
+        self.last_response = answer
+        self._put(RoundFinished(answer, current.results, current.number))
 
     def _put(self, event: TurnEvent, size: int = 0) -> None:
         self._channel.put((event,), size)
