@@ -35,6 +35,7 @@ from ._chat_items import (
     UnknownContent,
     UnknownItem,
 )
+from ._chat_model import ChatCall, ChatModel
 from ._chunks import (
     ChatChunk,
     ChoiceDelta,
@@ -42,6 +43,7 @@ from ._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
+from ._connections import Auth
 from ._errors import (
     APIConnectionError,
     APIError,
@@ -52,7 +54,6 @@ from ._errors import (
     Clock,
 )
 from ._function_results import FunctionCallResult
-from ._gateway import Auth
 from ._http import Network, TrioTransport, default_network, set_default_network
 from ._instruments import Instrument, LLMMetrics, RequestInfo
 from ._llm import LLM, LLMStatistics
@@ -67,8 +68,10 @@ from ._options import (
     ResponseFormat,
     ToolChoice,
 )
+from ._request_draft import RequestDraft
 from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._source import ChunkSink, ChunkSource
+from ._stream import LLMStream
 from ._tool_values import RunContext, StopResponse, ToolError, ToolResult
 from ._tools import FunctionTool, RawFunctionTool, Tool, function_tool
 from ._toolset import ToolContext, Toolset, to_fnc_ctx
@@ -76,13 +79,14 @@ from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
 if typing.TYPE_CHECKING:
+    from ._availability import AvailabilityChangedEvent, ModelAvailability
     from ._converter import Converter, make_converter
     from ._execution import (
         current_tool_thread_limiter,
         execute_function_call,
         execute_function_calls,
     )
-    from ._fallback import AvailabilityChangedEvent, FallbackAdapter, ModelAvailability
+    from ._fallback import FallbackAdapter
     from ._hedge import HedgeAdapter, HedgeStatistics
     from ._mismatch import Mismatch, Problem
     from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
@@ -132,6 +136,8 @@ __all__ = [
     "ChatModel",
     "ChatRole",
     "ChoiceDelta",
+    "ChunkSink",
+    "ChunkSource",
     "Clock",
     "CollectedResponse",
     "CompletionUsage",
@@ -169,6 +175,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningEffort",
     "RefusalDelta",
+    "RequestDraft",
     "RequestInfo",
     "ResponseFormat",
     "ResponseInfo",
@@ -210,9 +217,9 @@ _ROOM_OF: typing.Final = {
     "current_tool_thread_limiter": "_execution",
     "execute_function_call": "_execution",
     "execute_function_calls": "_execution",
-    "AvailabilityChangedEvent": "_fallback",
+    "AvailabilityChangedEvent": "_availability",
     "FallbackAdapter": "_fallback",
-    "ModelAvailability": "_fallback",
+    "ModelAvailability": "_availability",
     "HedgeAdapter": "_hedge",
     "HedgeStatistics": "_hedge",
     "DEFAULT_MAX_ROUNDS": "_turn",

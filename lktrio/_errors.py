@@ -16,6 +16,7 @@ the call, before anything is sent. Misuse of a stream's lifetime raises `Runtime
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from ._chunks import EMPTY_RESPONSE, CollectedResponse
@@ -29,6 +30,7 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "Clock",
+    "complete_error",
     "is_retryable_status",
     "logged_facts",
 ]
@@ -256,6 +258,46 @@ class APIRefusalError(APIError):
     def __init__(self, refusal: str) -> None:
         super().__init__(f"the model declined: {refusal}", body=refusal, retryable=False)
         self.refusal = refusal
+
+
+def complete_error(
+    error: APIError,
+    *,
+    partial: CollectedResponse[None] | None = None,
+    attempts: Sequence[Attempt] | None = None,
+    others: Sequence[APIError] = (),
+    request_id: str | None = None,
+    retry_after: float | None = None,
+    quota: Quota | None = None,
+    was_delivered: bool = False,
+) -> None:
+    """Put into an error what is known around it. What the server said in its body stays.
+
+    Args:
+        error: The error.
+        partial: What had arrived.
+        attempts: The attempts made.
+        others: Errors of other models that came before those which it knows.
+        request_id: The server's name for the request, from the head of the response.
+        retry_after: Seconds that the head asks to wait.
+        quota: The quotas that the head tells.
+        was_delivered: Whether the consumer has been handed what cannot be taken back.
+    """
+    if partial is not None:
+        error.partial = partial
+    if attempts is not None:
+        error.attempts = tuple(attempts)
+    if others:
+        error.other_errors = (*others, *error.other_errors)
+    if error.request_id is None:
+        error.request_id = request_id
+    if isinstance(error, APIStatusError):
+        if error.retry_after is None:
+            error.retry_after = retry_after
+        if error.quota is None:
+            error.quota = quota
+    if was_delivered:
+        error.retryable = False
 
 
 def logged_facts(error: BaseException) -> str:

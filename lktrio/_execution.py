@@ -23,7 +23,7 @@ from ._calls import Call, read_call
 from ._chat_items import FunctionCall
 from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
-from ._instruments import Instrument, ToolWatch, check_instruments
+from ._instruments import Instrument, ToolMetrics, check_instruments
 from ._tool_values import DecodedArguments, RunContext, ToolError
 from ._tools import Tool, decode_call
 from ._toolset import ToolContext
@@ -211,13 +211,13 @@ async def run_call(
     await trio.lowlevel.checkpoint_if_cancelled()
     if not instruments:
         return await _run_call(call, tool_ctx, call_ctx, on_start)
-    watch = ToolWatch(instruments, call.item, tool_ctx.get(call.name), trio.current_time())
+    metrics = ToolMetrics(instruments, call.item, tool_ctx.get(call.name), trio.current_time())
     result: FunctionCallResult | None = None
     try:
         result = await _run_call(call, tool_ctx, call_ctx, on_start)
         return result
     finally:
-        watch.finish(trio.current_time(), result)
+        metrics.finish(trio.current_time(), result)
 
 
 async def _run_call(

@@ -9,20 +9,33 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
-import trio
 
 from . import _later as later
+from ._availability import (
+    AvailabilityHook,
+    ModelAvailability,
+    ModelPool,
+)
 from ._callbacks import check_callable, check_sync_callable, not_awaitable
+from ._chat_model import ChatCall, ChatModel, outer_stream
+from ._children import (
+    AdapterSource,
+    Children,
+    another_model_may_help,
+    check_models,
+    combine_errors,
+    converter_of,
+    is_output,
+    result_of,
+)
 from ._chunks import ChatChunk, CollectedResponse
-from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
+from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, complete_error
 from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
-from ._lifetime import forget_locals
 from ._options import (
     APIConnectOptions,
     check_conn_options,
@@ -30,144 +43,20 @@ from ._options import (
     check_seconds,
     timeout_or,
 )
-from ._relay import (
-    Relay,
-    another_model_may_help,
-    call_on_output,
-    check_models,
-    combine_errors,
-    converter_of,
-    is_output,
-    result_of,
-    stream_of,
-    weight,
-)
-from ._stream import ChatCall, ChatModel, LLMStream, Outlet
+from ._source import ChunkSink
+from ._stream import LLMStream, call_on_output
+from ._task_stream import forget_locals
 
-__all__ = ["AvailabilityChangedEvent", "FallbackAdapter", "ModelAvailability"]
+__all__ = ["FallbackAdapter"]
 
 logger = logging.getLogger("lktrio")
-
-_LONGEST_PAUSE: Final = 24 * 60 * 60.0
-"""Seconds for which a server's ``Retry-After`` keeps its model out, at most: one wrong header must
-not do it for ever."""
-
-
-@attrs.frozen
-class ModelAvailability:
-    """What a `FallbackAdapter` knows of one of its models."""
-
-    llm: ChatModel
-    """The model."""
-
-    available: bool
-    """False from a failure to the next answer."""
-
-    retry_at: float | None = None
-    """From when on a request tries it again, by `trio.current_time`; None while it is
-    available."""
-
-    last_error: APIError | None = None
-    """The failure; None while it is available."""
-
-
-@attrs.frozen
-class AvailabilityChangedEvent:
-    """A model of a `FallbackAdapter` has failed, or answers again."""
-
-    llm: ChatModel
-    """The model."""
-
-    available: bool
-    """Whether it answers."""
-
 
 Judge: TypeAlias = Callable[[CollectedResponse[Any]], "bool | Awaitable[bool]"]
 """Says whether a whole answer is good enough; sync or async."""
 
-AvailabilityHook: TypeAlias = Callable[[AvailabilityChangedEvent], object]
-"""Is told when a model fails or answers again."""
-
 # A mapping's keys are invariant: with ChatModel for Any, a dict of LLMs would not be one.
 ModelOptions: TypeAlias = Sequence[APIConnectOptions | None] | Mapping[Any, APIConnectOptions]
 """Options for single models: an entry for each, or a mapping from model to options."""
-
-
-@attrs.define
-class _Health:
-    """One model's state, which all streams of an adapter share."""
-
-    available: bool = True
-    retry_at: float = -math.inf
-    last_error: APIError | None = None
-    on_trial: bool = False
-    """Whether a request is trying the model again."""
-
-    def is_usable(self, now: float) -> bool:
-        """Whether a new request may go to this model before all others have failed."""
-        return self.available or (now >= self.retry_at and not self.on_trial)
-
-
-class _Pool:
-    """The models and their states."""
-
-    def __init__(
-        self,
-        models: tuple[ChatModel, ...],
-        *,
-        cooldown: float,
-        sticky: bool,
-        on_change: AvailabilityHook | None,
-    ) -> None:
-        self.models = models
-        self.health = [_Health() for _ in models]
-        self._cooldown = cooldown
-        self._sticky = sticky
-        self._on_change = on_change
-        self._preferred = 0
-
-    def choose(self, tried: frozenset[int] = frozenset()) -> int | None:
-        """Whom to ask next: the first that has not failed lately, or else the first. None if all
-        have been tried."""
-        now = trio.current_time() if trio.lowlevel.in_trio_run() else -math.inf
-        # A stable sort: the preferred one, then the others in their order.
-        order = sorted(range(len(self.models)), key=lambda index: index != self._preferred)
-        untried = [index for index in order if index not in tried]
-        usable = [index for index in untried if self.health[index].is_usable(now)]
-        return next(iter(usable or untried), None)
-
-    def works(self, index: int) -> None:
-        """A model has given output, or a whole answer."""
-        health = self.health[index]
-        health.retry_at, health.last_error = -math.inf, None
-        if self._sticky:
-            self._preferred = index
-        if not health.available:
-            health.available = True
-            self._tell(index)
-
-    def failed(self, index: int, error: APIError) -> None:
-        """A model has failed in a way that may last."""
-        health = self.health[index]
-        pause = self._cooldown
-        if isinstance(error, APIStatusError) and error.retry_after is not None:
-            pause = max(pause, min(error.retry_after, _LONGEST_PAUSE))
-        health.retry_at, health.last_error = trio.current_time() + pause, error
-        if health.available:
-            health.available = False
-            self._tell(index)
-
-    def _tell(self, index: int) -> None:
-        model, available = self.models[index], self.health[index].available
-        logger.info("%s %s", model.model, "answers again" if available else "has failed")
-        if self._on_change is None:
-            return
-        try:
-            event = AvailabilityChangedEvent(model, available)
-            not_awaitable("on_availability_changed", functools.partial(self._on_change, event))
-        except Exception:
-            # A listener must not cost the caller the answer.
-            logger.exception("on_availability_changed raised an exception")
 
 
 @attrs.frozen
@@ -192,19 +81,19 @@ class _Rejected(Exception):
         self.error = error
 
 
-class _FallbackSource:
+class _FallbackSource(AdapterSource):
     """Makes a stream's chunks from the streams of the models, one after the other."""
 
     def __init__(
         self,
-        pool: _Pool,
+        pool: ModelPool,
         policy: _Policy,
-        relay: Relay,
+        children: Children,
         options: Sequence[APIConnectOptions],
     ) -> None:
         self._pool = pool
         self._policy = policy
-        self._relay = relay
+        super().__init__(children)
         self._options = options
         self._has_output = False
         """Whether output was delivered since the answer began, or began anew."""
@@ -212,32 +101,21 @@ class _FallbackSource:
         self._is_tainted = False
         """Whether output of a model that failed was delivered."""
 
-    def check_open(self) -> None:
-        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
-        self._relay.check_open()
-
-    async def run(self, outlet: Outlet) -> None:
+    async def answer(self, sink: ChunkSink) -> None:
         """Put the chunks of the first model that answers.
 
         Raises:
             APIError: The last model's error.
         """
-        self._relay.begin(outlet)
-        try:
-            await self._ask_in_turn(outlet)
-        finally:
-            self._relay.end()
-
-    async def _ask_in_turn(self, outlet: Outlet) -> None:
-        relay, pool = self._relay, self._pool
+        children, pool = self._children, self._pool
         failures: list[tuple[ChatModel, APIError]] = []
         tried: frozenset[int] = frozenset()
         while (index := pool.choose(tried)) is not None:
             if self._has_output:
-                outlet.put((ChatChunk(restart=True),), 0)
+                sink.put((ChatChunk(restart=True),), 0)
                 self._has_output = False
                 self._is_tainted = True
-            error, may_go_on = await self._ask(index, outlet)
+            error, may_go_on = await self._ask(index, sink)
             if error is None:
                 return
             # The pool remembers it for longer than the request lasts.
@@ -246,12 +124,11 @@ class _FallbackSource:
             failures.append((pool.models[index], error))
             if not may_go_on:
                 break
-        error = combine_errors(failures, relay.response)
-        if self._is_tainted:
-            error.retryable = False
+        error = combine_errors(failures, children.response)
+        complete_error(error, was_delivered=self._is_tainted)
         raise error
 
-    async def _ask(self, index: int, outlet: Outlet) -> tuple[APIError | None, bool]:
+    async def _ask(self, index: int, sink: ChunkSink) -> tuple[APIError | None, bool]:
         """Ask one model; return what went wrong, and whether another one may be asked then."""
         pool = self._pool
         health = pool.health[index]
@@ -259,17 +136,17 @@ class _FallbackSource:
         if is_trial:
             health.on_trial = True
         try:
-            stream = self._relay.start(index)
+            stream = self._children.start(index)
             async with stream:
                 if self._policy.accept is None:
-                    await self._pass_on(stream, index, outlet)
+                    await self._pass_on(stream, index, sink)
                 else:
-                    await self._judge(stream, index, outlet, self._policy.accept)
+                    await self._judge(stream, index, sink, self._policy.accept)
             return None, False
         except _Rejected as rejection:
-            return rejection.error, not self._relay.is_out_of_time
+            return rejection.error, not self._children.is_out_of_time
         except APIError as error:
-            if self._relay.is_out_of_time:
+            if self._children.is_out_of_time:
                 # The time was short, which says nothing of the model.
                 return error, False
             if not self._policy.allows(error):
@@ -285,25 +162,25 @@ class _FallbackSource:
             if is_trial:
                 health.on_trial = False
 
-    async def _pass_on(self, stream: LLMStream[Any], index: int, outlet: Outlet) -> None:
-        call_on_output(stream, lambda: outlet.watch.got_output(trio.current_time()))
+    async def _pass_on(self, stream: LLMStream[Any], index: int, sink: ChunkSink) -> None:
+        call_on_output(stream, sink.got_output)
         async for chunk in stream:
             if is_output(chunk, self._options[index]):
                 if not self._has_output:
                     self._has_output = True
                     self._pool.works(index)
-                    outlet.watch.got_output(trio.current_time())
+                    sink.got_output()
                 if chunk.delta is not None and chunk.delta.tool_calls:
                     self._has_calls = True
-            outlet.put((chunk,), weight(chunk))
-            if outlet.is_full:
-                await outlet.room()
+            sink.put((chunk,))
+            if sink.is_full:
+                await sink.room()
         self._pool.works(index)
         # The consumer sees the end now, and not at the end of the body.
-        outlet.complete(result_of(stream))
+        sink.complete(result_of(stream))
 
     async def _judge(
-        self, stream: LLMStream[Any], index: int, outlet: Outlet, accept: Judge
+        self, stream: LLMStream[Any], index: int, sink: ChunkSink, accept: Judge
     ) -> None:
         chunks: list[ChatChunk] = []
         async for chunk in stream:
@@ -320,13 +197,13 @@ class _FallbackSource:
         if not verdict:
             model = self._pool.models[index].model
             error = APIError(f"the answer of {model} was not accepted", retryable=False)
-            error.partial = result_of(stream)
-            error.request_id = stream.response.request_id
+            request_id = stream.response.request_id
+            complete_error(error, partial=result_of(stream), request_id=request_id)
             raise _Rejected(error)
         if any(is_output(chunk, self._options[index]) for chunk in chunks):
-            outlet.watch.got_output(trio.current_time())
-        outlet.put(chunks, sum(map(weight, chunks)))
-        outlet.complete(result_of(stream))
+            sink.got_output()
+        sink.put(chunks)
+        sink.complete(result_of(stream))
 
 
 class FallbackAdapter(ChatModel):
@@ -418,7 +295,7 @@ class FallbackAdapter(ChatModel):
         self._max_retry = max_retry_per_llm
         self._retry_interval = retry_interval
         self._options = _options_by_index(models, conn_options)
-        self._pool = _Pool(
+        self._pool = ModelPool(
             models, cooldown=cooldown, sticky=sticky, on_change=on_availability_changed
         )
         self._policy = _Policy(should_fall_back, accept, restart_after_output)
@@ -482,9 +359,9 @@ class FallbackAdapter(ChatModel):
             for model, own in zip(models, self._options, strict=True)
         ]
         is_judged = self._policy.accept is not None
-        relay = Relay(models, call, options, is_judged=is_judged)
-        source = _FallbackSource(self._pool, self._policy, relay, options)
-        return stream_of(source, relay.call, self)
+        children = Children(models, call, options, is_judged=is_judged)
+        source = _FallbackSource(self._pool, self._policy, children, options)
+        return outer_stream(source, children.call, self)
 
     def _options_of(
         self, model: ChatModel, own: APIConnectOptions | None, call: APIConnectOptions

@@ -17,27 +17,27 @@ from trio.lowlevel import enable_ki_protection
 from . import _later as later
 from ._bare import raise_bare
 from ._callbacks import check_sync_callable, not_awaitable
-from ._chunks import ChatChunk, CompletionUsage
-from ._errors import APIError
-from ._instruments import Instrument, check_instruments, join_instruments
-from ._json_values import shown
-from ._lifetime import MAX_UNDELIVERED_BYTES, forget_locals
-from ._options import APIConnectOptions, check_conn_options, check_seconds
-from ._relay import (
-    Relay,
+from ._chat_model import ChatCall, ChatModel, outer_stream
+from ._children import (
+    AdapterSource,
+    Children,
     another_model_may_help,
-    call_on_output,
     check_models,
     combine_errors,
     converter_of,
     is_output,
     result_of,
-    stream_of,
     the_same_model_may_help,
-    weight,
 )
+from ._chunks import ChatChunk, CompletionUsage
+from ._errors import APIError
+from ._instruments import Instrument, check_instruments, join_instruments
+from ._json_values import shown
+from ._options import APIConnectOptions, check_conn_options, check_seconds
 from ._rounds import add_usage
-from ._stream import ChatCall, ChatModel, LLMStream, Outlet
+from ._source import ChunkSink, weight
+from ._stream import LLMStream, call_on_output
+from ._task_stream import MAX_UNDELIVERED_BYTES, forget_locals
 
 __all__ = ["HedgeAdapter", "HedgeStatistics"]
 
@@ -92,7 +92,7 @@ class _Budget:
         return True
 
 
-class _Ledger:
+class _Counts:
     """What the streams of one adapter share: the budget and the counts."""
 
     def __init__(self, share: float) -> None:
@@ -143,23 +143,23 @@ class _Runner:
     has_failed: bool = False
 
 
-class _HedgeSource:
+class _HedgeSource(AdapterSource):
     """Makes a stream's chunks from whichever request gives output first."""
 
     def __init__(
         self,
         models: tuple[ChatModel, ...],
-        relay: Relay,
+        children: Children,
         *,
         after: float,
-        ledger: _Ledger,
+        counts: _Counts,
         options: APIConnectOptions,
         may_help: Callable[[APIError], bool],
     ) -> None:
         self._models = models
-        self._relay = relay
+        super().__init__(children)
         self._after = after
-        self._ledger = ledger
+        self._counts = counts
         self._options = options
         self._may_help = may_help
         self._runners: list[_Runner] = []
@@ -178,122 +178,116 @@ class _HedgeSource:
         self._news = trio.Event()
         """Set by the next thing that happens in the race."""
 
-    def check_open(self) -> None:
-        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
-        self._relay.check_open()
-
-    async def run(self, outlet: Outlet) -> None:
+    async def answer(self, sink: ChunkSink) -> None:
         """Put the chunks of the request that is first.
 
         Raises:
             APIError: The last request's error, if all have failed.
         """
-        self._relay.begin(outlet)
-        self._ledger.stream_begins()
+        self._counts.stream_begins()
         try:
             async with trio.open_nursery() as nursery:
-                await self._start_all(nursery, outlet)
+                await self._start_all(nursery, sink)
         except BaseExceptionGroup as group:
             raise_bare(group)
         finally:
-            self._relay.end()
             for _, error in self._failures:
                 # They were raised through frames that hold the list.
                 forget_locals(error)
-        if not outlet.is_complete:
-            raise combine_errors(self._failures, self._relay.response)
+        if not sink.is_complete:
+            raise combine_errors(self._failures, self._children.response)
 
-    async def _start_all(self, nursery: trio.Nursery, outlet: Outlet) -> None:
+    async def _start_all(self, nursery: trio.Nursery, sink: ChunkSink) -> None:
         """Start the first request, and the others as long as there is no output."""
         for index in range(len(self._models)):
             if index:
                 with trio.move_on_after(self._after):
                     await self._news.wait()
-                if not self._may_grow or self._relay.is_out_of_time or not self._may_pay():
+                if not self._may_grow or self._children.is_out_of_time or not self._may_pay():
                     break
             self._news = trio.Event()
-            self._start(index, nursery, outlet)
+            self._start(index, nursery, sink)
         self._may_grow = False
-        self._decide_if_alone(outlet)
+        self._decide_if_alone(sink)
 
     def _may_pay(self) -> bool:
         """Whether the budget has room for one more request."""
-        self._is_denied = self._is_denied or not self._ledger.may_hedge()
+        self._is_denied = self._is_denied or not self._counts.may_hedge()
         return not self._is_denied
 
-    def _start(self, index: int, nursery: trio.Nursery, outlet: Outlet) -> _Runner:
-        runner = _Runner(index, self._models[index], self._relay.start(index))
-        call_on_output(runner.stream, partial(self._begins, runner, outlet))
+    def _start(self, index: int, nursery: trio.Nursery, sink: ChunkSink) -> _Runner:
+        runner = _Runner(index, self._models[index], self._children.start(index))
+        call_on_output(runner.stream, partial(self._begins, runner, sink))
         self._runners.append(runner)
         name = f"request {len(self._runners)} of the race"
-        nursery.start_soon(self._run, runner, nursery, outlet, name=name)
+        nursery.start_soon(self._run, runner, nursery, sink, name=name)
         return runner
 
     @enable_ki_protection
-    async def _run(self, runner: _Runner, nursery: trio.Nursery, outlet: Outlet) -> None:
+    async def _run(self, runner: _Runner, nursery: trio.Nursery, sink: ChunkSink) -> None:
         try:
             with runner.scope:
                 async with runner.stream as stream:
                     async for chunk in stream:
-                        self._take(runner, chunk, outlet)
-                        if runner is self._winner and outlet.is_full:
-                            await outlet.room()
-                    if self._wins(runner, outlet):
+                        self._take(runner, chunk, sink)
+                        if runner is self._winner and sink.is_full:
+                            await sink.room()
+                    if self._wins(runner, sink):
                         # The consumer sees the end now, and not at the end of the body.
-                        outlet.complete(result_of(stream))
+                        sink.complete(result_of(stream))
         except APIError as error:
-            self._fails(runner, error, nursery, outlet)
+            self._fails(runner, error, nursery, sink)
         finally:
             if runner is not self._winner:
-                self._ledger.abandoned(runner.stream.usage)
+                self._counts.abandoned(runner.stream.usage)
 
-    def _take(self, runner: _Runner, chunk: ChatChunk, outlet: Outlet) -> None:
+    def _take(self, runner: _Runner, chunk: ChatChunk, sink: ChunkSink) -> None:
         size = weight(chunk)
         if runner is self._winner:
-            outlet.put((chunk,), size)
+            sink.put((chunk,), size)
         else:
             runner.held.append(chunk)
             runner.size += size
             # Reasoning cannot be held back without bound.
             if runner.size > MAX_UNDELIVERED_BYTES:
-                self._wins(runner, outlet)
+                self._wins(runner, sink)
         if is_output(chunk, self._options):
-            self._begins(runner, outlet)
+            self._begins(runner, sink)
             if runner is self._winner:
                 self._has_output = True
 
-    def _begins(self, runner: _Runner, outlet: Outlet) -> None:
+    def _begins(self, runner: _Runner, sink: ChunkSink) -> None:
         """A request has output; of a tool call, there is no chunk before it is whole."""
-        if self._wins(runner, outlet):
-            outlet.watch.got_output(trio.current_time())
+        if self._wins(runner, sink):
+            sink.got_output()
 
-    def _wins(self, runner: _Runner, outlet: Outlet) -> bool:
+    def _wins(self, runner: _Runner, sink: ChunkSink) -> bool:
         """A request is first, unless another one was; return whether it is."""
         # One that was given up may still be handed a chunk in that moment.
         if self._winner is None and not runner.scope.cancel_called:
             self._winner = runner
             self._may_grow = False
-            self._relay.follow(runner.stream)
+            self._children.follow(runner.stream)
             for other in self._runners:
                 if other is not runner:
                     other.scope.cancel()
-            outlet.put(runner.held, runner.size)
+            sink.put(runner.held, runner.size)
             runner.held = []
             if runner is not self._runners[0] and not self._is_hedged:
                 self._is_hedged = True
-                self._ledger.hedge_won()
+                self._counts.hedge_won()
             self._news.set()
         return self._winner is runner
 
     def _fails(
-        self, runner: _Runner, error: APIError, nursery: trio.Nursery, outlet: Outlet
+        self, runner: _Runner, error: APIError, nursery: trio.Nursery, sink: ChunkSink
     ) -> None:
         if self._winner not in (None, runner):
             return
         runner.has_failed = True
         self._failures.append((runner.model, error))
         if self._winner is runner:
-            self._ask_again(runner, error, nursery, outlet)
+            self._ask_again(runner, error, nursery, sink)
             return
         others = [each for each in self._runners if not each.has_failed]
         rest = [each.model for each in others]
@@ -304,15 +298,15 @@ class _HedgeSource:
             self._may_grow = False
             for other in others:
                 other.scope.cancel()
-        self._decide_if_alone(outlet)
+        self._decide_if_alone(sink)
         self._news.set()
 
     def _ask_again(
-        self, winner: _Runner, error: APIError, nursery: trio.Nursery, outlet: Outlet
+        self, winner: _Runner, error: APIError, nursery: trio.Nursery, sink: ChunkSink
     ) -> None:
         """A winner has failed. If nothing of its answer was delivered (it had begun a call, or had
         no rival), the next model that has not failed is asked once more."""
-        if self._has_output or self._has_asked_again or self._relay.is_out_of_time:
+        if self._has_output or self._has_asked_again or self._children.is_out_of_time:
             return
         failed = {each.index for each in self._runners if each.has_failed}
         after = winner.index + 1
@@ -324,20 +318,20 @@ class _HedgeSource:
             return
         self._has_asked_again = True
         self._winner = None
-        self._wins(self._start(index, nursery, outlet), outlet)
+        self._wins(self._start(index, nursery, sink), sink)
 
     def _may_succeed(self, model: ChatModel, failed: ChatModel, error: APIError) -> bool:
         if model is failed and not the_same_model_may_help(error):
             return False
         return not_awaitable("should_hedge", partial(self._may_help, error))
 
-    def _decide_if_alone(self, outlet: Outlet) -> None:
+    def _decide_if_alone(self, sink: ChunkSink) -> None:
         """A request without a rival holds nothing back."""
         if self._may_grow or self._winner is not None:
             return
         left = [each for each in self._runners if not each.has_failed]
         if len(left) == 1:
-            self._wins(left[0], outlet)
+            self._wins(left[0], sink)
 
 
 class HedgeAdapter(ChatModel):
@@ -404,7 +398,7 @@ class HedgeAdapter(ChatModel):
         check_sync_callable("should_hedge", should_hedge)
         self._after = after
         self._may_help = should_hedge
-        self._ledger = _Ledger(budget)
+        self._counts = _Counts(budget)
         self._instruments = check_instruments(instruments)
 
     @property
@@ -429,7 +423,7 @@ class HedgeAdapter(ChatModel):
 
     def statistics(self) -> HedgeStatistics:
         """What this adapter has done so far."""
-        return self._ledger.counts
+        return self._counts.counts
 
     def __repr__(self) -> str:
         names = ", ".join(model.model for model in self._models)
@@ -446,13 +440,13 @@ class HedgeAdapter(ChatModel):
         options = attrs.evolve(check_conn_options(call.conn_options), max_retry=0)
         instruments = join_instruments(self._instruments, call.instruments)
         call = attrs.evolve(call, instruments=instruments)
-        relay = Relay(self._models, call, [options] * len(self._models))
+        children = Children(self._models, call, [options] * len(self._models))
         source = _HedgeSource(
             self._models,
-            relay,
+            children,
             after=self._after,
-            ledger=self._ledger,
+            counts=self._counts,
             options=options,
             may_help=self._may_help,
         )
-        return stream_of(source, relay.call, self)
+        return outer_stream(source, children.call, self)

@@ -29,8 +29,8 @@ __all__ = [
     "Instrument",
     "LLMMetrics",
     "RequestInfo",
-    "ToolWatch",
-    "Watch",
+    "RequestMetrics",
+    "ToolMetrics",
     "check_instruments",
     "join_instruments",
 ]
@@ -332,7 +332,7 @@ class Progress(Protocol):
         ...
 
 
-class Watch:
+class RequestMetrics:
     """One stream's request, as it is measured and told.
 
     Args:
@@ -415,7 +415,7 @@ class Watch:
             self._error = error
             self._cancelled = error is None
         if self._instruments:
-            request, metrics, result = self.request, self.metrics(lambda: now), self.result
+            request, metrics, result = self.request, self.snapshot(lambda: now), self.result
             assert metrics is not None  # it was started
             _tell(self._instruments, lambda each: each.request_finished(request, metrics, result))
         self.let_go()
@@ -425,7 +425,7 @@ class Watch:
         self.has_let_go = True
         self.request = attrs.evolve(self.request, chat_ctx=_NO_CONVERSATION, parent=None)
 
-    def metrics(self, clock: Callable[[], float]) -> LLMMetrics | None:
+    def snapshot(self, clock: Callable[[], float]) -> LLMMetrics | None:
         """What has been measured; None before the start.
 
         Args:
@@ -454,7 +454,7 @@ class Watch:
         )
 
 
-class ToolWatch:
+class ToolMetrics:
     """One call of a tool, as it is told.
 
     Args:

@@ -10,7 +10,7 @@ import logging
 import os
 import platform
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -18,7 +18,11 @@ import attrs
 import trio
 
 from . import _later as later
+from ._attempt import ChatRequest
+from ._callbacks import check_sync_callable
 from ._chat_context import check_chat_ctx
+from ._chat_model import ChatCall, ChatModel
+from ._connections import Auth, Authority, Connections
 from ._credentials import (
     Credentials,
     authorization_fault,
@@ -31,7 +35,6 @@ from ._credentials import (
     secret_words,
 )
 from ._errors import APITimeoutError
-from ._gateway import Auth, Authority, Gateway
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
@@ -48,11 +51,12 @@ from ._options import (
     structure_options,
     timeout_or,
 )
-from ._request import ChatRequest, RequestSource, prewarm
+from ._request import RequestSource, prewarm
 from ._request_body import build_messages, encode_request
+from ._request_draft import RequestDraft, prepared
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._stream import LLMStream
 from ._tools import check_converter
 from ._toolset import to_fnc_ctx
 from ._value import Value
@@ -135,6 +139,8 @@ class LLM(ChatModel):
         instruments: Who is told of the requests.
         converter: Reads types of your own in answers to a ``response_format``, and writes them in
             options (see `make_converter`).
+        prepare: Called by `chat` with a `RequestDraft`, to change headers, parameters or body of
+            each request before it is fixed. Not async; what it raises, `chat` raises.
 
     Raises:
         ValueError: An argument, or the environment variable in its place, is missing or cannot
@@ -161,7 +167,11 @@ class LLM(ChatModel):
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
         instruments: Sequence[Instrument] | None = None,
         converter: later.Converter | None = None,
+        prepare: Callable[[RequestDraft], None] | None = None,
     ) -> None:
+        if prepare is not None:
+            check_sync_callable("prepare", prepare)
+        self._prepare = prepare
         self._converter = check_converter(converter)
         self._model = _checked_name("model", model)
         self._upstream = None if provider is None else _checked_provider(provider)
@@ -186,7 +196,7 @@ class LLM(ChatModel):
         self._facts = self._model_table.facts(self._model)
         self._instruments = check_instruments(instruments)
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
-        self._gateway = Gateway(
+        self._connections = Connections(
             http_client,
             max_streams=max_streams,
             has_auth=self._auth is not None,
@@ -227,12 +237,12 @@ class LLM(ChatModel):
         return self._converter
 
     def __repr__(self) -> str:
-        return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._gateway.state}>"
+        return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._connections.state}>"
 
     # --- lifetime -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        self._gateway.open()
+        self._connections.open()
         return self
 
     async def __aexit__(
@@ -241,15 +251,15 @@ class LLM(ChatModel):
         exc: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        await self._gateway.close()
+        await self._connections.close()
 
     def statistics(self) -> LLMStatistics:
         """What this `LLM` is doing now."""
-        gateway = self._gateway
+        connections = self._connections
         return LLMStatistics(
-            streams_open=len(gateway.running),
-            streams_started=gateway.started,
-            streams_waiting=gateway.waiting,
+            streams_open=len(connections.running),
+            streams_started=connections.started,
+            streams_waiting=connections.waiting,
         )
 
     async def prewarm(self) -> None:
@@ -266,14 +276,14 @@ class LLM(ChatModel):
         headers, auth, secrets = self._authorised_headers(self._options, self._inference_class)
         headers = {name: text for name, text in headers.items() if name.lower() != "content-type"}
         request = HTTPRequest("GET", f"{self._base_url}/models", headers, query=self._options.query)
-        gateway = self._gateway
-        gateway.sender()
-        visit = gateway.visit()
+        connections = self._connections
+        connections.sender()
+        visit = connections.visit()
         try:
             with visit, trio.move_on_after(DEFAULT_API_CONNECT_OPTIONS.timeout) as clock:
-                await prewarm(gateway, request, auth, secrets)
+                await prewarm(connections, request, auth, secrets)
         finally:
-            gateway.leave(visit)
+            connections.leave(visit)
         if visit.cancelled_caught:
             raise trio.ClosedResourceError(
                 "the LLM was left while it was prewarmed; leave it after prewarm() has returned"
@@ -359,14 +369,13 @@ class LLM(ChatModel):
                 body["reasoning_effort"],
                 effort,
             )
-        sent_ctx = chat_ctx.snapshot()
         breakpoints = self._cache_breakpoints
         if breakpoints == "auto":
             breakpoints = facts.cache_breakpoints
         content = encode_request(
             model=self._model,
             messages=build_messages(
-                sent_ctx.items,
+                chat_ctx.items,
                 cache_breakpoints=breakpoints,
                 content_beside_calls=facts.content_beside_calls,
             ),
@@ -374,6 +383,8 @@ class LLM(ChatModel):
             tools=schemas,
             extra_body=options.extra_body,
         )
+        if self._prepare is not None:
+            options, content = prepared(self._prepare, self._model, options, content)
         headers, auth, secrets = self._authorised_headers(options, urgency)
         request = ChatRequest(
             http=HTTPRequest(
@@ -389,13 +400,13 @@ class LLM(ChatModel):
             secrets=secrets,
         )
         return LLMStream(
-            RequestSource(request, self._gateway),
+            RequestSource(request, self._connections),
             request=RequestInfo(
                 label=self.label,
                 model=self._model,
                 provider=self.provider,
                 base_url=self._base_url,
-                chat_ctx=sent_ctx,
+                chat_ctx=chat_ctx,
                 tools=call.tools,
                 options=types.MappingProxyType(body),
             ),

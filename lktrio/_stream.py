@@ -1,32 +1,27 @@
-"""`ChatModel` and `LLMStream`: what makes a model's answer a stream, and what it tells of itself.
+"""`LLMStream`: a model's answer as it arrives, and what it tells of itself.
 
-This module knows what a conversation is asked with and how chunks become text, values and the
-whole answer. It knows neither how a request is made (that is the source's job, whatever it is)
-nor how a stream lives (`_lifetime`).
+This module knows how chunks become text, values and the whole answer. It knows neither how an
+answer is made (that is the source's job, whatever it is) nor how a stream lives (`_task_stream`).
 """
 
 from __future__ import annotations
 
-import abc
 import io
 import itertools
 import time
 import types
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from typing import (
     Any,
     Final,
     Generic,
-    Protocol,
     TypeVar,
     cast,
-    overload,
 )
 
 import attrs
 import trio
 
-from . import _later as later
 from ._chat_context import ChatContext
 from ._chunks import (
     ChatChunk,
@@ -35,68 +30,19 @@ from ._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
-from ._errors import APIError
-from ._instruments import Instrument, LLMMetrics, RequestInfo, Watch, check_instruments
-from ._lifetime import MAX_UNDELIVERED_BYTES, Channel, TaskStream, Words, forget_locals
-from ._not_given import NOT_GIVEN, NotGivenOr, is_given
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
-    ChatCompletionOptions,
-    InferenceClass,
-    ResponseFormat,
-    ToolChoice,
-)
+from ._errors import APIError, complete_error
+from ._instruments import Instrument, LLMMetrics, RequestInfo, RequestMetrics
 from ._partial_json import MISSING
 from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
+from ._source import ChunkSink, ReportingSource
+from ._task_stream import StreamTerms, TaskStream, forget_locals
 from ._tools import Tool
 from ._toolset import Toolset
-from ._value import Value
 
-__all__ = [
-    "MAX_UNDELIVERED_BYTES",
-    "ChatCall",
-    "ChatModel",
-    "LLMStream",
-    "Outlet",
-    "Source",
-]
+__all__ = ["LLMStream", "call_on_output", "whole_answer"]
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-
-class Outlet(Channel[ChatChunk]):
-    """The request task's end of a stream.
-
-    Args:
-        watch: Is told what happens to the request.
-    """
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self.watch = watch
-        """Is told what happens to the request."""
-
-    def complete(self, result: CollectedResponse[None]) -> None:
-        """Say that the answer is whole. The consumer's iteration ends after what was put."""
-        self.watch.completed(trio.current_time(), result)
-        self.finish()
-
-
-class Source(Protocol):
-    """Makes a stream's chunks, in the stream's request task."""
-
-    def check_open(self) -> None:
-        """Raise `RuntimeError` if a request cannot be made here and now."""
-
-    async def run(self, outlet: Outlet) -> None:
-        """Put chunks until the answer is complete; raise what prevented it.
-
-        Args:
-            outlet: Where the chunks go.
-        """
 
 
 class _Text:
@@ -289,47 +235,48 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     A call to ``__anext__`` is a cancel point; it is a schedule point once per network read.
     """
 
-    _words = Words("stream", "request", "chat()", "async with llm.chat(...) as stream")
+    _terms = StreamTerms("stream", "request", "chat()", "async with llm.chat(...) as stream")
 
     def __init__(
         self,
-        source: Source,
+        source: ReportingSource,
         *,
         request: RequestInfo,
         instruments: tuple[Instrument, ...] = (),
         shape: AnswerShape | None = None,
     ) -> None:
-        self._watch = Watch(request, instruments)
-        self._outlet = Outlet(self._watch)
-        super().__init__(self._outlet)
+        self._metrics = RequestMetrics(request, instruments)
+        self._sink = ChunkSink(self._metrics)
+        super().__init__(self._sink)
         self._shape = shape
         self._values = _Values(shape)
         self._misfit: APIError | None = None
         self._misfit_traceback: types.TracebackType | None = None
         # None once nothing more comes of it: it holds the request's body.
-        self._source: Source | None = source
+        self._source: ReportingSource | None = source
 
     def _check_open(self) -> None:
         if self._source is not None:
             self._source.check_open()
 
     async def _run(self) -> None:
-        watch, source = self._watch, self._source
+        metrics, source = self._metrics, self._source
         assert source is not None  # the stream is entered once
-        watch.start(trio.current_time(), time.time())
+        metrics.progress = source
+        metrics.start(trio.current_time(), time.time())
         error: Exception | None = None
         try:
-            await source.run(self._outlet)
+            await source.run(self._sink)
         except Exception as exc:
             error = exc
             raise
         finally:
-            watch.finish(trio.current_time(), error)
+            metrics.finish(trio.current_time(), error)
             self._source = None
 
     def _let_go(self) -> None:
         self._source = None
-        self._watch.let_go()
+        self._metrics.let_go()
 
     # --- consuming ------------------------------------------------------------------------
 
@@ -376,9 +323,9 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
             if self._state == "new":
                 async with self:
                     return await self._collect()
-            if self._state == "closed" and self._watch.result is not None:
+            if self._state == "closed" and self._metrics.result is not None:
                 await trio.lowlevel.checkpoint()
-                return self._answer(self._watch.result)
+                return self._answer(self._metrics.result)
             return await self._collect()
         finally:
             del self
@@ -391,7 +338,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
             while (batch := await self._take_batch()) is not None:
                 taken.add(batch)
             has_ended = True
-            result = self._watch.result
+            result = self._metrics.result
             assert result is not None  # else _take_batch would have raised
             return self._answer(result)
         except Exception as exc:
@@ -413,9 +360,10 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
             try:
                 parsed: T_co = self._shape.parse(result)
             except APIError as error:
-                error.partial = result
-                error.attempts = self.response.attempts
-                error.request_id = self.response.request_id
+                info = self.response
+                complete_error(
+                    error, partial=result, attempts=info.attempts, request_id=info.request_id
+                )
                 forget_locals(error)
                 self._misfit, self._misfit_traceback = error, error.__traceback__
                 raise
@@ -434,237 +382,68 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         Raises:
             trio.ClosedResourceError: The request has ended.
         """
-        if self._watch.has_let_go:
+        if self._metrics.has_let_go:
             raise trio.ClosedResourceError(
                 "this stream has ended, and does not hold its conversation any more; read chat_ctx "
                 "before, or keep what was given to chat()"
             )
-        return self._watch.request.chat_ctx
+        return self._metrics.request.chat_ctx
 
     @property
     def tools(self) -> list[Tool[..., Any] | Toolset]:
         """The tools that were offered."""
-        return list(self._watch.request.tools)
+        return list(self._metrics.request.tools)
 
     @property
     def usage(self) -> CompletionUsage | None:
         """Token counts as far as the server has told, or None."""
-        progress = self._watch.progress
+        progress = self._metrics.progress
         return None if progress is None else progress.usage
 
     @property
     def finish_reason(self) -> str | None:
         """Why the model stopped; None before the end, or if the server did not say."""
-        result = self._watch.result
+        result = self._metrics.result
         return None if result is None else result.finish_reason
 
     @property
     def truncated(self) -> bool:
         """Whether the complete answer was cut short (see `CollectedResponse.truncated`)."""
-        result = self._watch.result
+        result = self._metrics.result
         return result is not None and result.truncated
 
     @property
     def withheld_calls(self) -> list[FunctionToolCall]:
         """Calls that were cut off and therefore not handed out."""
-        result = self._watch.result
+        result = self._metrics.result
         return [] if result is None else list(result.withheld_calls)
 
     @property
     def response(self) -> ResponseInfo:
         """What is known of the request so far: status, request id, quota, attempts."""
-        progress = self._watch.progress
+        progress = self._metrics.progress
         return ResponseInfo() if progress is None else progress.response
 
     @property
     def metrics(self) -> LLMMetrics | None:
         """What the request has measured so far, also after it failed or was cancelled; None before
         it has begun, which it does when the block that entered the stream first waits."""
-        return self._watch.metrics(trio.current_time)
+        return self._metrics.snapshot(trio.current_time)
 
     def __repr__(self) -> str:
-        model = self._watch.request.model
-        return f"<LLMStream {model} {self._state}, {self._outlet.count} chunks>"
+        model = self._metrics.request.model
+        return f"<LLMStream {model} {self._state}, {self._sink.count} chunks>"
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class ChatCall(Value):
-    """The arguments of one `ChatModel.chat`, as a value."""
+def whole_answer(stream: LLMStream[Any]) -> CollectedResponse[None] | None:
+    """The answer of a stream as it came; None if it is not whole.
 
-    chat_ctx: ChatContext
-    """The conversation."""
-
-    tools: tuple[Tool[..., Any] | Toolset, ...] = ()
-    """Functions the model may call."""
-
-    conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    """Clocks and retries."""
-
-    parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN
-    """Whether the model may make several calls at once."""
-
-    tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN
-    """Whether, or which, function must be called."""
-
-    response_format: NotGivenOr[Any] = NOT_GIVEN
-    """A type, or a raw mapping."""
-
-    inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN
-    """How urgent the request is to the gateway."""
-
-    extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN
-    """Further options of the request."""
-
-    early_tool_calls: bool = False
-    """Whether a call is handed out as soon as it is complete."""
-
-    instruments: tuple[Instrument, ...] = ()
-    """Who is told of this call's requests, besides the model's own instruments."""
-
-    @property
-    def chosen_tool(self) -> object:
-        """The ``tool_choice`` that the call asks for; None if it leaves it to the settings."""
-        if is_given(self.tool_choice):
-            return self.tool_choice
-        if is_given(self.extra_kwargs):
-            return self.extra_kwargs.get("tool_choice")
-        return None
+    Not by `LLMStream.collect`, which refuses one that does not fit the ``response_format``: that is
+    the outer stream's to do, when it is asked to.
+    """
+    return stream._metrics.result  # pyright: ignore[reportPrivateUsage]
 
 
-class ChatModel(abc.ABC):
-    """Anything that answers a conversation with a stream: an `LLM`, or several of them behind
-    one interface. A subclass implements `stream`."""
-
-    @property
-    @abc.abstractmethod
-    def model(self) -> str:
-        """Name of the model."""
-
-    @property
-    @abc.abstractmethod
-    def provider(self) -> str:
-        """Who serves it."""
-
-    @property
-    def label(self) -> str:
-        """Name for logs and metrics."""
-        return f"{type(self).__module__.partition('.')[0]}.{type(self).__name__}"
-
-    @property
-    def instruments(self) -> tuple[Instrument, ...]:
-        """Who is told of the requests to this model, and of the tools of a turn with it."""
-        return ()
-
-    @property
-    def converter(self) -> later.Converter | None:
-        """What reads types of the program's own in answers; None if there is no such thing."""
-        return None
-
-    @abc.abstractmethod
-    def stream(self, call: ChatCall) -> LLMStream[Any]:
-        """Make the stream for a call of `chat`. Checks the arguments, and sends nothing yet."""
-
-    @overload
-    def chat(
-        self,
-        *,
-        chat_ctx: ChatContext,
-        response_format: type[T],
-        tools: Sequence[Tool[..., Any] | Toolset] | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
-        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
-        tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
-        inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
-        early_tool_calls: bool = False,
-        instruments: Sequence[Instrument] | None = None,
-    ) -> LLMStream[T]: ...
-    @overload
-    def chat(
-        self,
-        *,
-        chat_ctx: ChatContext,
-        response_format: NotGivenOr[ResponseFormat] = NOT_GIVEN,
-        tools: Sequence[Tool[..., Any] | Toolset] | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
-        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
-        tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
-        inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
-        early_tool_calls: bool = False,
-        instruments: Sequence[Instrument] | None = None,
-    ) -> LLMStream[None]: ...
-    @overload
-    def chat(
-        self,
-        *,
-        chat_ctx: ChatContext,
-        response_format: Any,
-        tools: Sequence[Tool[..., Any] | Toolset] | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
-        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
-        tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
-        inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
-        early_tool_calls: bool = False,
-        instruments: Sequence[Instrument] | None = None,
-    ) -> LLMStream[Any]: ...
-    def chat(
-        self,
-        *,
-        chat_ctx: ChatContext,
-        response_format: NotGivenOr[Any] = NOT_GIVEN,
-        tools: Sequence[Tool[..., Any] | Toolset] | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
-        parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
-        tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
-        inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
-        early_tool_calls: bool = False,
-        instruments: Sequence[Instrument] | None = None,
-    ) -> LLMStream[Any]:
-        """Make a stream of the model's answer to a conversation. Sends nothing yet.
-
-        The arguments are checked, and the conversation is taken as it is now: later changes to
-        it do not matter.
-
-        Args:
-            chat_ctx: The conversation.
-            response_format: The shape the answer must have: a class with typed fields (attrs,
-                dataclass, ``TypedDict``, ``NamedTuple``, pydantic, msgspec), a list or a union
-                of such; or a mapping that is sent as it is. `LLMStream.collect` then has the
-                value in ``parsed``, and the stream is typed by it where the type is a class.
-            tools: Functions the model may call.
-            conn_options: Clocks and retries.
-            parallel_tool_calls: Whether the model may make several calls at once.
-            tool_choice: Whether, or which, function must be called.
-            inference_class: How urgent the request is to the gateway.
-            extra_kwargs: Further options of the request; they win over the instance's.
-            early_tool_calls: Hand out a tool call as soon as its arguments form an object and a
-                later one has begun or text has followed, in place of all together at the end. A
-                server that then comes back to the call fails the stream with an
-                `APIConnectionError`.
-            instruments: Who is told of this call's requests, besides the model's own instruments.
-
-        Raises:
-            ValueError: An argument has a value that cannot be sent.
-            TypeError: An argument has the wrong type.
-        """
-        if tools is not None and not isinstance(tools, Iterable):
-            raise TypeError(
-                f"tools={tools!r} is no list of tools; give functions decorated with function_tool"
-            )
-        return self.stream(
-            ChatCall(
-                chat_ctx=chat_ctx,
-                tools=tuple(tools or ()),
-                conn_options=conn_options,
-                parallel_tool_calls=parallel_tool_calls,
-                tool_choice=tool_choice,
-                response_format=response_format,
-                inference_class=inference_class,
-                extra_kwargs=extra_kwargs,
-                early_tool_calls=early_tool_calls,
-                instruments=check_instruments(instruments),
-            )
-        )
+def call_on_output(stream: LLMStream[Any], function: Callable[[], object]) -> None:
+    """Have a function called, in the stream's task, when the first output is there."""
+    stream._metrics.on_output = function  # pyright: ignore[reportPrivateUsage]

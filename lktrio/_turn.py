@@ -13,11 +13,11 @@ import attrs
 from trio.lowlevel import enable_ki_protection
 
 from ._chat_context import ChatContext, check_chat_ctx
+from ._chat_model import ChatCall, ChatModel
 from ._chunks import CollectedResponse, CompletionUsage
 from ._execution import check_max_concurrency
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._json_values import shown
-from ._lifetime import Channel, TaskStream, Words
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
@@ -27,7 +27,8 @@ from ._options import (
     ToolChoice,
 )
 from ._rounds import Round
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._stream import LLMStream
+from ._task_stream import Channel, StreamTerms, TaskStream
 from ._tools import Tool
 from ._toolset import ToolContext, Toolset
 from ._turn_events import AnswerRestarted, RefusalDelta, RoundFinished, TextDelta, TurnEvent
@@ -89,7 +90,7 @@ class Turn(TaskStream[TurnEvent]):
     * `trio.BusyResourceError`: another task is waiting in the same turn.
     """
 
-    _words = Words("turn", "work", "run_turn()", "async with run_turn(...) as turn")
+    _terms = StreamTerms("turn", "work", "run_turn()", "async with run_turn(...) as turn")
 
     def __init__(self, settings: TurnSettings, first: LLMStream[Any]) -> None:
         channel = Channel[TurnEvent]()

@@ -16,13 +16,14 @@ import trio
 
 from ._bare import raise_bare
 from ._calls import Call
+from ._chat_model import ChatCall, ChatModel
 from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._execution import LimitedNursery, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics
-from ._lifetime import Channel, check_open
 from ._rounds import MonotonicClock, Round, add_usage
-from ._stream import ChatCall, ChatModel, LLMStream
+from ._stream import LLMStream
+from ._task_stream import Channel, check_open
 from ._tool_values import RunContext
 from ._toolset import ToolContext
 from ._turn_events import (

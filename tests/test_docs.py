@@ -25,19 +25,19 @@ from lktrio import (
     _answer,
     _arguments,
     _assembler,
+    _attempt,
     _credentials,
     _json_text,
     _partial_json,
-    _request,
     _response_format,
     _sse,
-    _stream,
+    _task_stream,
     _tool_calls,
     _wire,
 )
+from lktrio._children import another_model_may_help
 from lktrio._errors import is_retryable_status
 from lktrio._http import message, transport
-from lktrio._relay import another_model_may_help
 from tests.benchmarks.document import put
 from tests.documents import (
     DOCS,
@@ -197,8 +197,8 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{_assembler.MAX_ANSWER_CHARACTERS >> 20} Mi characters",
         f"{_tool_calls.MAX_TOOL_CALLS}",
         f"{_tool_calls.MAX_ARGUMENTS_CHARACTERS >> 20} Mi characters, {arguments} values",
-        f"{_request.MAX_ERROR_BODY_BYTES >> 10} KiB",
-        f"2 x {_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, and one read",
+        f"{_attempt.MAX_ERROR_BODY_BYTES >> 10} KiB",
+        f"2 x {_task_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, and one read",
         f"{message.MAX_HEAD_BYTES >> 10} KiB",
     ]
     kept = f"kept for {transport.KEEPALIVE_SECONDS:g} s, {transport.MAX_KEEPALIVE} of them"
@@ -212,7 +212,7 @@ def test_the_bounds_of_every_step_are_those_of_the_code() -> None:
     walked = f"{_json_text.MAX_WALKED_VALUES:,} values"
 
     assert said == {
-        "cutting a read into lines and events": f"{_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, one read",
+        "cutting a read into lines and events": f"{_task_stream.MAX_UNDELIVERED_BYTES >> 10} KiB, one read",
         "small events (up to 64 KiB) that are not plain chunks": f"{_answer._EVENTS_AT_ONCE} events",
         "counting what is in a large event or a JSON body": f"{slice_} a step",
         "decoding one into the members that are read": f"{_json_text.MAX_DECODED_VALUES:,} values, "

@@ -28,13 +28,14 @@ from lktrio import (
     ChatChunk,
     ChatModel,
     ChoiceDelta,
+    ChunkSink,
+    ChunkSource,
     CollectedResponse,
     FallbackAdapter,
     FunctionToolCall,
     HedgeAdapter,
     LLMStream,
     ModelAvailability,
-    RequestInfo,
     TextDelta,
     function_tool,
     run_turn,
@@ -105,7 +106,7 @@ async def raised(stream: LLMStream[Any]) -> APIError:
     return caught.value
 
 
-class Breaks(ChatModel):
+class Breaks(ChatModel, ChunkSource):
     """A model that gives one chunk and then fails."""
 
     def __init__(self, first: ChatChunk) -> None:
@@ -121,16 +122,10 @@ class Breaks(ChatModel):
         return "test"
 
     def stream(self, call: ChatCall) -> LLMStream[Any]:
-        request = RequestInfo(
-            label=self.label, model=self.model, provider=self.provider, chat_ctx=call.chat_ctx
-        )
-        return LLMStream(self, request=request)
+        return self.make_stream(self, call)
 
-    def check_open(self) -> None:
-        pass
-
-    async def run(self, outlet: Any) -> None:
-        outlet.put((self._first,), 1)
+    async def run(self, sink: ChunkSink) -> None:
+        sink.put((self._first,))
         raise self.failure
 
 

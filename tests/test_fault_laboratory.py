@@ -23,11 +23,12 @@ from lktrio import (
     ChatChunk,
     ChatModel,
     ChoiceDelta,
+    ChunkSink,
+    ChunkSource,
     CollectedResponse,
     FallbackAdapter,
     HedgeAdapter,
     LLMStream,
-    RequestInfo,
 )
 from tests.engine import BASE_URL, TLS_BASE_URL, client_on, conversation
 from tests.fault_observer import BAD_WORDS, Observation, attempts_of, observe, word_for
@@ -369,7 +370,7 @@ def test_no_cell_hangs_is_silent_or_raises_another_exception() -> None:
 # --- The bad words can be said --------------------------------------------------------------------
 
 
-class Ends(ChatModel):
+class Ends(ChatModel, ChunkSource):
     """A model whose stream ends as it is told, whatever the library promises."""
 
     def __init__(self, chunks: Sequence[ChatChunk], ending: Callable[[Any], Any]) -> None:
@@ -379,17 +380,11 @@ class Ends(ChatModel):
     model = provider = "ends"
 
     def stream(self, call: ChatCall) -> LLMStream[Any]:
-        request = RequestInfo(
-            label=self.label, model=self.model, provider=self.provider, chat_ctx=call.chat_ctx
-        )
-        return LLMStream(self, request=request)
+        return self.make_stream(self, call)
 
-    def check_open(self) -> None:
-        pass
-
-    async def run(self, outlet: Any) -> None:
-        outlet.put(self._chunks, 1)
-        await self._ending(outlet)
+    async def run(self, sink: ChunkSink) -> None:
+        sink.put(self._chunks)
+        await self._ending(sink)
 
 
 WHALES = ChatChunk(delta=ChoiceDelta(content="Whales "))
@@ -404,12 +399,12 @@ async def busy_for_ever(_: Any) -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def quietly(outlet: Any) -> None:
-    outlet.complete(CollectedResponse(text="Whales "))
+async def quietly(sink: ChunkSink) -> None:
+    sink.complete(CollectedResponse(text="Whales "))
 
 
-async def wholly(outlet: Any) -> None:
-    outlet.complete(PRIMARY.whole())
+async def wholly(sink: ChunkSink) -> None:
+    sink.complete(PRIMARY.whole())
 
 
 async def with_a_bug(_: Any) -> None:

@@ -22,13 +22,14 @@ from lktrio import (
     ChatChunk,
     ChatModel,
     ChoiceDelta,
+    ChunkSink,
+    ChunkSource,
     CollectedResponse,
     CompletionUsage,
     FallbackAdapter,
     HedgeAdapter,
     HedgeStatistics,
     LLMStream,
-    RequestInfo,
     function_tool,
     run_turn,
 )
@@ -813,7 +814,7 @@ async def test_a_turn_over_a_hedge_of_fallbacks(autojump_clock: MockClock) -> No
         models.assert_quiet()
 
 
-class Together(ChatModel):
+class Together(ChatModel, ChunkSource):
     """Two of these fail and answer together: one is refused, the other speaks some steps later."""
 
     def __init__(self, name: str, answers: trio.Event, steps: int | None) -> None:
@@ -830,15 +831,9 @@ class Together(ChatModel):
         return "test"
 
     def stream(self, call: ChatCall) -> LLMStream[Any]:
-        request = RequestInfo(
-            label=self.label, model=self.model, provider=self.provider, chat_ctx=call.chat_ctx
-        )
-        return LLMStream(self, request=request)
+        return self.make_stream(self, call)
 
-    def check_open(self) -> None:
-        pass
-
-    async def run(self, outlet: Any) -> None:
+    async def run(self, sink: ChunkSink) -> None:
         if self._steps is None:
             await trio.sleep(1)
             self._answers.set()
@@ -846,10 +841,10 @@ class Together(ChatModel):
         await self._answers.wait()
         for _ in range(self._steps):
             await trio.lowlevel.checkpoint()
-        outlet.put((ChatChunk(delta=ChoiceDelta(content="Hi")),), 1)
+        sink.put((ChatChunk(delta=ChoiceDelta(content="Hi")),))
         await trio.sleep(1)
-        outlet.put((ChatChunk(delta=ChoiceDelta(content="!")),), 1)
-        outlet.complete(CollectedResponse(text="Hi!"))
+        sink.put((ChatChunk(delta=ChoiceDelta(content="!")),))
+        sink.complete(CollectedResponse(text="Hi!"))
 
 
 @pytest.mark.parametrize("steps", range(12))

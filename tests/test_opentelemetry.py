@@ -28,8 +28,11 @@ from lktrio import (
     LLM,
     APIConnectOptions,
     APIError,
+    ChatCall,
+    ChatChunk,
     ChatContext,
     ChatModel,
+    ChoiceDelta,
     FallbackAdapter,
     FunctionCall,
     FunctionToolCall,
@@ -44,7 +47,6 @@ from lktrio import (
     function_tool,
     run_turn,
 )
-from lktrio._stream import ChatCall, Outlet
 from lktrio.opentelemetry import OpenTelemetryInstrument
 from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
 from tests.several import FAST, SLOW, open_models
@@ -902,25 +904,21 @@ async def test_an_adapter_that_is_not_watched_is_passed_over(autojump_clock: Moc
     assert is_child(telemetry.span("chat"), telemetry.span("caller"))
 
 
+class Slow(lktrio.ChunkSource):
+    async def run(self, sink: lktrio.ChunkSink) -> None:
+        await trio.sleep(1)
+        await sink.send(ChatChunk(delta=ChoiceDelta(content="Hi")))
+
+
 class InProcess(ChatModel):
     """A model that is asked without a server."""
 
     model = "tiny"
     provider = "here"
+    label = "mine"
 
     def stream(self, call: ChatCall) -> LLMStream[Any]:
-        request = RequestInfo(
-            label="mine", model=self.model, provider=self.provider, chat_ctx=call.chat_ctx
-        )
-        return LLMStream(self, request=request, instruments=call.instruments)
-
-    def check_open(self) -> None:
-        pass
-
-    async def run(self, outlet: Outlet) -> None:
-        outlet.watch.attempt_started(1)
-        await trio.sleep(1)
-        outlet.complete(lktrio.CollectedResponse(text="Hi"))
+        return self.make_stream(Slow(), call)
 
 
 async def test_a_model_without_a_server_is_an_operation_too(autojump_clock: MockClock) -> None:
@@ -935,6 +933,9 @@ async def test_a_model_without_a_server_is_an_operation_too(autojump_clock: Mock
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": "here",
         "gen_ai.request.model": "tiny",
+        "gen_ai.response.model": "tiny",
+        "gen_ai.response.time_to_first_chunk": 1,
+        "lktrio.attempts": 1,
     }
     (point,) = telemetry.points("gen_ai.client.inference.duration")
     assert point.sum == 1

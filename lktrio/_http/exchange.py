@@ -105,6 +105,11 @@ class HTTPResponse:
         """Give the connection back, or close it. Nothing in it can be cancelled."""
 
     @property
+    def is_success(self) -> bool:
+        """Whether the body is an answer, by the status."""
+        return 200 <= self.status_code < 300
+
+    @property
     def at_end(self) -> bool:
         """Whether the body has been read to its end."""
         return self._body.at_end and (self._decoder is None or not self._decoder.has_more)

@@ -94,11 +94,11 @@ class Ledger:
 
 
 def _transport_of(llm: LLM) -> TrioTransport:
-    gateway: Any = llm._gateway
+    gateway: Any = llm._connections
     transport = gateway._own or gateway._brought
     assert isinstance(transport, TrioTransport)
     return transport
 
 
 def _limiter_of(llm: LLM) -> trio.CapacityLimiter | None:
-    return llm._gateway.limiter
+    return llm._connections.limiter

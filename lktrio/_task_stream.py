@@ -23,8 +23,8 @@ from ._errors import APIError, logged_facts
 __all__ = [
     "MAX_UNDELIVERED_BYTES",
     "Channel",
+    "StreamTerms",
     "TaskStream",
-    "Words",
     "check_open",
     "forget_frames",
     "forget_locals",
@@ -114,7 +114,7 @@ class Channel(Generic[T]):
         self._send.close()
 
 
-class Words(NamedTuple):
+class StreamTerms(NamedTuple):
     """What a kind of stream is called in messages."""
 
     noun: str
@@ -142,7 +142,7 @@ class TaskStream(abc.ABC, Generic[T]):
     consumer waits forget the stream (``del self``) before an error leaves them.
     """
 
-    _words: Words
+    _terms: StreamTerms
 
     def __init__(self, channel: Channel[T]) -> None:
         self._channel = channel
@@ -180,18 +180,18 @@ class TaskStream(abc.ABC, Generic[T]):
 
     @enable_ki_protection
     async def __aenter__(self) -> Self:
-        words = self._words
+        terms = self._terms
         if self._state != "new":
             raise RuntimeError(
-                f"this {words.noun} is {self._state}; a {words.noun} is entered once. "
-                f"Make another one with {words.maker}"
+                f"this {terms.noun} is {self._state}; a {terms.noun} is entered once. "
+                f"Make another one with {terms.maker}"
             )
         self._check_open()
         self._state = "open"
         self._owner = current_task()
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._task, name=f"{words.work} of {self!r}")
+        self._nursery.start_soon(self._task, name=f"{terms.work} of {self!r}")
         return self
 
     @enable_ki_protection
@@ -208,15 +208,15 @@ class TaskStream(abc.ABC, Generic[T]):
             del self, exc, traceback
 
     async def _leave(self, *, is_early: bool) -> None:
-        nursery, manager, words = self._nursery, self._manager, self._words
+        nursery, manager, terms = self._nursery, self._manager, self._terms
         if nursery is None or manager is None:
-            raise RuntimeError(f"this {words.noun} was not entered; write: {words.statement}")
+            raise RuntimeError(f"this {terms.noun} was not entered; write: {terms.statement}")
         if current_task() is not self._owner:
             # Trio's own state must not be touched from here: the whole run would die.
             self._scope.cancel()
             raise RuntimeError(
-                f"a {words.noun} must be left by the task that entered it; "
-                f"its {words.work} has been cancelled"
+                f"a {terms.noun} must be left by the task that entered it; "
+                f"its {terms.work} has been cancelled"
             )
         if is_early:
             self._state = "closed"
@@ -323,7 +323,7 @@ class TaskStream(abc.ABC, Generic[T]):
             self._check_usable()
             if self._receiving:
                 raise trio.BusyResourceError(
-                    f"another task is waiting for this {self._words.noun}; let one task iterate "
+                    f"another task is waiting for this {self._terms.noun}; let one task iterate "
                     "and pass on what it gets, for example through a memory channel"
                 )
             self._receiving = True
@@ -346,7 +346,7 @@ class TaskStream(abc.ABC, Generic[T]):
     def _check_usable(self) -> None:
         if self._state == "new":
             raise RuntimeError(
-                f"this {self._words.noun} was not entered; write: {self._words.statement}"
+                f"this {self._terms.noun} was not entered; write: {self._terms.statement}"
             )
         if self._state == "closed":
             self._raise_closed()
@@ -366,8 +366,8 @@ class TaskStream(abc.ABC, Generic[T]):
 
     def _raise_closed(self) -> NoReturn:
         raise trio.ClosedResourceError(
-            f"this {self._words.noun} was left, or its owner was cancelled; "
-            f"make another one with {self._words.maker}"
+            f"this {self._terms.noun} was left, or its owner was cancelled; "
+            f"make another one with {self._terms.maker}"
         )
 
     @property

@@ -7,9 +7,10 @@ elsewhere.
 
 from __future__ import annotations
 
+import abc
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -17,37 +18,31 @@ import trio
 
 from . import _later as later
 from ._chat_context import ChatContext
+from ._chat_model import ChatCall, ChatModel
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
-from ._errors import APIError, APIStatusError
-from ._instruments import RequestInfo
-from ._lifetime import check_open
-from ._not_given import is_given
+from ._errors import APIError, APIStatusError, complete_error
 from ._options import APIConnectOptions
 from ._response import Attempt, ResponseInfo
-from ._response_format import answer_shape
-from ._stream import ChatCall, ChatModel, LLMStream, Outlet, Source
+from ._source import ChunkSink, ReportingSource
+from ._stream import LLMStream, whole_answer
+from ._task_stream import check_open
 
 __all__ = [
-    "Relay",
+    "AdapterSource",
+    "Children",
     "another_model_may_help",
-    "call_on_output",
     "check_models",
     "combine_errors",
     "converter_of",
     "is_output",
     "result_of",
-    "stream_of",
     "the_same_model_may_help",
-    "weight",
 ]
 
 T = TypeVar("T")
 
 # What is wrong with the request is wrong for every model.
 _CALLERS_MISTAKES: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
-
-_EVENT_BYTES: Final = 200
-"""What a chunk takes on the wire besides its text, about."""
 
 
 def another_model_may_help(error: APIError) -> bool:
@@ -93,7 +88,7 @@ def check_models(llm: object) -> tuple[ChatModel, ...]:
 
 
 @attrs.frozen
-class _Leg:
+class _Child:
     """One model's stream within the outer one."""
 
     model: ChatModel
@@ -124,7 +119,7 @@ class _Leg:
 _NO_CONVERSATION: Final = ChatContext()
 
 
-class Relay:
+class Children:
     """The streams of several models that one call may need, and what is known of them together.
 
     All are made when `chat` is called, so that a bad argument fails there, whichever model would
@@ -154,14 +149,13 @@ class Relay:
         }
         self._call = attrs.evolve(
             call,
-            chat_ctx=self._streams[0].chat_ctx,
             extra_kwargs=_own_copy(call.extra_kwargs),
             response_format=_own_copy(call.response_format),
         )
         self._is_judged = is_judged
         self._epoch = 0.0
         self._total = math.inf
-        self._legs: list[_Leg] = []
+        self._asked: list[_Child] = []
         self._current: LLMStream[Any] | None = None
 
     @property
@@ -174,12 +168,11 @@ class Relay:
         for stream in self._streams.values():
             check_open(stream)
 
-    def begin(self, outlet: Outlet) -> None:
+    def begin(self) -> None:
         """The outer stream was entered: its total clock starts."""
         self._epoch = trio.current_time()
         total = self._call.conn_options.total_timeout
         self._total = math.inf if total is None else self._epoch + total
-        outlet.watch.progress = self
 
     def end(self) -> None:
         """The outer stream's request has ended: no model is asked any more."""
@@ -190,7 +183,7 @@ class Relay:
         """The answer if it is whole, although the outer stream was left before it was told so."""
         if self._current is None or self._is_judged:
             return None
-        return self._current._watch.result  # pyright: ignore[reportPrivateUsage]
+        return whole_answer(self._current)
 
     @property
     def is_out_of_time(self) -> bool:
@@ -208,7 +201,7 @@ class Relay:
             options, stream = attrs.evolve(options, total_timeout=left), None
         if stream is None:
             stream = model.stream(attrs.evolve(self._call, conn_options=options))
-        self._legs.append(_Leg(model, stream, now - self._epoch))
+        self._asked.append(_Child(model, stream, now - self._epoch))
         self._current = stream
         return stream
 
@@ -226,7 +219,7 @@ class Relay:
         """The request so far, with the attempts of all models."""
         info = ResponseInfo() if self._current is None else self._current.response
         attempts = sorted(
-            (attempt for leg in self._legs for attempt in leg.attempts()),
+            (attempt for child in self._asked for attempt in child.attempts()),
             key=lambda attempt: attempt.started,
         )
         return attrs.evolve(
@@ -237,28 +230,54 @@ class Relay:
         )
 
 
+class AdapterSource(ReportingSource):
+    """Makes the chunks of an answer from the streams of several models.
+
+    Args:
+        children: Their streams.
+    """
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+
+    def check_open(self) -> None:
+        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
+        self._children.check_open()
+
+    @property
+    def usage(self) -> CompletionUsage | None:
+        """Token counts so far."""
+        return self._children.usage
+
+    @property
+    def response(self) -> ResponseInfo:
+        """The request so far, with the attempts of all models."""
+        return self._children.response
+
+    def conclude(self) -> CollectedResponse[None] | None:
+        """The answer if it is whole, although the outer stream was left before it was told so."""
+        return self._children.conclude()
+
+    async def run(self, sink: ChunkSink) -> None:
+        """Ask the models.
+
+        Raises:
+            APIError: None of them has answered.
+        """
+        self._children.begin()
+        try:
+            await self.answer(sink)
+        finally:
+            self._children.end()
+
+    @abc.abstractmethod
+    async def answer(self, sink: ChunkSink) -> None:
+        """Put the chunks of the model that answers; raise what prevented it."""
+
+
 def _own_copy(value: T) -> T:
     """A copy of a mapping, which the caller may change later; anything else as it is."""
     return copy.deepcopy(value) if isinstance(cast("object", value), Mapping) else value
-
-
-def stream_of(source: Source, call: ChatCall, adapter: ChatModel) -> LLMStream[Any]:
-    """The outer stream of an adapter, for a call that names its own instruments, too."""
-    response_format = call.response_format
-    return LLMStream(
-        source,
-        request=RequestInfo(
-            label=adapter.label,
-            model=adapter.model,
-            provider=adapter.provider,
-            chat_ctx=call.chat_ctx,
-            tools=call.tools,
-        ),
-        instruments=call.instruments,
-        shape=answer_shape(response_format, adapter.converter)
-        if is_given(response_format)
-        else None,
-    )
 
 
 def converter_of(models: Iterable[ChatModel]) -> later.Converter | None:
@@ -267,19 +286,10 @@ def converter_of(models: Iterable[ChatModel]) -> later.Converter | None:
 
 
 def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:
-    """The answer of a stream that was read to its end, as it came.
-
-    Not by `collect`, which refuses an answer that does not fit the ``response_format``: that is the
-    outer stream's to do, when it is asked to.
-    """
-    result = stream._watch.result  # pyright: ignore[reportPrivateUsage]
+    """The answer of a stream that was read to its end, as it came."""
+    result = whole_answer(stream)
     assert result is not None  # the stream's iteration has ended, and not with an error
     return result
-
-
-def call_on_output(stream: LLMStream[Any], function: Callable[[], object]) -> None:
-    """Have a function called, in the stream's task, when the first output is there."""
-    stream._outlet.watch.on_output = function  # pyright: ignore[reportPrivateUsage]
 
 
 def is_output(chunk: ChatChunk, options: APIConnectOptions) -> bool:
@@ -289,30 +299,13 @@ def is_output(chunk: ChatChunk, options: APIConnectOptions) -> bool:
     )
 
 
-def weight(chunk: ChatChunk) -> int:
-    """About how many bytes of a body a chunk was made from."""
-    delta = chunk.delta
-    if delta is None:
-        return _EVENT_BYTES
-    return (
-        _EVENT_BYTES
-        + len(delta.content or "")
-        + len(delta.reasoning or "")
-        + len(delta.refusal or "")
-        + sum(len(call.arguments) for call in delta.tool_calls)
-    )
-
-
 def combine_errors(
     failures: Sequence[tuple[ChatModel, APIError]], response: ResponseInfo
 ) -> APIError:
     """The last of several models' errors, with the others in it."""
     *others, (_, error) = failures
-    error.other_errors = (
-        *(each for _, other in others for each in (*other.other_errors, other)),
-        *error.other_errors,
-    )
+    before = [each for _, other in others for each in (*other.other_errors, other)]
+    complete_error(error, others=before, attempts=response.attempts)
     for model, other in others:
         error.add_note(f"before that, {model.model} failed: {type(other).__name__}: {other}")
-    error.attempts = response.attempts
     return error

@@ -18,7 +18,7 @@ from ._credentials import Credentials, access_token, authorization_fault
 from ._http import BroughtSender, HTTPClient, OwnSender, Sender, TrioTransport, is_client
 from ._secret import Secret
 
-__all__ = ["Auth", "Authority", "BodyEnds", "Gateway", "authorization"]
+__all__ = ["Auth", "Authority", "BodyEnds", "Connections", "authorization"]
 
 Auth: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 """What authorises a request: the value of the ``Authorization`` header, None for none, or a
@@ -94,7 +94,7 @@ class BodyEnds:
             self._skip = 2**self._held_in_a_row
 
 
-class Gateway:
+class Connections:
     """What the requests of one `LLM` share: the HTTP client, the bound on streams, and what has
     been learned of the server.
 
