@@ -53,7 +53,7 @@ nitpick_ignore_regex = [
     ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+(\.\w+)?\.(_\w+|HTTPClient)"),
     (
         "py:class",
-        r"lktrio\._\w+\.(DecodedArguments|FunctionName|PredictionContent)",
+        r"lktrio\._\w+\.(DecodedArguments|FunctionName|NamedTool|PredictionContent|ToolGroup)",
     ),
     ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|opentelemetry|pytest)\..*"),
 ]

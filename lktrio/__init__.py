@@ -5,7 +5,7 @@ From the outside in:
 * `LLM` holds settings and connections; `LLM.chat` makes an `LLMStream` of a `ChatContext`.
 * `LLMStream` is entered with ``async with``: a nursery owns the request, and leaving the block
   ends it. It yields `ChatChunk` values, or text, or collects a `CollectedResponse`.
-* `function_tool` makes a tool of a function; `run_turn` runs a reply's calls, round by round.
+* `function_tool` makes a tool of a function; `run_turn` runs an answer's calls, round by round.
 * `FallbackAdapter` and `HedgeAdapter` put several models behind one.
 * Everything that fails is an `APIError`: `APIStatusError`, `APIConnectionError` or
   `APITimeoutError`. `APIConnectOptions` holds the clocks and the retries.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import typing
 
-from ._chat_context import ChatContext, NamedTool, ToolGroup
+from ._chat_context import ChatContext
 from ._chat_items import (
     AgentConfigUpdate,
     AgentHandoff,
@@ -71,19 +71,9 @@ from ._request_draft import RequestDraft
 from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
 from ._source import ChunkSink, ChunkSource
 from ._stream import LLMStream
-from ._tools import (
-    FunctionTool,
-    RawFunctionTool,
-    RunContext,
-    StopResponse,
-    Tool,
-    ToolContext,
-    ToolError,
-    ToolResult,
-    Toolset,
-    function_tool,
-    to_fnc_ctx,
-)
+from ._tool_values import RunContext, StopResponse, ToolError, ToolResult
+from ._tools import FunctionTool, RawFunctionTool, Tool, function_tool
+from ._toolset import ToolContext, Toolset, to_fnc_ctx
 from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
@@ -173,7 +163,6 @@ __all__ = [
     "ModelAvailability",
     "ModelFacts",
     "ModelTable",
-    "NamedTool",
     "NamedToolChoice",
     "Network",
     "NotGiven",
@@ -198,7 +187,6 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolFinished",
-    "ToolGroup",
     "ToolResult",
     "ToolStarted",
     "Toolset",

@@ -13,7 +13,14 @@ from typing import Any, Final, NamedTuple, cast
 
 from ._json_text import ObjectScanner, is_cut_off
 
-__all__ = ["Arguments", "MalformedArguments", "parse_arguments", "read_container"]
+__all__ = [
+    "Arguments",
+    "MalformedArguments",
+    "UnreadableArguments",
+    "parse_arguments",
+    "read_arguments",
+    "read_container",
+]
 
 _MAX_CHARACTERS: Final = 1_000_000
 """A quarter of a million tokens, more than a model writes in one answer."""
@@ -60,6 +67,31 @@ class Arguments(NamedTuple):
     """The object as JSON text."""
 
 
+class UnreadableArguments(NamedTuple):
+    """Arguments that are not one JSON object."""
+
+    raw: str
+    """What the model wrote."""
+
+    problem: str
+    """What is wrong with it, for the model."""
+
+
+def read_arguments(raw: str) -> Arguments | UnreadableArguments:
+    """Decode the arguments of a call as `parse_arguments` does; that they cannot be decoded is a
+    result, too.
+
+    Either goes with the call to whoever wants its arguments, so that they are parsed once.
+
+    Args:
+        raw: The text.
+    """
+    try:
+        return parse_arguments(raw)
+    except MalformedArguments as error:
+        return UnreadableArguments(raw, str(error))
+
+
 def parse_arguments(raw: str) -> Arguments:
     """Decode the arguments of a call.
 
@@ -84,8 +116,8 @@ def parse_arguments(raw: str) -> Arguments:
     try:
         value = _decode(raw)
         if not _is_nested_too_deeply(value, _MAX_NESTING):
-            value = _clean(value)
-            return Arguments(value, json.dumps(value, ensure_ascii=False))
+            values = _clean_object(value)
+            return Arguments(values, json.dumps(values, ensure_ascii=False))
     except RecursionError:
         pass
     raise _nested_too_deeply()
@@ -134,22 +166,22 @@ def _check_values(text: str) -> ObjectScanner | None:
     return scanner
 
 
-def _decode(raw: str) -> dict[str, Any]:
+def _decode(raw: str) -> dict[str, object]:
     text = raw.lstrip("\ufeff")
-    value: Any = None
+    value: object = None
     for _ in range(_MAX_LAYERS):
         value = _decode_once(text) if text.strip() else None
         if value is None:
             return {}
         if isinstance(value, dict):
-            return cast("dict[str, Any]", value)
+            return cast("dict[str, object]", value)
         if not isinstance(value, str):
             break
         text = value
     raise MalformedArguments(f"The arguments must be one JSON object, not {_kind(value)}.")
 
 
-def _decode_once(text: str) -> Any:
+def _decode_once(text: str) -> object:
     # A string is one value, and a decoder that finds more behind it stops there.
     is_string = text.startswith('"')
     scanned = None if is_string else _check_values(text)
@@ -163,22 +195,24 @@ def _decode_once(text: str) -> Any:
         return _repair(text, error)
 
 
-def _repair(text: str, error: json.JSONDecodeError) -> Any:
+def _repair(text: str, error: json.JSONDecodeError) -> object:
     """Repair what can be repaired without making anything up."""
     explanation = f"The arguments are not valid JSON ({error})."
     start, end = text.find("{"), text.rfind("}") + 1
     if start < 0 or end <= start:
         raise MalformedArguments(explanation)
     # Fences and prose stand around the object.
-    text = text[start:end]
+    whole, text = text, text[start:end]
     if len(text) <= _MAX_COMBED_CHARACTERS:
         text = _TRAILING_COMMA.sub(lambda match: match[0] if match[0] != "," else "", text)
-    try:
-        return _loads(text)
-    except json.JSONDecodeError as extra:
-        # One bracket too many.
-        if extra.msg == "Extra data" and not text[extra.pos :].strip(" \t\r\n}]"):
-            return _loads(text[: extra.pos])
+    if text != whole:
+        try:
+            return _loads(text)
+        except json.JSONDecodeError as next_error:
+            error = next_error
+    # One bracket too many.
+    if error.msg == "Extra data" and not text[error.pos :].strip(" \t\r\n}]"):
+        return _loads(text[: error.pos])
     if len(text) > _MAX_REPAIRED_CHARACTERS:
         raise MalformedArguments(explanation)
     if len(text) * len(_MARK.findall(text)) > _MAX_REPAIR_WORK:
@@ -255,7 +289,7 @@ def _cut(word: str) -> str:
     return word if len(word) <= _MAX_QUOTE else word[:_MAX_QUOTE] + "..."
 
 
-def _loads(text: str) -> Any:
+def _loads(text: str) -> object:
     try:
         # Line breaks in strings are common, and plain enough.
         return json.loads(text, strict=False, parse_constant=_refuse_constant)
@@ -271,8 +305,8 @@ def _refuse_constant(name: str) -> None:
     raise MalformedArguments(f"The arguments contain {name}, which is not a JSON number; use null.")
 
 
-def _is_nested_too_deeply(value: list[Any] | dict[str, Any], limit: int) -> bool:
-    level: list[list[Any] | dict[str, Any]] = [value]
+def _is_nested_too_deeply(value: object, limit: int) -> bool:
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
         level = [
             member
@@ -285,13 +319,20 @@ def _is_nested_too_deeply(value: list[Any] | dict[str, Any], limit: int) -> bool
     return True
 
 
-def _clean(value: Any) -> Any:
+def _clean_object(members: dict[str, object]) -> dict[str, Any]:
+    return {_clean_text(name): _clean(member) for name, member in members.items()}
+
+
+def _clean_text(text: str) -> str:
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def _clean(value: object) -> object:
     match value:
         case str():
-            return value if value.isascii() else _SURROGATE.sub("\ufffd", value)
+            return _clean_text(value)
         case dict():
-            members = cast("dict[str, Any]", value).items()
-            return {_clean(name): _clean(member) for name, member in members}
+            return _clean_object(cast("dict[str, object]", value))
         case list():
             return [_clean(item) for item in cast("list[object]", value)]
         case float() if not math.isfinite(value):
@@ -300,7 +341,7 @@ def _clean(value: Any) -> Any:
             return value
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     match value:
         case list():
             return "an array"

@@ -1,7 +1,7 @@
 """A conversation: items in the order of their time, and how they are added, replaced and removed.
 
-The one door to what a conversation is made of: the items (`_chat_items`), their form in a file
-(`_chat_dict`) and on the wire (`_messages`) are found through here.
+The items themselves (`_chat_items`), which of them an edit keeps (`_chat_selection`), their form in
+a file (`_chat_dict`) and on the wire (`_messages`) are known elsewhere.
 """
 
 from __future__ import annotations
@@ -10,84 +10,31 @@ import bisect
 import copy
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NoReturn, Protocol, cast, runtime_checkable
+from typing import Any, Final, Literal, NoReturn, cast
 
-from ._chat_dict import dump_items, load_items
+from ._chat_dict import dump_items, load_context
 from ._chat_items import (
-    DYNAMIC_INSTRUCTIONS_ID,
-    AgentConfigUpdate,
-    AgentHandoff,
-    AudioContent,
-    CacheBreakpoint,
+    ITEM_TYPES,
     ChatContent,
     ChatItem,
     ChatMessage,
     ChatRole,
-    FunctionCall,
-    FunctionCallOutput,
-    ImageContent,
-    ImageDetail,
-    MetricsMetadata,
     MetricsReport,
-    UnknownContent,
-    UnknownItem,
+    check_items,
 )
-from ._json_values import check_depth, shown
+from ._chat_selection import (
+    NamedTool,
+    ToolGroup,
+    are_equivalent,
+    choose,
+    last_items,
+    with_calls_of,
+)
+from ._json_values import shown
 from ._messages import build_messages
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 
-__all__ = [
-    "AgentConfigUpdate",
-    "AgentHandoff",
-    "AudioContent",
-    "CacheBreakpoint",
-    "ChatContent",
-    "ChatContext",
-    "ChatItem",
-    "ChatMessage",
-    "ChatRole",
-    "FunctionCall",
-    "FunctionCallOutput",
-    "ImageContent",
-    "ImageDetail",
-    "MetricsMetadata",
-    "MetricsReport",
-    "NamedTool",
-    "ToolGroup",
-    "UnknownContent",
-    "UnknownItem",
-    "check_chat_ctx",
-]
-
-
-@runtime_checkable
-class NamedTool(Protocol):
-    """Anything that has a function's name, such as a `FunctionTool`."""
-
-    @property
-    def name(self) -> str:
-        """Name of the function."""
-        ...
-
-
-@runtime_checkable
-class ToolGroup(Protocol):
-    """Anything that holds tools, such as a `Toolset`."""
-
-    @property
-    def tools(self) -> Sequence[str | NamedTool | ToolGroup]:
-        """The tools."""
-        ...
-
-
-_ITEMS: Final = (
-    ChatMessage,
-    FunctionCall,
-    FunctionCallOutput,
-    AgentHandoff,
-    AgentConfigUpdate,
-    UnknownItem,
-)
+__all__ = ["ChatContext", "check_chat_ctx"]
 
 _created_at: Final = operator.attrgetter("created_at")
 
@@ -108,7 +55,7 @@ class ChatContext:
     __slots__ = ("_items", "_unknown_members")
 
     def __init__(self, items: Iterable[ChatItem] = ()) -> None:
-        self._items: list[ChatItem] = _checked_items(items)
+        self._items: list[ChatItem] = check_items(items)
         self._unknown_members: dict[str, Any] = {}
 
     @classmethod
@@ -134,7 +81,7 @@ class ChatContext:
 
     @items.setter
     def items(self, items: Iterable[ChatItem]) -> None:
-        self._changeable_items()[:] = _checked_items(items)
+        self._changeable_items()[:] = check_items(items)
 
     @property
     def readonly(self) -> bool:
@@ -181,7 +128,7 @@ class ChatContext:
             other: Another conversation.
         """
         return len(self._items) == len(other._items) and all(
-            map(_equivalent, self._items, other._items)
+            map(are_equivalent, self._items, other._items)
         )
 
     # Changing.
@@ -241,7 +188,7 @@ class ChatContext:
             TypeError: If it is none.
             RuntimeError: If the context is read-only.
         """
-        new_items = [item] if isinstance(item, _ITEMS) else _checked_items(item)
+        new_items = [item] if isinstance(item, ITEM_TYPES) else check_items(item)
         items = self._changeable_items()
         for new in new_items:
             if not items or items[-1].created_at <= new.created_at:
@@ -265,7 +212,7 @@ class ChatContext:
             ValueError: If there is no item with that id.
             RuntimeError: If the context is read-only.
         """
-        (checked,) = _checked_items([item])
+        (checked,) = check_items([item])
         self._changeable_items()[self._index_of(item_id)] = checked
 
     def remove(self, item: ChatItem | str) -> None:
@@ -303,17 +250,7 @@ class ChatContext:
         if max_items < 0:
             raise ValueError(f"max_items={max_items} is not accepted; it takes 0 or more")
         items = self._changeable_items()
-        start = max(len(items) - max_items, 0)
-        if start:
-            while start < len(items) and isinstance(
-                items[start], FunctionCall | FunctionCallOutput
-            ):
-                start += 1
-        first = next((place for place, item in enumerate(items) if _is_instructions(item)), start)
-        behind = first + 1
-        if behind < start and items[behind].id == DYNAMIC_INSTRUCTIONS_ID:
-            behind += 1
-        items[:start] = items[first : min(behind, start)]
+        items[:] = last_items(items, max_items)
         return self
 
     def merge(
@@ -338,14 +275,16 @@ class ChatContext:
         Raises:
             RuntimeError: If the context is read-only.
         """
+        chosen = choose(
+            other._items,
+            exclude_function_call=exclude_function_call,
+            exclude_instructions=exclude_instructions,
+            exclude_config_update=exclude_config_update,
+        )
         known = {item.id for item in self._items}
-        excluded = _excluded_types(exclude_function_call, False, exclude_config_update)
         missing: list[ChatItem] = []
-        for item in other._items:
-            left_out = isinstance(item, excluded) or (
-                exclude_instructions and _is_instructions(item)
-            )
-            if not left_out and item.id not in known:
+        for item in chosen:
+            if item.id not in known:
                 known.add(item.id)
                 missing.append(item)
         self.insert(missing)
@@ -371,8 +310,9 @@ class ChatContext:
             exclude_empty_message: Leave out messages without content.
             exclude_handoff: Leave out handoffs.
             exclude_config_update: Leave out configuration updates.
-            tools: Keep only calls of these tools (or names of tools, or groups of them), and
-                the outputs of these calls. None keeps no call.
+            tools: Keep only calls of these tools, and the outputs of these calls. A tool is given
+                by its name, or as a `FunctionTool` or whatever else has a ``name``; a `Toolset`,
+                or whatever else has ``tools``, stands for all of them. None keeps no call.
 
         Returns:
             A context that may be changed, also if this one is read-only.
@@ -380,18 +320,16 @@ class ChatContext:
         Raises:
             TypeError: If ``tools`` holds what has no name.
         """
-        excluded = _excluded_types(exclude_function_call, exclude_handoff, exclude_config_update)
-        names = set(_tool_names(tools or ())) if is_given(tools) else None
-        copied = ChatContext(
-            item
-            for item in self._items
-            if not isinstance(item, excluded)
-            and not (exclude_instructions and _is_instructions(item))
-            and not (exclude_empty_message and isinstance(item, ChatMessage) and not item.content)
+        chosen = choose(
+            self._items,
+            exclude_function_call=exclude_function_call,
+            exclude_instructions=exclude_instructions,
+            exclude_empty_message=exclude_empty_message,
+            exclude_handoff=exclude_handoff,
+            exclude_config_update=exclude_config_update,
         )
+        copied = ChatContext(with_calls_of(chosen, tools or ()) if is_given(tools) else chosen)
         copied._unknown_members = self._unknown_members
-        if names is not None:
-            copied._keep_calls_of(names)
         return copied
 
     def snapshot(self) -> ChatContext:
@@ -460,19 +398,9 @@ class ChatContext:
                 ``items[3].role``.
             ValueError: If a member is missing, or has a value that does not fit.
         """
-        if not isinstance(data, Mapping):
-            raise TypeError(
-                f"data={shown(data)} is not accepted; it takes the dict that to_dict() has made"
-            )
-        if "items" not in data:
-            raise ValueError(
-                "data has no 'items'; it takes the dict that to_dict() has made: {'items': [...]}"
-            )
-        check_depth(data, "data")
-        chat_ctx = cls(load_items(data["items"], "items"))
-        chat_ctx._unknown_members = copy.deepcopy(
-            {name: member for name, member in data.items() if name != "items"}
-        )
+        items, unknown_members = load_context(data)
+        chat_ctx = cls(items)
+        chat_ctx._unknown_members = unknown_members
         return chat_ctx
 
     def to_provider_format(
@@ -509,85 +437,6 @@ class ChatContext:
         if index is None:
             raise ValueError(f"there is no item with the id {item_id!r} in this context")
         return index
-
-    def _keep_calls_of(self, names: set[str]) -> None:
-        kept_calls = {
-            item.call_id
-            for item in self._items
-            if isinstance(item, FunctionCall) and item.name in names
-        }
-
-        def is_kept(item: ChatItem) -> bool:
-            if isinstance(item, FunctionCall):
-                return item.name in names
-            if isinstance(item, FunctionCallOutput):
-                # The name of the function is often left out of an output.
-                return item.name in names if item.name else item.call_id in kept_calls
-            return True
-
-        self._items = list(filter(is_kept, self._items))
-
-
-def _checked_items(items: Iterable[ChatItem]) -> list[ChatItem]:
-    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
-        raise TypeError(
-            f"items={shown(cast('object', items))} is not accepted; it takes {_ITEMS_WANTED}"
-        )
-    checked = list(items)
-    for index, item in enumerate(checked):
-        if not isinstance(item, _ITEMS):
-            raise TypeError(
-                f"items[{index}]={shown(item)} is not accepted; it takes {_ITEMS_WANTED}"
-            )
-    return checked
-
-
-_ITEMS_WANTED: Final = (
-    "items such as ChatMessage and FunctionCall; ChatContext.from_dict() reads saved ones"
-)
-
-
-def _is_instructions(item: ChatItem) -> bool:
-    return isinstance(item, ChatMessage) and item.role in ("system", "developer")
-
-
-def _excluded_types(
-    function_calls: bool, handoffs: bool, config_updates: bool
-) -> tuple[type[ChatItem], ...]:
-    return (
-        *((FunctionCall, FunctionCallOutput) if function_calls else ()),
-        *((AgentHandoff,) if handoffs else ()),
-        *((AgentConfigUpdate,) if config_updates else ()),
-    )
-
-
-def _tool_names(tools: Iterable[str | NamedTool | ToolGroup]) -> Iterable[str]:
-    for tool in tools:
-        if isinstance(tool, str):
-            yield tool
-        elif isinstance(tool, ToolGroup):
-            yield from _tool_names(tool.tools)
-        elif isinstance(tool, NamedTool):
-            yield tool.name
-        else:
-            raise TypeError(
-                f"tools: {shown(tool)} is not accepted; it takes function tools, groups of them, "
-                f"or names"
-            )
-
-
-def _equivalent(item: ChatItem, other: ChatItem) -> bool:
-    return (item.type, item.id, *_meaning(item)) == (other.type, other.id, *_meaning(other))
-
-
-def _meaning(item: ChatItem) -> tuple[object, ...]:
-    if isinstance(item, ChatMessage):
-        return item.role, item.content, item.interrupted
-    if isinstance(item, FunctionCall):
-        return item.call_id, item.name, item.arguments
-    if isinstance(item, FunctionCallOutput):
-        return item.call_id, item.name, item.output, item.is_error
-    return ()
 
 
 class _ReadOnlyItems(list[ChatItem]):

@@ -28,9 +28,9 @@ from ._chat_items import (
     UnknownItem,
 )
 from ._images import data_url
-from ._json_values import shown
+from ._json_values import check_depth, shown
 
-__all__ = ["dump_items", "load_items"]
+__all__ = ["dump_items", "load_context"]
 
 _Part: TypeAlias = ImageContent | AudioContent | CacheBreakpoint | UnknownContent
 _T = TypeVar("_T", bound=ChatItem | _Part)
@@ -50,7 +50,7 @@ _PART_TYPES: Final[Mapping[str, type[_Part]]] = {
     part_type.type: part_type for part_type in (ImageContent, AudioContent, CacheBreakpoint)
 }
 
-_TYPES: Final[tuple[type[Any], ...]] = (
+_TYPES: Final[tuple[type[ChatItem | _Part], ...]] = (
     *_ITEM_TYPES.values(),
     UnknownItem,
     *_PART_TYPES.values(),
@@ -58,12 +58,12 @@ _TYPES: Final[tuple[type[Any], ...]] = (
 )
 
 # A field has the name that it has in a saved conversation.
-_FIELDS: Final[Mapping[type[Any], tuple[str, ...]]] = {
+_FIELDS: Final[Mapping[type[object], tuple[str, ...]]] = {
     cls: tuple(field.name for field in attrs.fields(cls) if field.name != "unknown_members")
     for cls in _TYPES
 }
 
-_REQUIRED: Final[Mapping[type[Any], tuple[str, ...]]] = {
+_REQUIRED: Final[Mapping[type[object], tuple[str, ...]]] = {
     cls: tuple(field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING)
     for cls in _TYPES
 }
@@ -138,9 +138,9 @@ def _dump(value: ChatItem | _Part, skipped: Iterable[str], **rewritten: object) 
     return members
 
 
-def _unshared(member: Any) -> Any:
+def _unshared(member: object) -> object:
     if isinstance(member, dict | list):
-        container = cast("dict[str, Any] | list[Any]", member)
+        container = cast("dict[str, object] | list[object]", member)
         return copy.deepcopy(container) if container else container.copy()
     return member
 
@@ -148,26 +148,38 @@ def _unshared(member: Any) -> Any:
 # Reading.
 
 
-def load_items(items: object, path: str) -> list[ChatItem]:
-    """Read what `dump_items`, or LiveKit Agents, has written.
+def load_context(data: Mapping[str, Any]) -> tuple[list[ChatItem], dict[str, Any]]:
+    """Read the dict of a conversation, as `dump_items` or LiveKit Agents has written its items.
 
     Args:
-        items: A list of dicts.
-        path: What the caller calls it.
+        data: The dict.
 
     Returns:
-        Items that share nothing with the dicts.
+        The items, and the members beside them that this version does not know. They share
+        nothing with the dict.
 
     Raises:
         TypeError: If something has the wrong type. The message names path, value and remedy.
         ValueError: If a member is missing, or has a value that does not fit.
     """
+    if not isinstance(data, Mapping):
+        raise TypeError(
+            f"data={shown(data)} is not accepted; it takes the dict that to_dict() has made"
+        )
+    if "items" not in data:
+        raise ValueError(
+            "data has no 'items'; it takes the dict that to_dict() has made: {'items': [...]}"
+        )
+    check_depth(data, "data")
+    items: object = data["items"]
     if not isinstance(items, list | tuple):
-        raise TypeError(f"{path}={shown(items)} is not accepted; it takes a list of dicts")
-    return [
-        _load_item(item, f"{path}[{index}]")
+        raise TypeError(f"items={shown(items)} is not accepted; it takes a list of dicts")
+    loaded = [
+        _load_item(item, f"items[{index}]")
         for index, item in enumerate(cast("Sequence[object]", items))
     ]
+    unknown = {name: copy.deepcopy(member) for name, member in data.items() if name != "items"}
+    return loaded, unknown
 
 
 def _load_item(item: object, path: str) -> ChatItem:

@@ -1,24 +1,44 @@
 """What a conversation is made of: messages, images, function calls, outputs, as frozen values.
 
 Names and defaults are those of LiveKit Agents, so that saved conversations move between the two.
-This module knows neither the order of items nor how they are saved or sent.
+This module knows neither the order of items nor how they are saved or sent; what a field takes is
+said elsewhere (`_chat_fields`).
 """
 
 from __future__ import annotations
 
-import math
-import secrets
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, cast, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, cast
 
 import attrs
 
+from ._chat_fields import (
+    check_arguments,
+    check_bool,
+    check_names,
+    check_optional_int,
+    check_optional_number,
+    check_optional_text,
+    check_output,
+    check_text,
+    check_word,
+    copy_mapping,
+    new_image_id,
+    new_item_id,
+    refusal,
+    show_image,
+    to_frames,
+    to_image,
+    to_names,
+    to_seconds,
+)
 from ._json_values import shown
 from ._value import Value
 
 __all__ = [
     "DYNAMIC_INSTRUCTIONS_ID",
+    "ITEM_TYPES",
     "AgentConfigUpdate",
     "AgentHandoff",
     "AudioContent",
@@ -35,6 +55,7 @@ __all__ = [
     "MetricsReport",
     "UnknownContent",
     "UnknownItem",
+    "check_items",
 ]
 
 ChatRole: TypeAlias = Literal["developer", "system", "user", "assistant"]
@@ -48,156 +69,34 @@ DYNAMIC_INSTRUCTIONS_ID: Final = "lk.agent_task.instructions.dynamic"
 call; it stands right behind the instructions that do not."""
 
 
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{secrets.token_hex(6)}"
+_check_role: Final = check_word(ChatRole)
+_check_detail: Final = check_word(ImageDetail)
 
 
-def _new_item_id() -> str:
-    return _new_id("item")
-
-
-def _new_image_id() -> str:
-    return _new_id("img")
-
-
-# Checks. An error begins with the name of the field, so that a path can be put before it.
-
-_Attribute: TypeAlias = "attrs.Attribute[Any]"
-
-
-def _refusal(name: str, value: object, wanted: str) -> str:
-    return f"{name}={shown(value)} is not accepted; it takes {wanted}"
-
-
-def _check_text(_: object, attribute: _Attribute, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(_refusal(attribute.name, value, "a string"))
-
-
-def _check_optional_text(_: object, attribute: _Attribute, value: object) -> None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(_refusal(attribute.name, value, "a string or None"))
-
-
-def _check_bool(_: object, attribute: _Attribute, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(_refusal(attribute.name, value, "True or False"))
-
-
-def _check_optional_number(_: object, attribute: _Attribute, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise TypeError(_refusal(attribute.name, value, "a number or None"))
-
-
-def _check_optional_int(_: object, attribute: _Attribute, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise TypeError(_refusal(attribute.name, value, "a number of pixels or None"))
-
-
-def _check_literal(attribute: _Attribute, value: object, literal: object) -> None:
-    values: tuple[str, ...] = get_args(literal)
-    if value not in values:
-        wanted = ", ".join(repr(name) for name in values[:-1]) + f" or {values[-1]!r}"
-        error = ValueError if isinstance(value, str) else TypeError
-        raise error(_refusal(attribute.name, value, wanted))
-
-
-def _check_role(_: object, attribute: _Attribute, value: object) -> None:
-    _check_literal(attribute, value, ChatRole)
-
-
-def _check_detail(_: object, attribute: _Attribute, value: object) -> None:
-    _check_literal(attribute, value, ImageDetail)
-
-
-def _check_arguments(_: object, attribute: _Attribute, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(_refusal(attribute.name, value, "JSON text: json.dumps(arguments)"))
-
-
-def _check_output(_: object, attribute: _Attribute, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(_refusal(attribute.name, value, "text, for example json.dumps(output)"))
-
-
-def _check_names(_: object, attribute: _Attribute, value: object) -> None:
-    if value is not None and not _is_list_of_text(value):
-        raise TypeError(_refusal(attribute.name, value, "a list of names or None"))
-
-
-def _is_list_of_text(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(member, str) for member in cast("list[object]", value)
-    )
-
-
-def _check_content(_: object, attribute: _Attribute, value: object) -> None:
+def _check_content(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     for index, part in enumerate(cast("list[object]", value)):
         if not isinstance(part, _CONTENT):
-            raise TypeError(_refusal(f"{attribute.name}[{index}]", part, _CONTENT_WANTED))
-
-
-# Converters. Containers are copied, so that no two values and no caller share one.
-
-
-def _to_seconds(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(_refusal("created_at", value, _TIME_WANTED))
-    if not math.isfinite(value):
-        raise ValueError(_refusal("created_at", value, _TIME_WANTED))
-    return float(value)
-
-
-_TIME_WANTED: Final = "seconds since the epoch, as time.time() gives them"
+            raise TypeError(refusal(f"{attribute.name}[{index}]", part, _CONTENT_WANTED))
 
 
 def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list | tuple):
-        raise TypeError(_refusal("content", value, f"a string or a list of: {_CONTENT_WANTED}"))
+        raise TypeError(refusal("content", value, f"a string or a list of: {_CONTENT_WANTED}"))
     return list(value)
-
-
-def _to_names(value: Sequence[str] | None) -> list[str] | None:
-    # Anything else is left to the check, which knows the name of the field.
-    return list(value) if isinstance(value, list | tuple) else cast("None", value)
-
-
-def _to_frames(value: Sequence[Any]) -> list[Any]:
-    if not isinstance(value, list | tuple):
-        raise TypeError(_refusal("frame", value, "a list of saved audio frames"))
-    return list(value)
-
-
-def _to_image(value: str | bytes | bytearray | memoryview) -> str | bytes:
-    if isinstance(value, str | bytes):
-        return value
-    if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    raise TypeError(_refusal("image", value, "a URL, a data URL or the bytes of an encoded image"))
 
 
 def _to_extra(value: Mapping[str, Any]) -> dict[str, Any]:
-    return _copied("extra", value)
+    return copy_mapping("extra", value)
 
 
 def _to_members(value: Mapping[str, Any]) -> dict[str, Any]:
-    return _copied("unknown_members", value)
+    return copy_mapping("unknown_members", value)
 
 
 def _to_metrics(value: MetricsReport) -> MetricsReport:
-    return cast("MetricsReport", _copied("metrics", value))
-
-
-def _copied(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise TypeError(_refusal(name, value, "a dict"))
-    return dict(value)
-
-
-def _show_image(image: str | bytes) -> str:
-    return f"<{len(image)} bytes>" if isinstance(image, bytes) else shown(image)
+    return cast("MetricsReport", copy_mapping("metrics", value))
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
@@ -229,24 +128,24 @@ class ImageContent(_Saved):
     type: ClassVar[Literal["image_content"]] = "image_content"
     """What a saved conversation calls it."""
 
-    image: str | bytes = attrs.field(converter=_to_image, repr=_show_image)
+    image: str | bytes = attrs.field(converter=to_image, repr=show_image)
     """A URL, sent as it is; or a data URL; or the encoded image itself (JPEG, PNG, GIF or
     WebP), sent and saved as a data URL."""
 
-    inference_width: int | None = attrs.field(default=None, validator=_check_optional_int)
+    inference_width: int | None = attrs.field(default=None, validator=check_optional_int)
     """Pixels. Carried for LiveKit Agents, which resizes video frames; nothing is resized here."""
 
-    inference_height: int | None = attrs.field(default=None, validator=_check_optional_int)
+    inference_height: int | None = attrs.field(default=None, validator=check_optional_int)
     """Pixels, likewise."""
 
     inference_detail: ImageDetail = attrs.field(default="auto", validator=_check_detail)
     """How closely the model looks; ``"low"`` costs fewer tokens. Sent as ``detail``."""
 
-    mime_type: str | None = attrs.field(default=None, validator=_check_optional_text)
+    mime_type: str | None = attrs.field(default=None, validator=check_optional_text)
     """Kind of the image, for example ``"image/png"``. None: what the data URL says, or what the
     first bytes show."""
 
-    id: str = attrs.field(factory=_new_image_id, validator=_check_text)
+    id: str = attrs.field(factory=new_image_id, validator=check_text)
     """Identifies the image: ``img_`` and 12 random digits."""
 
 
@@ -258,10 +157,10 @@ class AudioContent(_Saved):
     type: ClassVar[Literal["audio_content"]] = "audio_content"
     """What a saved conversation calls it."""
 
-    frame: list[Any] = attrs.field(factory=list[Any], converter=_to_frames, repr=False)
+    frame: list[Any] = attrs.field(factory=list[Any], converter=to_frames, repr=False)
     """Audio frames as a saved conversation has them; never looked at."""
 
-    transcript: str | None = attrs.field(default=None, validator=_check_optional_text)
+    transcript: str | None = attrs.field(default=None, validator=check_optional_text)
     """What was said, as far as it is known."""
 
 
@@ -282,7 +181,7 @@ class UnknownContent(_Saved):
     """A part that a newer version saved and this one does not know: saved again as it was, not
     sent (which is logged)."""
 
-    type: str = attrs.field(validator=_check_text)
+    type: str = attrs.field(validator=check_text)
     """What the saved conversation calls it."""
 
 
@@ -370,9 +269,9 @@ class ChatMessage(_Saved):
     type: ClassVar[Literal["message"]] = "message"
     """What a saved conversation calls it."""
 
-    id: str = attrs.field(factory=_new_item_id, validator=_check_text)
+    id: str = attrs.field(factory=new_item_id, validator=check_text)
     """Identifies the item: ``item_`` and 12 random digits unless given. An assistant message and
-    function calls with the same text before the first ``/`` are one reply, and sent as one."""
+    function calls with the same text before the first ``/`` are one answer, and sent as one."""
 
     role: ChatRole = attrs.field(validator=_check_role)
     """Who speaks."""
@@ -380,12 +279,10 @@ class ChatMessage(_Saved):
     content: list[ChatContent] = attrs.field(converter=_to_content, validator=_check_content)
     """The parts, in order; a string may be given for a single one."""
 
-    interrupted: bool = attrs.field(default=False, validator=_check_bool)
+    interrupted: bool = attrs.field(default=False, validator=check_bool)
     """Whether the speaker was cut off. Not sent."""
 
-    transcript_confidence: float | None = attrs.field(
-        default=None, validator=_check_optional_number
-    )
+    transcript_confidence: float | None = attrs.field(default=None, validator=check_optional_number)
     """How sure the speech recognition was of the text, 0 to 1. Not sent."""
 
     extra: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=_to_extra)
@@ -395,7 +292,7 @@ class ChatMessage(_Saved):
     metrics: MetricsReport = attrs.field(factory=MetricsReport, converter=_to_metrics)
     """What was measured. Not sent."""
 
-    created_at: float = attrs.field(factory=time.time, converter=_to_seconds)
+    created_at: float = attrs.field(factory=time.time, converter=to_seconds)
     """Seconds since the epoch; items are kept in this order."""
 
     @property
@@ -418,28 +315,28 @@ class FunctionCall(_Saved):
     type: ClassVar[Literal["function_call"]] = "function_call"
     """What a saved conversation calls it."""
 
-    id: str = attrs.field(factory=_new_item_id, validator=_check_text)
+    id: str = attrs.field(factory=new_item_id, validator=check_text)
     """Identifies the item. Calls and an assistant message with the same text before the first
-    ``/`` are sent as one reply."""
+    ``/`` are sent as one answer."""
 
-    call_id: str = attrs.field(validator=_check_text)
+    call_id: str = attrs.field(validator=check_text)
     """Identifies the call; its output has the same."""
 
-    arguments: str = attrs.field(validator=_check_arguments)
+    arguments: str = attrs.field(validator=check_arguments)
     """The arguments as JSON text, in general one object."""
 
-    name: str = attrs.field(validator=_check_text)
+    name: str = attrs.field(validator=check_text)
     """Name of the function."""
 
-    created_at: float = attrs.field(factory=time.time, converter=_to_seconds)
+    created_at: float = attrs.field(factory=time.time, converter=to_seconds)
     """Seconds since the epoch."""
 
     extra: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=_to_extra)
     """What else belongs to it. The members ``google``, ``livekit`` and ``xai`` are sent, as
     ``extra_content``; some models refuse a call that comes back without them."""
 
-    group_id: str | None = attrs.field(default=None, validator=_check_optional_text)
-    """Calls with the same one were made in one reply; it goes before the text in ``id``."""
+    group_id: str | None = attrs.field(default=None, validator=check_optional_text)
+    """Calls with the same one were made in one answer; it goes before the text in ``id``."""
 
 
 @attrs.frozen(eq=False, repr=False, kw_only=True)
@@ -455,26 +352,26 @@ class FunctionCallOutput(_Saved):
     type: ClassVar[Literal["function_call_output"]] = "function_call_output"
     """What a saved conversation calls it."""
 
-    id: str = attrs.field(factory=_new_item_id, validator=_check_text)
+    id: str = attrs.field(factory=new_item_id, validator=check_text)
     """Identifies the item."""
 
-    name: str = attrs.field(default="", validator=_check_text)
+    name: str = attrs.field(default="", validator=check_text)
     """Name of the function. Not sent."""
 
-    call_id: str = attrs.field(validator=_check_text)
+    call_id: str = attrs.field(validator=check_text)
     """The ``call_id`` of the call. If several calls have it, the nearest one before that has no
     output yet is meant."""
 
-    output: str = attrs.field(validator=_check_output)
+    output: str = attrs.field(validator=check_output)
     """What the model is to read."""
 
-    is_error: bool = attrs.field(default=False, validator=_check_bool)
+    is_error: bool = attrs.field(default=False, validator=check_bool)
     """Whether the call failed. Not sent: ``output`` says it in words."""
 
-    created_at: float = attrs.field(factory=time.time, converter=_to_seconds)
+    created_at: float = attrs.field(factory=time.time, converter=to_seconds)
     """Seconds since the epoch."""
 
-    reply_required: bool = attrs.field(default=True, validator=_check_bool)
+    reply_required: bool = attrs.field(default=True, validator=check_bool)
     """Whether the model should answer to it. Not sent."""
 
 
@@ -485,16 +382,16 @@ class AgentHandoff(_Saved):
     type: ClassVar[Literal["agent_handoff"]] = "agent_handoff"
     """What a saved conversation calls it."""
 
-    id: str = attrs.field(factory=_new_item_id, validator=_check_text)
+    id: str = attrs.field(factory=new_item_id, validator=check_text)
     """Identifies the item."""
 
-    old_agent_id: str | None = attrs.field(default=None, validator=_check_optional_text)
+    old_agent_id: str | None = attrs.field(default=None, validator=check_optional_text)
     """Who spoke before; None at the beginning."""
 
-    new_agent_id: str = attrs.field(validator=_check_text)
+    new_agent_id: str = attrs.field(validator=check_text)
     """Who speaks from here on."""
 
-    created_at: float = attrs.field(factory=time.time, converter=_to_seconds)
+    created_at: float = attrs.field(factory=time.time, converter=to_seconds)
     """Seconds since the epoch."""
 
 
@@ -506,23 +403,23 @@ class AgentConfigUpdate(_Saved):
     type: ClassVar[Literal["agent_config_update"]] = "agent_config_update"
     """What a saved conversation calls it."""
 
-    id: str = attrs.field(factory=_new_item_id, validator=_check_text)
+    id: str = attrs.field(factory=new_item_id, validator=check_text)
     """Identifies the item."""
 
-    instructions: str | None = attrs.field(default=None, validator=_check_optional_text)
+    instructions: str | None = attrs.field(default=None, validator=check_optional_text)
     """The new instructions; None if they stay."""
 
     tools_added: list[str] | None = attrs.field(
-        default=None, converter=_to_names, validator=_check_names
+        default=None, converter=to_names, validator=check_names
     )
     """Names of new tools."""
 
     tools_removed: list[str] | None = attrs.field(
-        default=None, converter=_to_names, validator=_check_names
+        default=None, converter=to_names, validator=check_names
     )
     """Names of tools that are gone."""
 
-    created_at: float = attrs.field(factory=time.time, converter=_to_seconds)
+    created_at: float = attrs.field(factory=time.time, converter=to_seconds)
     """Seconds since the epoch."""
 
 
@@ -531,13 +428,13 @@ class UnknownItem(_Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved
     again as it was, not sent (which is logged)."""
 
-    type: str = attrs.field(validator=_check_text)
+    type: str = attrs.field(validator=check_text)
     """What the saved conversation calls it."""
 
-    id: str = attrs.field(factory=_new_item_id, validator=_check_text)
+    id: str = attrs.field(factory=new_item_id, validator=check_text)
     """Identifies the item."""
 
-    created_at: float = attrs.field(factory=time.time, converter=_to_seconds)
+    created_at: float = attrs.field(factory=time.time, converter=to_seconds)
     """Seconds since the epoch."""
 
 
@@ -545,3 +442,36 @@ ChatItem: TypeAlias = (
     ChatMessage | FunctionCall | FunctionCallOutput | AgentHandoff | AgentConfigUpdate | UnknownItem
 )
 """Anything that stands in a conversation."""
+
+ITEM_TYPES: Final = (
+    ChatMessage,
+    FunctionCall,
+    FunctionCallOutput,
+    AgentHandoff,
+    AgentConfigUpdate,
+    UnknownItem,
+)
+
+
+def check_items(items: Iterable[ChatItem]) -> list[ChatItem]:
+    """Make a list of items, and refuse what is none.
+
+    Raises:
+        TypeError: If one of them is no item.
+    """
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
+        raise TypeError(
+            f"items={shown(cast('object', items))} is not accepted; it takes {_ITEMS_WANTED}"
+        )
+    checked = list(items)
+    for index, item in enumerate(checked):
+        if not isinstance(item, ITEM_TYPES):
+            raise TypeError(
+                f"items[{index}]={shown(item)} is not accepted; it takes {_ITEMS_WANTED}"
+            )
+    return checked
+
+
+_ITEMS_WANTED: Final = (
+    "items such as ChatMessage and FunctionCall; ChatContext.from_dict() reads saved ones"
+)

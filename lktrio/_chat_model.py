@@ -21,7 +21,8 @@ from ._options import ChatCompletionOptions, InferenceClass, ResponseFormat, Too
 from ._response_format import answer_shape
 from ._source import ChunkSource, ReportingSource, SingleAttempt
 from ._stream import LLMStream
-from ._tools import Tool, Toolset
+from ._tools import Tool
+from ._toolset import Toolset
 from ._value import Value
 
 __all__ = ["ChatCall", "ChatModel", "outer_stream"]

@@ -19,22 +19,17 @@ import attrs
 import trio
 
 from ._bare import raise_bare
+from ._calls import Call, read_call
 from ._chat_items import FunctionCall
 from ._chunks import FunctionToolCall
-from ._function_results import (
-    FunctionCallResult,
-    ReadCall,
-    failed,
-    read_call,
-    returned,
-    timed_out,
-    unknown_tool,
-)
+from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolMetrics, check_instruments
-from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
+from ._tool_values import DecodedArguments, RunContext, ToolError
+from ._tools import Tool, decode_call
+from ._toolset import ToolContext
 
 __all__ = [
-    "Lanes",
+    "LimitedNursery",
     "check_max_concurrency",
     "current_tool_thread_limiter",
     "execute_function_call",
@@ -77,7 +72,7 @@ async def execute_function_call(
     tool_call: FunctionToolCall | FunctionCall,
     tool_ctx: ToolContext,
     *,
-    call_ctx: RunContext[Any] | None = None,
+    call_ctx: RunContext[object] | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> FunctionCallResult:
     """Carry out one call of a model. Its failure is a result, too.
@@ -89,7 +84,7 @@ async def execute_function_call(
     * what is wrong with arguments that do not fit, or which tools there are if it named another;
     * that it timed out, after the tool's ``timeout``;
     * "An internal error occurred" after any other exception, which is logged;
-    * nothing, and no reply is required, after `StopResponse`.
+    * nothing, and no answer is required, after `StopResponse`.
 
     A sync function runs in a worker thread (see `current_tool_thread_limiter`). The thread cannot
     be stopped: it is waited for, ``timeout`` or not, and its result counts; with
@@ -112,19 +107,18 @@ async def execute_function_call(
     _check_arguments([tool_call], tool_ctx, call_ctx)
     told = check_instruments(instruments)
     await trio.lowlevel.checkpoint()
-    call = read_call(tool_call, tool_ctx)
-    return await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
+    return await run_call(read_call(tool_call, tool_ctx), tool_ctx, call_ctx, instruments=told)
 
 
 async def execute_function_calls(
     tool_calls: Sequence[FunctionToolCall | FunctionCall],
     tool_ctx: ToolContext,
     *,
-    call_ctx: RunContext[Any] | None = None,
+    call_ctx: RunContext[object] | None = None,
     max_concurrency: int | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> list[FunctionCallResult]:
-    """Carry out the calls of one reply side by side, each as `execute_function_call` does.
+    """Carry out the calls of one answer side by side, each as `execute_function_call` does.
 
     Args:
         tool_calls: The calls.
@@ -151,29 +145,29 @@ async def execute_function_calls(
 
     async def run(place: int, tool_call: FunctionToolCall | FunctionCall) -> None:
         call = read_call(tool_call, tool_ctx)
-        results[place] = await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
+        results[place] = await run_call(call, tool_ctx, call_ctx, instruments=told)
 
     try:
         async with trio.open_nursery() as nursery:
-            lanes = Lanes(nursery, max_concurrency)
+            limited = LimitedNursery(nursery, max_concurrency)
             for place, tool_call in enumerate(tool_calls):
-                lanes.start_soon(partial(run, place, tool_call))
+                limited.start_soon(partial(run, place, tool_call))
     except BaseExceptionGroup as group:
         raise_bare(group)
     return [results[place] for place in range(len(tool_calls))]
 
 
-class Lanes:
+class LimitedNursery:
     """Starts tasks in a nursery in their order, a limited number at once.
 
     Args:
         nursery: Where they run.
-        width: How many at once; None for no limit.
+        limit: How many at once; None for no limit.
     """
 
-    def __init__(self, nursery: trio.Nursery, width: int | None) -> None:
+    def __init__(self, nursery: trio.Nursery, limit: int | None) -> None:
         self._nursery = nursery
-        self._free = math.inf if width is None else width
+        self._free = math.inf if limit is None else limit
         self._waiting: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
 
     def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
@@ -198,10 +192,9 @@ class Lanes:
 
 
 async def run_call(
-    call: ReadCall,
-    name: str,
+    call: Call,
     tool_ctx: ToolContext,
-    call_ctx: RunContext[Any] | None,
+    call_ctx: RunContext[object] | None,
     *,
     on_start: Callable[[], None] = lambda: None,
     instruments: tuple[Instrument, ...] = (),
@@ -210,7 +203,6 @@ async def run_call(
 
     Args:
         call: The call.
-        name: Name of the function, as the model wrote it.
         tool_ctx: The tools that may be called.
         call_ctx: What a parameter annotated with `RunContext` receives.
         on_start: Is called when the function is about to be.
@@ -218,29 +210,28 @@ async def run_call(
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     if not instruments:
-        return await _run_call(call, name, tool_ctx, call_ctx, on_start)
-    metrics = ToolMetrics(instruments, call.item, tool_ctx.get(name), trio.current_time())
+        return await _run_call(call, tool_ctx, call_ctx, on_start)
+    metrics = ToolMetrics(instruments, call.item, tool_ctx.get(call.name), trio.current_time())
     result: FunctionCallResult | None = None
     try:
-        result = await _run_call(call, name, tool_ctx, call_ctx, on_start)
+        result = await _run_call(call, tool_ctx, call_ctx, on_start)
         return result
     finally:
         metrics.finish(trio.current_time(), result)
 
 
 async def _run_call(
-    call: ReadCall,
-    name: str,
+    call: Call,
     tool_ctx: ToolContext,
-    call_ctx: RunContext[Any] | None,
+    call_ctx: RunContext[object] | None,
     on_start: Callable[[], None],
 ) -> FunctionCallResult:
     item = call.item
-    tool = tool_ctx.get(name)
+    tool = tool_ctx.get(call.name)
     if tool is None:
-        return unknown_tool(item, name, tool_ctx)
+        return unknown_tool(item, call.name, tool_ctx)
     try:
-        decoded = tool.decode_arguments(call.arguments)
+        decoded = decode_call(tool, call.arguments)
     except ToolError as exc:
         return failed(item, exc)
     except TypeError:
@@ -250,8 +241,9 @@ async def _run_call(
         return failed(item, exc)
     args, kwargs = _bind(tool, decoded, item, call_ctx)
     function = partial(tool, *args, **kwargs)
+    call.is_started = True
     on_start()
-    value: Any = None
+    value: object = None
     try:
         with trio.move_on_after(math.inf if tool.timeout is None else tool.timeout) as scope:
             value = await _call(tool, function)
@@ -277,7 +269,7 @@ async def _run_call(
     return returned(item, value, tool.encode_output)
 
 
-async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:
+async def _call(tool: Tool[..., object], function: Callable[[], Any]) -> object:
     if tool.is_async:
         return await function()
     # In a box, because Trio takes a coroutine for a mistake. Here it is what an async function
@@ -292,11 +284,11 @@ async def _call(tool: Tool[..., Any], function: Callable[[], Any]) -> Any:
 
 
 def _bind(
-    tool: Tool[..., Any],
+    tool: Tool[..., object],
     decoded: DecodedArguments,
     item: FunctionCall,
-    call_ctx: RunContext[Any] | None,
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    call_ctx: RunContext[object] | None,
+) -> tuple[tuple[object, ...], dict[str, object]]:
     if call_ctx is not None:
         return decoded.bind(attrs.evolve(call_ctx, function_call=item))
     try:

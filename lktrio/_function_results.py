@@ -1,34 +1,30 @@
 """What the call of a tool came to, in words that a model can read.
 
-This module alone knows how a call is written back into the conversation and what its output says,
-whatever the function returned or raised. It runs nothing.
+This module alone knows what the output of a call says, whatever the function returned or raised.
+It runs nothing.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import re
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import attrs
 
-from ._arguments import MalformedArguments, parse_arguments
 from ._chat_items import FunctionCall, FunctionCallOutput
-from ._chunks import FunctionToolCall
 from ._clean import repair_surrogates
-from ._tools import StopResponse, ToolContext, ToolError, ToolResult
+from ._tool_values import StopResponse, ToolError, ToolResult
+from ._toolset import ToolContext
 from ._value import Value
 
 __all__ = [
     "FunctionCallResult",
-    "ReadCall",
     "failed",
     "interrupted",
     "not_carried_out",
-    "read_call",
     "returned",
     "timed_out",
     "unknown_tool",
@@ -73,58 +69,10 @@ class FunctionCallResult(Value):
         return self.fnc_call_out.reply_required
 
 
-# --- Calls ---------------------------------------------------------------------------------------
-
-
-class ReadCall(NamedTuple):
-    """A call as it can be written into the conversation, and as it can be carried out."""
-
-    item: FunctionCall
-    """The call for the conversation."""
-
-    arguments: str
-    """The arguments to decode: those of the item, or what the model wrote if it is no JSON."""
-
-
-_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_-]+", re.ASCII)
-
-
-def read_call(
-    call: FunctionToolCall | FunctionCall, tool_ctx: ToolContext, **members: Any
-) -> ReadCall:
-    """Make an item of a call that any server will take back.
-
-    Args:
-        call: The call as a stream handed it out, or as it is in a conversation.
-        tool_ctx: The tools that may be called.
-        members: Further members of the item: ``id``, ``group_id``, ``created_at``.
-    """
-    try:
-        arguments = text = parse_arguments(call.arguments).canonical
-    except MalformedArguments:
-        arguments = call.arguments
-        text = json.dumps({"invalid_arguments": repair_surrogates(arguments)}, ensure_ascii=False)
-    name = call.name
-    if name not in tool_ctx:
-        # https://platform.openai.com/docs/api-reference/chat/create: a conversation with a name
-        # outside of this alphabet is refused for good, and models do make up such names.
-        name = _NOT_IN_NAMES.sub("_", name)[:64] or "unknown"
-    if isinstance(call, FunctionCall):
-        return ReadCall(attrs.evolve(call, name=name, arguments=text, **members), arguments)
-    item = FunctionCall(
-        call_id=repair_surrogates(call.call_id),
-        name=name,
-        arguments=text,
-        extra=call.extra or {},
-        **members,
-    )
-    return ReadCall(item, arguments)
-
-
 # --- Outputs -------------------------------------------------------------------------------------
 
 
-def _encode(value: Any) -> Any:
+def _encode(value: object) -> object:
     # Most tools return text, and most programs begin without one.
     from ._converter import Converter
 
@@ -132,7 +80,7 @@ def _encode(value: Any) -> Any:
 
 
 def returned(
-    call: FunctionCall, value: Any, encode: Callable[[Any], Any] = _encode
+    call: FunctionCall, value: object, encode: Callable[[object], object] = _encode
 ) -> FunctionCallResult:
     """The result of a call whose function returned.
 
@@ -244,10 +192,10 @@ def _output(
     )
 
 
-def _to_text(value: object, encode: Callable[[Any], Any]) -> str:
+def _to_text(value: object, encode: Callable[[object], object]) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
         return str.__str__(value)
-    written: object = encode(value)
+    written = encode(value)
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)

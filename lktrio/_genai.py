@@ -24,7 +24,7 @@ from ._chat_context import ChatContext
 from ._chunks import CollectedResponse
 from ._errors import UNKNOWN_STATUS, APIError, APIStatusError
 from ._instruments import LLMMetrics, RequestInfo
-from ._tools import ToolContext
+from ._toolset import ToolContext
 
 __all__ = [
     "Attributes",

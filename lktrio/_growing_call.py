@@ -73,6 +73,12 @@ class GrowingCall:
         return self.scanner.forms_object
 
     @property
+    def forms_one_object(self) -> bool:
+        """Whether the arguments form one object by their brackets, well-formed or not."""
+        scanner = self.scanner
+        return scanner.forms_object and scanner.objects == 1 and not scanner.has_too_many
+
+    @property
     def is_whole(self) -> bool:
         """Whether the arguments already form an object, and not just the ``{}`` that some
         bridges send ahead of the real one."""

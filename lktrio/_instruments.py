@@ -21,7 +21,8 @@ from ._chunks import CollectedResponse, CompletionUsage
 from ._errors import APIError
 from ._function_results import FunctionCallResult
 from ._response import Attempt, ResponseInfo
-from ._tools import Tool, Toolset
+from ._tools import Tool
+from ._toolset import Toolset
 from ._value import Value, know_later_names
 
 __all__ = [

@@ -53,7 +53,8 @@ from ._request_options import (
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import LLMStream
-from ._tools import check_converter, to_fnc_ctx
+from ._tools import check_converter
+from ._toolset import to_fnc_ctx
 from ._value import Value
 from ._version import __version__
 

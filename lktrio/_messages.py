@@ -76,46 +76,22 @@ def build_messages(
     output_of = _match_outputs(items)
     matched = {index for index, _ in output_of.values()}
     dynamic = None if cache_breakpoints else _dynamic_instructions(items)
-    messages: list[dict[str, object]] = []
-    # Where in `messages` a reply is, and the outputs that belong behind it, with their places in
-    # the conversation.
-    place_of_reply: dict[str, int] = {}
-    outputs_behind: dict[int, list[tuple[int, FunctionCallOutput]]] = {}
+    draft = _Draft()
     for index, item in enumerate(items):
         if isinstance(item, ChatMessage):
             if index == dynamic:
                 continue
-            message: dict[str, object] = {"role": item.role}
-            if dynamic is not None and index + 1 == dynamic:
-                message["content"] = _content(items[index : index + 2], index, cache_breakpoints)
-            else:
-                message["content"] = _content((item,), index, cache_breakpoints)
-            if item.extra:
-                _add_extra(message, item.extra, index)
-            if item.role == "assistant":
-                reply = _reply_of(item)
-                place = place_of_reply.get(reply)
-                if place is not None and "content" not in messages[place]:
-                    messages[place].update(message)
-                    continue
-                # Also a second message of a reply begins a message of its own: nothing is lost.
-                place_of_reply[reply] = len(messages)
-            messages.append(message)
+            sent_as_one = items[index : index + 2] if index + 1 == dynamic else (item,)
+            draft.add_message(item, index, _content(sent_as_one, index, cache_breakpoints))
         elif isinstance(item, FunctionCall):
-            output = output_of.get(index)
-            if output is None:
+            if index in output_of:
+                draft.add_call(item, index, output_of[index])
+            else:
                 logger.warning(
                     "function call %s (call_id %s) has no output and is not sent",
                     item.id,
                     item.call_id,
                 )
-                continue
-            place = place_of_reply.setdefault(item.group_id or _reply_of(item), len(messages))
-            if place == len(messages):
-                messages.append({"role": "assistant"})
-            calls = messages[place].setdefault("tool_calls", [])
-            cast("list[dict[str, object]]", calls).append(_call(item, index))
-            outputs_behind.setdefault(place, []).append(output)
         elif isinstance(item, FunctionCallOutput):
             if index not in matched:
                 logger.warning(
@@ -130,24 +106,69 @@ def build_messages(
                 f"chat_ctx.items[{index}]={shown(item)} is not accepted; it takes ChatMessage, "
                 f"FunctionCall, FunctionCallOutput, AgentHandoff or AgentConfigUpdate"
             )
-    if not outputs_behind:
-        return messages
-    if content_beside_calls != "absent":
-        nothing = None if content_beside_calls == "null" else ""
-        for place in outputs_behind:
-            if "content" not in messages[place]:
-                messages[place] = {"role": "assistant", "content": nothing, **messages[place]}
-    with_outputs: list[dict[str, object]] = []
-    for place, message in enumerate(messages):
-        with_outputs.append(message)
-        if place in outputs_behind:
-            outputs = sorted(outputs_behind[place], key=itemgetter(0))
-            with_outputs.extend(_output(output, index) for index, output in outputs)
-    return with_outputs
+    return draft.finish(content_beside_calls)
 
 
-def _reply_of(item: ChatMessage | FunctionCall) -> str:
-    """What the ids of all items of a reply begin with."""
+class _Draft:
+    """The messages in the making: an answer and its calls find each other, outputs are kept for
+    the end."""
+
+    def __init__(self) -> None:
+        self._messages: list[dict[str, object]] = []
+        self._place_of_answer: dict[str, int] = {}
+        """The message of an answer, by what the ids of its items begin with."""
+        self._calls: dict[int, list[dict[str, object]]] = {}
+        """The calls in a message."""
+        self._outputs: dict[int, list[tuple[int, FunctionCallOutput]]] = {}
+        """The outputs that belong behind it, with their places in the conversation."""
+
+    def add_message(
+        self, item: ChatMessage, index: int, content: str | list[dict[str, object]]
+    ) -> None:
+        message: dict[str, object] = {"role": item.role, "content": content}
+        if item.extra:
+            _add_extra(message, item.extra, index)
+        if item.role == "assistant":
+            answer = _answer_of(item)
+            place = self._place_of_answer.get(answer)
+            if place is not None and "content" not in self._messages[place]:
+                self._messages[place].update(message)
+                return
+            # Also a second message of an answer begins a message of its own: nothing is lost.
+            self._place_of_answer[answer] = len(self._messages)
+        self._messages.append(message)
+
+    def add_call(
+        self, item: FunctionCall, index: int, output: tuple[int, FunctionCallOutput]
+    ) -> None:
+        answer = item.group_id or _answer_of(item)
+        place = self._place_of_answer.setdefault(answer, len(self._messages))
+        if place == len(self._messages):
+            self._messages.append({"role": "assistant"})
+        if place not in self._calls:
+            self._messages[place]["tool_calls"] = self._calls[place] = []
+            self._outputs[place] = []
+        self._calls[place].append(_call(item, index))
+        self._outputs[place].append(output)
+
+    def finish(self, content_beside_calls: ContentBesideCalls) -> list[dict[str, object]]:
+        finished: list[dict[str, object]] = []
+        for place, message in enumerate(self._messages):
+            if place not in self._outputs:
+                finished.append(message)
+                continue
+            if "content" in message or content_beside_calls == "absent":
+                finished.append(message)
+            else:
+                nothing = None if content_beside_calls == "null" else ""
+                finished.append({"role": "assistant", "content": nothing, **message})
+            outputs = sorted(self._outputs[place], key=itemgetter(0))
+            finished.extend(_output(output, index) for index, output in outputs)
+        return finished
+
+
+def _answer_of(item: ChatMessage | FunctionCall) -> str:
+    """What the ids of all items of an answer begin with."""
     return item.id.partition("/")[0]
 
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import attrs
 
-from ._chat_items import ChatItem, ChatMessage, FunctionCall
+from ._calls import Call, read_call
+from ._chat_items import ChatItem, ChatMessage
 from ._chunks import CompletionUsage, FunctionToolCall
-from ._function_results import FunctionCallResult, ReadCall, interrupted, read_call
-from ._tools import ToolContext
+from ._function_results import FunctionCallResult, interrupted
+from ._toolset import ToolContext
 
-__all__ = ["Round", "RoundCall", "Timeline", "add_usage"]
+__all__ = ["MonotonicClock", "Round", "add_usage"]
 
 
-class Timeline:
+class MonotonicClock:
     """Points in time that never go back, so that items stay in the order in which they were made.
 
     Args:
@@ -35,31 +35,12 @@ class Timeline:
 
     def now(self) -> float:
         """Seconds since the epoch, or the last time again if the clock was set back."""
-        self.pass_by(time.time())
+        self.advance(time.time())
         return self.last
 
-    def pass_by(self, moment: float) -> None:
-        """Take note of a time that something else has given."""
+    def advance(self, moment: float) -> None:
+        """Give no time before this one, which something else has given."""
         self.last = max(self.last, moment)
-
-
-@attrs.define(eq=False)
-class RoundCall:
-    """One call of a round."""
-
-    call: ReadCall
-    """The call."""
-
-    is_started: bool = False
-    """Whether its function has been called."""
-
-    result: FunctionCallResult | None = None
-    """What it came to; None as long as it is under way."""
-
-    @property
-    def item(self) -> FunctionCall:
-        """The call as it stands in the conversation."""
-        return self.call.item
 
 
 class Round:
@@ -67,22 +48,22 @@ class Round:
 
     Args:
         number: 1 for the first of its turn.
-        timeline: Gives the items their times.
+        clock: Gives the items their times.
         tool_ctx: The tools that may be called.
     """
 
-    def __init__(self, number: int, timeline: Timeline, tool_ctx: ToolContext) -> None:
+    def __init__(self, number: int, clock: MonotonicClock, tool_ctx: ToolContext) -> None:
         self.number = number
         """1 for the first of its turn."""
-        self.calls: list[RoundCall] = []
+        self.calls: list[Call] = []
         """The calls, in the order in which they were handed out."""
-        self.extra: Mapping[str, Any] = {}
+        self.extra: Mapping[str, object] = {}
         """What the provider attached to the answer."""
         self.is_whole = False
         """Whether the model's answer has come to its end."""
-        self._timeline = timeline
+        self._clock = clock
         self._tool_ctx = tool_ctx
-        self._reply = f"item_{secrets.token_hex(6)}"
+        self._id = f"item_{secrets.token_hex(6)}"
         self._created_at: float | None = None
         self._texts: list[str] = []
         self._delivered = 0
@@ -106,17 +87,16 @@ class Round:
         """Take note that the consumer knows that the answer begins again."""
         self._delivered_begin = self._delivered
 
-    def add_call(self, call: FunctionToolCall) -> RoundCall:
+    def add_call(self, call: FunctionToolCall) -> Call:
         """Take a call."""
         self._stamp()
-        read = read_call(
+        added = read_call(
             call,
             self._tool_ctx,
-            id=f"{self._reply}/call_{len(self.calls)}",
-            group_id=self._reply,
-            created_at=self._timeline.now(),
+            id=f"{self._id}/call_{len(self.calls)}",
+            group_id=self._id,
+            created_at=self._clock.now(),
         )
-        added = RoundCall(read)
         self.calls.append(added)
         return added
 
@@ -136,9 +116,9 @@ class Round:
         for call in self.calls:
             result = call.result or interrupted(call.item, started=call.is_started)
             output = result.fnc_call_out
-            self._timeline.pass_by(output.created_at)
+            self._clock.advance(output.created_at)
             call.result = attrs.evolve(
-                result, fnc_call_out=attrs.evolve(output, created_at=self._timeline.last)
+                result, fnc_call_out=attrs.evolve(output, created_at=self._clock.last)
             )
 
     def items(self, *, delivered: bool) -> Iterator[ChatItem]:
@@ -175,7 +155,7 @@ class Round:
             return None
         is_cut = end < len(self._texts) or begin < self._begin or len(text) < len(whole)
         return ChatMessage(
-            id=self._reply,
+            id=self._id,
             role="assistant",
             content=[text] if text else [],
             interrupted=is_cut or not self.is_whole,
@@ -185,7 +165,7 @@ class Round:
 
     def _stamp(self) -> float:
         if self._created_at is None:
-            self._created_at = self._timeline.now()
+            self._created_at = self._clock.now()
         return self._created_at
 
 

@@ -37,7 +37,8 @@ from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._source import ChunkSink, ReportingSource
 from ._task_stream import StreamTerms, TaskStream, forget_locals
-from ._tools import Tool, Toolset
+from ._tools import Tool
+from ._toolset import Toolset
 
 __all__ = ["LLMStream", "call_on_output", "whole_answer"]
 

@@ -220,6 +220,9 @@ class ToolCallAssembler:
             if call.scanner.values > MAX_WALKED_VALUES:
                 # What an error carries: they were refused where they came.
                 complete, incomplete = [], arguments
+            elif not cut and call.forms_one_object and not _ends_blank(arguments):
+                # Closed is enough, well-formed or not: who wants the values parses them, once.
+                complete, incomplete = [arguments], None
             else:
                 complete, incomplete = _split_arguments(arguments, cut=cut)
             if len(whole) + len(complete) > MAX_TOOL_CALLS:
@@ -296,6 +299,11 @@ def _split_arguments(arguments: str, *, cut: bool) -> tuple[list[str], str | Non
     if cut and not isinstance(value, dict | list | str):
         return [], arguments
     return [arguments], None
+
+
+def _ends_blank(arguments: str) -> bool:
+    """Whether a blank stands at the end that JSON does not know, and a decoder stumbles over."""
+    return arguments[-1:].isspace() and arguments.rstrip(" \t\r\n")[-1:].isspace()
 
 
 def _too_large() -> APIConnectionError:

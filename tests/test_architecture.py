@@ -191,6 +191,7 @@ def test_the_package_loads_no_public_room_by_itself() -> None:
 
 # What a program pays for when it asks for it: rooms, and what they or third parties are built on.
 LATER = {
+    "lktrio._calls",
     "lktrio._converter",
     "lktrio._docstrings",
     "lktrio._execution",
@@ -207,8 +208,11 @@ LATER = {
     "lktrio._schema",
     "lktrio._shapes",
     "lktrio._strict_schema",
+    "lktrio._tool_definition",
+    "lktrio._tool_signature",
     "lktrio._turn",
     "lktrio._turn_events",
+    "lktrio._turn_loop",
     "lktrio._unions",
     "lktrio._unstructure",
     "cattrs",

@@ -17,8 +17,8 @@ import typing_extensions
 from annotated_types import Ge
 from pydantic import Field
 
+from lktrio import FunctionTool, ToolError, function_tool
 from lktrio._declared import Declared, merge, read_specifier
-from lktrio._tools import FunctionTool, ToolError, function_tool
 
 
 def values(tool: FunctionTool[..., Any], **arguments: Any) -> dict[str, Any]:

@@ -339,7 +339,7 @@ async def test_a_turn_that_is_closed_before_it_was_entered_holds_no_request(
 ) -> None:
     async with one([text("Hi")]) as model:
         turn = run_turn(model, chat_ctx=conversation(PICTURE))
-        turn_alone = turn._work._first
+        turn_alone = turn._loop._first
         assert turn_alone is not None
         gone = weakref.ref(turn_alone)
         del turn_alone

@@ -18,7 +18,7 @@ from lktrio import (
     function_tool,
 )
 from lktrio._function_results import returned
-from lktrio._rounds import Round, Timeline, add_usage
+from lktrio._rounds import MonotonicClock, Round, add_usage
 from tests.conversations import assert_valid
 
 
@@ -53,9 +53,9 @@ STEPS = st.lists(
 def test_whatever_happened_the_conversation_is_valid(steps: Any, more: list[Any]) -> None:
     chat_ctx = ChatContext()
     chat_ctx.add_message(role="user", content="Look!")
-    timeline = Timeline(chat_ctx.items[-1].created_at)
+    clock = MonotonicClock(chat_ctx.items[-1].created_at)
     for number, round_steps in enumerate([steps, *more], start=1):
-        current = Round(number, timeline, TOOLS)
+        current = Round(number, clock, TOOLS)
         pieces: list[str | None] = []
         delivered = 0
         got = ""
@@ -102,11 +102,11 @@ def test_whatever_happened_the_conversation_is_valid(steps: Any, more: list[Any]
 
 
 def test_times_do_not_go_back_when_the_clock_does() -> None:
-    timeline = Timeline(9e9)
+    clock = MonotonicClock(9e9)
 
-    assert timeline.now() == 9e9
-    timeline.pass_by(9.5e9)
-    assert timeline.now() == 9.5e9
+    assert clock.now() == 9e9
+    clock.advance(9.5e9)
+    assert clock.now() == 9.5e9
 
 
 @pytest.mark.parametrize("nothing_first", [True, False])

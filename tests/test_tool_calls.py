@@ -27,6 +27,7 @@ from lktrio._payloads import CallPayload, FunctionPayload
 from lktrio._tool_calls import (
     MAX_TOOL_CALLS,
     ToolCallAssembler,
+    _split_arguments,
     make_call_id,
 )
 from tests.linear_work import assert_linear
@@ -974,3 +975,20 @@ def test_whatever_comes_no_argument_is_lost_or_invented_and_ids_are_unique(
     assert got <= said
     assert bool(got) == bool(said)
     assert assembler.size >= 0
+
+
+WRITTEN = st.lists(
+    st.sampled_from([*"{}[]\"':, a1\\\x0b", '{"a":1}', "{'a': 1}", '"}"', "```"]), max_size=9
+).map("".join)
+
+
+@given(WRITTEN, st.sampled_from(["", " ", "\x0b"]))
+def test_what_is_handed_out_unparsed_is_what_parsing_would_hand_out(text: str, end: str) -> None:
+    assembler = collect(entry(0, "a", "now", "{" + text + "}" + end))
+    arguments = assembler.calls.all[0].arguments
+
+    whole, withheld = assembler.result(cut=False)
+
+    complete, incomplete = _split_arguments(arguments, cut=False)
+    assert [call.arguments for call in whole] == complete
+    assert [call.arguments for call in withheld] == ([] if incomplete is None else [incomplete])

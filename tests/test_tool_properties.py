@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from lktrio import ToolError, function_tool
 from lktrio._arguments import MalformedArguments, parse_arguments
 from lktrio._converter import Converter
 from lktrio._docstrings import read_docstring
@@ -23,7 +24,6 @@ from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
 from lktrio._shapes import Field, Shape, Types
 from lktrio._strict_schema import NotStrict, strict_schema
-from lktrio._tools import ToolError, function_tool
 from tests.json_schemas import fits, is_valid, strict_problems
 
 

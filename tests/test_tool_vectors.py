@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from lktrio._tools import ToolError, function_tool
+from lktrio import ToolError, function_tool
 from tests.json_schemas import is_valid, meaning, strict_problems
 
 VECTORS = pathlib.Path(__file__).parent / "data" / "vectors"

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from lktrio._chunks import FunctionToolCall
-from lktrio._execution import execute_function_call
-from lktrio._tools import (
+from lktrio import (
     FunctionTool,
     RawFunctionTool,
     RunContext,
@@ -26,6 +24,8 @@ from lktrio._tools import (
     function_tool,
     to_fnc_ctx,
 )
+from lktrio._chunks import FunctionToolCall
+from lktrio._execution import execute_function_call
 from tests.json_schemas import strict_problems
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
+import json_repair
 import pytest
 import trio
 import trio.testing
@@ -41,6 +42,7 @@ from lktrio import (
     Toolset,
     ToolStarted,
     Turn,
+    _arguments,
     function_tool,
     run_turn,
 )
@@ -1107,6 +1109,60 @@ async def test_a_tool_may_begin_before_the_answer_is_over(
         "assistant: It is sunny.",
     ]
     assert len(assert_valid(turn.chat_ctx)) == 5
+
+
+@pytest.mark.parametrize("early", [True, False])
+@pytest.mark.parametrize(
+    ("written", "repairs"),
+    [
+        ('{"seconds": 1, "name": "a"}', 0),
+        ('{"seconds": 1, "name": "a",}', 0),
+        ("{'seconds': 1, 'name': 'a'}", 1),
+        ('```json\n{"seconds": 1, name: "a"}\n```', 1),
+    ],
+)
+async def test_the_arguments_of_a_call_are_parsed_once(
+    autojump_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+    repairs: int,
+    early: bool,
+) -> None:
+    read: list[str] = []
+    decoded: list[str] = []
+    repaired: list[str] = []
+    monkeypatch.setattr(_arguments, "parse_arguments", noting(_arguments.parse_arguments, read))
+    monkeypatch.setattr(json.JSONDecoder, "decode", noting(json.JSONDecoder.decode, decoded))
+    monkeypatch.setattr(json_repair, "loads", noting(json_repair.loads, repaired))
+    answer = sse(
+        tool_call_chunk(written, index=0, id="call_a", name="sleep"),
+        text_chunk("Just a moment."),
+        finish("tool_calls"),
+        DONE,
+    )
+    tools = Tools()
+    async with MemoryNetwork([answer, ANSWER]) as network, open_llm(network) as llm:
+        async with start(llm, tools, early_start=early) as turn:
+            async for _ in turn:
+                pass
+
+    assert tools.log == ["a begins at 0", "a ends at 1"]
+    assert read == [written]
+    assert len(repaired) == repairs
+    # To let a call go early, the assembler looks whether it is JSON; nobody gets what it sees.
+    texts = [text for text in decoded if "seconds" in text]
+    assert texts.count(written) == (2 if early else 1)
+    assert len(texts) - texts.count(written) <= 1  # what is left when commas are taken out
+
+
+def noting(function: Callable[..., Any], texts: list[str]) -> Callable[..., Any]:
+    """Note the text that a function is given, wherever it comes among the arguments."""
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        texts.extend(arg for arg in args if isinstance(arg, str))
+        return function(*args, **kwargs)
+
+    return noted
 
 
 async def test_a_call_that_has_begun_is_frozen(autojump_clock: MockClock) -> None:

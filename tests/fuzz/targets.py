@@ -25,7 +25,7 @@ import attrs
 import h11
 import httpx
 
-from lktrio import ChatContext, function_tool
+from lktrio import ChatContext, ToolError, function_tool
 from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
 from lktrio._chunks import CollectedResponse
 from lktrio._decoding import Done, at_once, decode_body, decode_event, decode_event_in_steps
@@ -50,7 +50,6 @@ from lktrio._server_errors import payload_error, status_error
 from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
 from lktrio._thinking import SurrogateJoiner, ThinkingFilter
 from lktrio._tool_calls import ToolCallAssembler
-from lktrio._tools import ToolError
 from tests.answers import check_outcome, cut, one_by_one, read
 from tests.support import recorded
 
@@ -306,7 +305,7 @@ _FRAGMENTS: Final = (
 
 def tool_calls(data: bytes) -> None:
     dice = _Dice(data)
-    strict = bool(dice.pick(2))
+    withholds_excess = bool(dice.pick(2))
     numbers = iter(range(10**9))
     calls = ToolCallAssembler(("now", "get_weather"), lambda: f"made-{next(numbers)}")
     handed_out: list[Any] = []
@@ -322,7 +321,7 @@ def tool_calls(data: bytes) -> None:
             if dice.pick(8) == 1:
                 handed_out += calls.take_ready(text_follows=bool(dice.pick(2)), tainted=True)
     with contextlib.suppress(APIConnectionError):
-        whole, withheld = calls.result(cut=bool(dice.pick(2)), tainted=True, strict=strict)
+        whole, withheld = calls.result(cut=bool(dice.pick(2)), tainted=True, withholds_excess=withholds_excess)
         ids = [call.call_id for call in (*whole, *withheld)]
         assert len(set(ids)) == len(ids)
         assert all(call in whole for call in handed_out)
