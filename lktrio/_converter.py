@@ -18,7 +18,9 @@ from typing import Any, Final, TypeVar, overload
 
 from cattrs import BaseConverter
 
+from ._introspection import Types
 from ._leaves import Hook, constrained, leaf_hook
+from ._metadata import read_metadata
 from ._own_types import (
     Family,
     Predicate,
@@ -54,13 +56,8 @@ from ._shapes import (
     Scalar,
     Shape,
     StringKeyed,
-    Types,
-    UnsupportedType,
-    hashable,
-    peel,
-    read_metadata,
-    upper_bound,
 )
+from ._type_hints import UnsupportedType, hashable, peel, upper_bound
 from ._unions import Option, exact_union_hook, union_hook
 from ._unstructure import BY_CLASS, Writer, writer
 

@@ -16,8 +16,9 @@ from typing import Any, Final, TypeAlias
 
 from ._json_values import check_json
 from ._leniency import Tolerance, read_integer, read_number, tolerate
+from ._metadata import Constraints
 from ._mismatch import Broken, Mismatch, Problem, mismatch, refused
-from ._shapes import Anything, Choice, Constraints, Null, Scalar, Shape, Text
+from ._shapes import Anything, Choice, Null, Scalar, Shape, Text
 
 __all__ = ["Hook", "broken_rule", "constrained", "leaf_hook", "write_duration"]
 

@@ -642,7 +642,7 @@ def _problems_with(value: object, type_: object) -> tuple[Problem, ...]:
 @functools.cache
 def _exact_converter() -> Converter:
     from ._converter import Converter
-    from ._shapes import Types
+    from ._introspection import Types
 
     # What options are for is said in this module, and read by people.
     return Converter(_types=Types(with_docstrings=False), _is_exact=True)

@@ -51,8 +51,10 @@ class AnswerShape:
     """
 
     def __init__(self, type_: Any, converter: Converter | None = None) -> None:
+        from ._introspection import Types
         from ._schema import object_schema, root_schema
-        from ._shapes import Field, Types, UnsupportedType, hashable
+        from ._shapes import Field
+        from ._type_hints import UnsupportedType, hashable
 
         self._type_name = getattr(type_, "__name__", None) or str(type_)
         self._type = hashable(type_)

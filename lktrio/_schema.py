@@ -19,15 +19,15 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
+from ._declared import NO_DEFAULT
 from ._foreign import ForeignType
+from ._metadata import Constraints
 from ._mismatch import describe
 from ._shapes import (
-    NO_DEFAULT,
     Alias,
     Anything,
     Array,
     Choice,
-    Constraints,
     Custom,
     Field,
     FixedTuple,

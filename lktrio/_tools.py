@@ -42,8 +42,9 @@ from ._value import Value
 if TYPE_CHECKING:
     from types import FrameType
 
+    from ._introspection import Types
     from ._schema import JSONSchema
-    from ._shapes import Field, Types
+    from ._shapes import Field
 
 __all__ = [
     "DecodedArguments",
@@ -243,7 +244,7 @@ class _TypedDefinition:
         converter: later.Converter | None,
     ) -> None:
         from ._docstrings import read_docstring
-        from ._shapes import UnresolvedAnnotation, type_parameters
+        from ._type_hints import UnresolvedAnnotation, type_parameters
 
         self.function = function
         self.name = _check_name(function, name)
@@ -264,7 +265,7 @@ class _TypedDefinition:
             _ = self._parameters
 
     def learn(self, owner: type[Any]) -> None:
-        from ._shapes import type_parameters
+        from ._type_hints import type_parameters
 
         self._scope = {owner.__name__: owner, **type_parameters(owner), **self._scope}
 
@@ -321,7 +322,7 @@ class _TypedDefinition:
     @functools.cached_property
     def _returned(self) -> Any:
         """What the function is annotated to return; None if that cannot be said."""
-        from ._shapes import UnsupportedType
+        from ._type_hints import UnsupportedType
 
         assert self._types is not None
         try:
@@ -353,7 +354,7 @@ class _TypedDefinition:
     def _declared(self) -> list[Field]:
         """The parameters of which Python does not know the default, or takes it for another."""
         from ._declared import read_specifier
-        from ._shapes import UnresolvedAnnotation
+        from ._type_hints import UnresolvedAnnotation
 
         try:
             parameters = self._parameters
@@ -406,7 +407,8 @@ class _TypedDefinition:
         Raises:
             UnsupportedType: If a parameter cannot be filled from JSON.
         """
-        from ._shapes import Types, UnresolvedAnnotation, UnsupportedType
+        from ._introspection import Types
+        from ._type_hints import UnresolvedAnnotation, UnsupportedType
 
         if self._given is None:
             types_ = Types(self._scope)
@@ -439,7 +441,7 @@ class _TypedDefinition:
     def _read_parameter(
         self, parameter: inspect.Parameter, types_: Types, module: Mapping[str, Any]
     ) -> _Parameter:
-        from ._shapes import UnresolvedAnnotation, UnsupportedType
+        from ._type_hints import UnresolvedAnnotation, UnsupportedType
 
         where = f"parameter {parameter.name!r} of tool {self.name!r}"
         if parameter.annotation is parameter.empty:
@@ -533,7 +535,8 @@ class _RawDefinition:
 
     def _read(self) -> list[_Parameter]:
         from ._declared import read_specifier
-        from ._shapes import Types, UnsupportedType
+        from ._introspection import Types
+        from ._type_hints import UnsupportedType
 
         parameters = list(inspect.signature(self.function).parameters.values())
         if self.receives is not None:

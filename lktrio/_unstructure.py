@@ -22,8 +22,9 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, Union, cast
 import attrs
 
 from ._foreign import unstructure_foreign
+from ._introspection import Types
 from ._leaves import write_duration
-from ._shapes import Types, hashable, peel, upper_bound
+from ._type_hints import hashable, peel, upper_bound
 
 __all__ = ["BY_CLASS", "Writer", "writer"]
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lktrio._converter import Converter
+from lktrio._introspection import Types
 from lktrio._json_values import check_json, plain_json
 from lktrio._mismatch import Mismatch, Problem, Refusal, Unfit, describe, is_wrong_type
 from lktrio._options import structure_options
-from lktrio._shapes import Types
 
 
 class Part(TypedDict):

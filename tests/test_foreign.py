@@ -17,10 +17,12 @@ import pydantic
 import pytest
 
 from lktrio._converter import Converter
+from lktrio._introspection import Types
 from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
-from lktrio._shapes import Field, Types, UnsupportedType
+from lktrio._shapes import Field
 from lktrio._strict_schema import NotStrict, strict_schema
+from lktrio._type_hints import UnsupportedType
 from tests.json_schemas import fits, is_valid, strict_problems
 
 T = TypeVar("T")

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from lktrio._arguments import MalformedArguments, parse_arguments
 from lktrio._converter import Converter
 from lktrio._docstrings import read_docstring
+from lktrio._introspection import Types
 from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
-from lktrio._shapes import Field, Shape, Types
+from lktrio._shapes import Field, Shape
 from lktrio._strict_schema import NotStrict, strict_schema
 from lktrio._tools import ToolError, function_tool
 from tests.json_schemas import fits, is_valid, strict_problems
