@@ -10,29 +10,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast, get_origin
 
 from ._leniency import read_container, read_integer, read_number
+from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, Refusal
 
-__all__ = ["ForeignMismatch", "ForeignType", "is_foreign", "unstructure_foreign"]
+__all__ = ["ForeignType", "is_foreign", "unstructure_foreign"]
 
 JSONSchema: TypeAlias = dict[str, Any]
-Path: TypeAlias = tuple[str | int, ...]
 
 _REF_PREFIX: Final = "#/$defs/"
-
-
-class ForeignMismatch(ValueError):
-    """The library refuses a value.
-
-    Args:
-        problems: For each problem, the path to it and what the library says.
-    """
-
-    def __init__(self, problems: Sequence[tuple[Path, str]]) -> None:
-        super().__init__()
-        self.problems = problems
 
 
 def is_foreign(class_: type[Any]) -> bool:
@@ -91,7 +79,7 @@ class ForeignType:
             What the library makes of it.
 
         Raises:
-            ForeignMismatch: If the library refuses it.
+            Mismatch: If the library refuses it.
         """
         if lenient:
             value = self._relax(value, self.schema, in_text)
@@ -218,11 +206,12 @@ def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
         try:
             return adapter.validate_json(text, strict=True)
         except pydantic.ValidationError as error:
-            problems = [
-                (tuple(item["loc"]), _lower_first(item["msg"]))
-                for item in error.errors(include_url=False, include_context=False)
-            ]
-            raise ForeignMismatch(problems) from None
+            found = error.errors(include_url=False, include_context=False)
+        # Not where that error is known: it quotes the value.
+        raise Mismatch(
+            Problem(tuple(item["loc"]), Refusal(_lower_first(item["msg"])))
+            for item in found[:MAX_PROBLEMS]
+        )
 
     return adapter.json_schema(ref_template=_REF_PREFIX + "{model}"), validate
 
@@ -244,18 +233,19 @@ def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
         try:
             return msgspec.convert(value, python, strict=True)
         except msgspec.ValidationError as error:
-            raise ForeignMismatch([_msgspec_problem(str(error))]) from None
+            problem = _msgspec_problem(str(error))
+        raise Mismatch([problem])
 
     return msgspec.json.schema(python), validate
 
 
-def _msgspec_problem(message: str) -> tuple[Path, str]:
+def _msgspec_problem(message: str) -> Problem:
     match = _MSGSPEC_PATH.search(message)
     if match is None:
-        return (), _lower_first(message)
+        return Problem((), Refusal(_lower_first(message)))
     steps = _MSGSPEC_STEP.finditer(match["path"])
     path = tuple(step["name"] or int(step["index"]) for step in steps)
-    return path, _lower_first(message[: match.start()])
+    return Problem(path, Refusal(_lower_first(message[: match.start()])))
 
 
 def unstructure_foreign(value: object) -> Mapping[str, Any] | None:

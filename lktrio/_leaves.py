@@ -14,10 +14,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from ._json_values import check_json
+from ._descriptions import Broken, mismatch
+from ._json_values import check_json_value
 from ._leniency import Tolerance, read_integer, read_number, tolerate
 from ._metadata import Constraints
-from ._mismatch import Broken, Mismatch, Problem, mismatch, refused
+from ._mismatch import Mismatch, Problem
 from ._shapes import Anything, Choice, Null, Scalar, Shape, Text
 
 __all__ = ["Hook", "broken_rule", "constrained", "leaf_hook", "write_duration"]
@@ -150,7 +151,7 @@ def _exact_str_hook(shape: Scalar) -> Hook:
         if not isinstance(value, str):
             raise mismatch(shape, value)
         if not value.isascii():
-            _check(value)
+            check_json_value(value)
         return value
 
     return structure
@@ -161,7 +162,7 @@ def _exact_int_hook(shape: Scalar) -> Hook:
         if isinstance(value, bool) or not isinstance(value, int):
             raise mismatch(shape, value)
         if not -(2**31) <= value < 2**31:
-            _check(value)
+            check_json_value(value)
         return value
 
     return structure
@@ -171,7 +172,7 @@ def _exact_float_hook(shape: Scalar) -> Hook:
     def structure(value: Any, _: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise mismatch(shape, value)
-        _check(value)
+        check_json_value(value)
         return value
 
     return structure
@@ -199,19 +200,8 @@ def _exact_choice_hook(choice: Choice) -> Hook:
 
 
 def _structure_json(value: Any, _: Any) -> Any:
-    _check(value)
+    check_json_value(value)
     return value
-
-
-def _check(value: object) -> None:
-    try:
-        check_json(value, "")
-    except (TypeError, ValueError) as error:
-        reason, wrong_type = str(error), isinstance(error, TypeError)
-    else:
-        return
-    # Not where the error is known: it may quote what was checked.
-    raise refused(reason, wrong_type=wrong_type)
 
 
 # --- Types that are written as strings -----------------------------------------------------------

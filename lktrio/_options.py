@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cas
 
 import attrs
 
-from ._json_values import plain_json, shown
+from ._json_values import plain_json, shown, way_to
 from ._models import ReasoningEffort
 from ._not_given import NotGiven, is_given
 from ._value import Value
@@ -650,28 +650,21 @@ def _exact_converter() -> Converter:
 
 def _refusal(problems: Sequence[Problem], place: Callable[[str], str]) -> TypeError | ValueError:
     """The error that the caller sees. It holds nothing of a value that may be secret."""
-    from ._mismatch import COUNTED_PROBLEMS, Refusal, Unfit, is_wrong_type
+    from ._mismatch import COUNTED_PROBLEMS
 
-    match problems[0].cause:
-        case Unfit(shape=shape, value=value):
-            wrong_type = is_wrong_type(shape, value)
-        case Refusal(wrong_type=wrong_type):
-            pass
-        case _:
-            wrong_type = False
     sentences = [_sentence(problem, place) for problem in problems[:_MAX_SENTENCES]]
     more = min(len(problems), COUNTED_PROBLEMS) - len(sentences)
     if more > 0:
         at_least = "at least " if len(problems) > COUNTED_PROBLEMS else ""
         sentences.append(f"and {at_least}{more} more")
-    return (TypeError if wrong_type else ValueError)("\n".join(sentences))
+    return (TypeError if problems[0].cause.is_wrong_type else ValueError)("\n".join(sentences))
 
 
 def _sentence(problem: Problem, place: Callable[[str], str]) -> str:
-    from ._mismatch import Missing, Unfit, Unknown, describe, is_wrong_type
+    from ._descriptions import Missing, Unfit, Unknown, describe, is_wrong_type
 
     option = str(problem.path[0]) if problem.path else ""
-    where = place(option + "".join(map(_step, problem.path[1:])))
+    where = place(option + way_to(problem.path[1:]))
     match problem.cause:
         case Unfit(shape=shape, value=value):
             hint = ""
@@ -695,9 +688,4 @@ def _sentence(problem: Problem, place: Callable[[str], str]) -> str:
             advice = f"did you mean {nearest[0]!r}?" if nearest else f"known are {list(known)}"
             return f"{where} is not known; {advice}"
         case other:
-            # It begins with the rest of the way to what is no JSON value.
-            return f"{where}{other.text()}"
-
-
-def _step(step: object) -> str:
-    return f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{shown(step)}]"
+            return f"{where} {other.text()}"

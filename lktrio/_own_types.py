@@ -18,16 +18,10 @@ from typing import Any, Final, Protocol, TypeAlias, Union, cast
 import attrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
+from ._descriptions import Refused, json_type_of
 from ._json_values import check_json, plain_json
 from ._leaves import Hook
-from ._mismatch import (
-    MAX_PROBLEMS,
-    Mismatch,
-    Problem,
-    Refusal,
-    Refused,
-    json_type_of,
-)
+from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, Refusal
 from ._shapes import Custom, Member
 
 __all__ = [

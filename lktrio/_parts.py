@@ -11,20 +11,11 @@ from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
-from ._foreign import ForeignMismatch, ForeignType
+from ._descriptions import Missing, Unknown, describe, mismatch
+from ._foreign import ForeignType
 from ._leaves import Hook
 from ._leniency import Tolerance, container_of, in_text, tolerate, trial
-from ._mismatch import (
-    MAX_PROBLEMS,
-    Mismatch,
-    Missing,
-    Problem,
-    Refusal,
-    Unknown,
-    describe,
-    mismatch,
-    refused,
-)
+from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, refused
 from ._shapes import (
     Array,
     Choice,
@@ -369,12 +360,8 @@ def foreign_hook(foreign: Foreign) -> Hook:
         if trial.get() is not None:
             try:
                 return type_.structure(value, lenient=False)
-            except ForeignMismatch:
+            except Mismatch:
                 tolerate(Tolerance.LIBERTIES)
-        try:
-            return type_.structure(value, lenient=True, in_text=in_text.get())
-        except ForeignMismatch as error:
-            problems = error.problems
-        raise Mismatch(Problem(path, Refusal(message)) for path, message in problems[:MAX_PROBLEMS])
+        return type_.structure(value, lenient=True, in_text=in_text.get())
 
     return structure

@@ -78,11 +78,11 @@ class AnswerShape:
         """The strict schema."""
 
     def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:
-        from ._strict_schema import NotStrict, strict_schema
+        from ._strict_schema import UnsupportedSchema, strict_schema
 
         try:
             return strict_schema(plain)
-        except NotStrict as exc:
+        except UnsupportedSchema as exc:
             raise ValueError(
                 f"response_format={self._type_name} has no strict schema: {exc}. Change the type, "
                 "or give the response_format as a dict with a schema of your own"

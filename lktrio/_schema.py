@@ -20,9 +20,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 from ._declared import NO_DEFAULT
+from ._descriptions import describe
 from ._foreign import ForeignType
 from ._metadata import Constraints
-from ._mismatch import describe
 from ._shapes import (
     Alias,
     Anything,

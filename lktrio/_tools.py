@@ -388,13 +388,13 @@ class _TypedDefinition:
     @functools.cached_property
     def _strict_parameters(self) -> JSONSchema | None:
         from ._schema import object_schema
-        from ._strict_schema import NotStrict, strict_schema
+        from ._strict_schema import UnsupportedSchema, strict_schema
 
         try:
             return strict_schema(
                 object_schema(self._fields, tuples_as_objects=True, write=self._write_default)
             )
-        except NotStrict as reason:
+        except UnsupportedSchema as reason:
             logger.debug("tool %s is sent without strict: %s", self.name, reason)
             return None
 

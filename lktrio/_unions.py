@@ -13,9 +13,10 @@ from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
+from ._descriptions import Unfit, describe, json_type_of
 from ._leaves import Hook
 from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
-from ._mismatch import Mismatch, Problem, Refusal, Unfit, describe, json_type_of
+from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import (
     Alias,
     Anything,

@@ -23,7 +23,7 @@ from lktrio._introspection import Types
 from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
 from lktrio._shapes import Field, Shape
-from lktrio._strict_schema import NotStrict, strict_schema
+from lktrio._strict_schema import UnsupportedSchema, strict_schema
 from lktrio._tools import ToolError, function_tool
 from tests.json_schemas import fits, is_valid, strict_problems
 
@@ -205,7 +205,7 @@ def strict_or_none(shape: Shape) -> dict[str, Any] | None:
     field = Field(name="it", argument="it", shape=shape, required=True)
     try:
         return strict_schema(object_schema([field], tuples_as_objects=True))
-    except NotStrict:
+    except UnsupportedSchema:
         return None
 
 
