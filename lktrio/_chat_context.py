@@ -32,6 +32,7 @@ from ._chat_items import (
     UnknownContent,
     UnknownItem,
 )
+from ._checks import check_integer
 from ._json_values import check_depth, shown
 from ._messages import build_messages
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
@@ -298,10 +299,7 @@ class ChatContext:
             ValueError: If it is negative.
             RuntimeError: If the context is read-only.
         """
-        if isinstance(max_items, bool) or not isinstance(max_items, int):
-            raise TypeError(f"max_items={shown(max_items)} is not accepted; it takes an integer")
-        if max_items < 0:
-            raise ValueError(f"max_items={max_items} is not accepted; it takes 0 or more")
+        check_integer("max_items", max_items, least=0)
         items = self._changeable_items()
         start = max(len(items) - max_items, 0)
         if start:

@@ -17,7 +17,13 @@ import attrs
 import trio
 
 from . import _later as later
-from ._callbacks import check_callable, check_sync_callable, not_awaitable
+from ._checks import (
+    check_callable,
+    check_integer,
+    check_seconds,
+    check_sync_callable,
+    not_awaitable,
+)
 from ._chunks import ChatChunk, CollectedResponse
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
 from ._instruments import Instrument, check_instruments, join_instruments
@@ -26,8 +32,6 @@ from ._lifetime import forget_locals
 from ._options import (
     APIConnectOptions,
     check_conn_options,
-    check_retries,
-    check_seconds,
     timeout_or,
 )
 from ._relay import (
@@ -406,7 +410,7 @@ class FallbackAdapter(ChatModel):
     ) -> None:
         models = check_models(llm)
         check_seconds("attempt_timeout", attempt_timeout)
-        check_retries("max_retry_per_llm", max_retry_per_llm)
+        check_integer("max_retry_per_llm", max_retry_per_llm, least=0)
         check_seconds("retry_interval", retry_interval, zero=True, infinite=False)
         check_seconds("cooldown", cooldown, zero=True)
         check_sync_callable("should_fall_back", should_fall_back)

@@ -7,12 +7,12 @@ are named, with the path to them. This module knows nothing of what the values m
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, cast
 
 import msgspec
 
+from ._checks import shown
 from ._mismatch import Mismatch, Path, refused
 
 __all__ = [
@@ -31,14 +31,6 @@ _MAX_DEPTH: Final = 100
 
 _SHOWN_STEPS: Final = 8
 """Steps of a path that an error message shows."""
-
-_repr: Final = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 100
-
-
-def shown(value: object) -> str:
-    """A short ``repr`` for error messages, whatever the size of the value."""
-    return _repr.repr(value)
 
 
 def check_json(value: object, path: str) -> None:

@@ -8,14 +8,14 @@ a model supports nor how a request is put together.
 from __future__ import annotations
 
 import functools
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, cast, get_type_hints
 
 import attrs
 
-from ._json_values import plain_json, shown, way_to
+from ._checks import check_flag, check_instance, check_integer, check_seconds, refusal, shown
+from ._json_values import plain_json, way_to
 from ._models import ReasoningEffort
 from ._not_given import NotGiven, is_given
 from ._value import Value
@@ -41,8 +41,6 @@ __all__ = [
     "ToolChoice",
     "check_conn_options",
     "check_inference_class",
-    "check_retries",
-    "check_seconds",
     "merge_options",
     "structure_options",
     "timeout_or",
@@ -211,32 +209,10 @@ class ChatCompletionOptions(TypedDict, total=False):
     """Seconds; replaces `APIConnectOptions.timeout` for the request. `math.inf` for no limit."""
 
 
-def check_seconds(name: str, value: object, *, zero: bool = False, infinite: bool = True) -> None:
-    """Refuse what is not a number of seconds, with a sentence that says what is."""
-    bounds = "at least 0" if zero else "greater than 0"
-    wants = f"a number of seconds, {bounds}" + (", math.inf for no limit" if infinite else "")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={shown(value)} is not accepted; it takes {wants}")
-    # NaN fails every comparison.
-    in_range = value >= 0 if zero else value > 0
-    if not in_range or (value == math.inf and not infinite):
-        raise ValueError(f"{name}={shown(value)} is not accepted; it takes {wants}")
-
-
-def check_retries(name: str, value: object) -> None:
-    """Refuse what is not a number of retries, with a sentence that says what is."""
-    wants = "it takes an integer, 0 for no retries"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={shown(value)} is not accepted; {wants}")
-    if value < 0:
-        raise ValueError(f"{name}={shown(value)} is not accepted; {wants}")
-
-
 def check_conn_options(value: object) -> APIConnectOptions:
     """Refuse ``conn_options`` that are none, and return them otherwise."""
-    if not isinstance(value, APIConnectOptions):
-        raise TypeError(f"conn_options must be an APIConnectOptions, not a {type(value).__name__}")
-    return value
+    check_instance("conn_options", value, APIConnectOptions, "an APIConnectOptions")
+    return cast("APIConnectOptions", value)
 
 
 class _Default(float):
@@ -291,19 +267,13 @@ class APIConnectOptions(Value):
 
     def __attrs_post_init__(self) -> None:
         """Check the fields."""
-        check_retries("max_retry", self.max_retry)
+        check_integer("max_retry", self.max_retry, least=0)
         check_seconds("retry_interval", self.retry_interval, zero=True, infinite=False)
         check_seconds("max_retry_delay", self.max_retry_delay, zero=True)
         check_seconds("timeout", self.timeout)
-        if self.first_output_timeout is not None:
-            check_seconds("first_output_timeout", self.first_output_timeout)
-        if self.total_timeout is not None:
-            check_seconds("total_timeout", self.total_timeout)
-        if not isinstance(self.reasoning_is_output, bool):
-            raise TypeError(
-                f"reasoning_is_output={shown(self.reasoning_is_output)} is not accepted; "
-                f"it takes True or False"
-            )
+        check_seconds("first_output_timeout", self.first_output_timeout, none="no limit")
+        check_seconds("total_timeout", self.total_timeout, none="no limit")
+        check_flag("reasoning_is_output", self.reasoning_is_output)
 
 
 def timeout_or(options: APIConnectOptions, other: float | None) -> float:
@@ -395,10 +365,8 @@ def structure_options(
     if options is None or not is_given(options):
         return RequestOptions()
     if not isinstance(options, Mapping):
-        raise TypeError(
-            f"{parameter}={shown(options)} is not accepted; it takes a mapping of option names "
-            f"to values (ChatCompletionOptions)"
-        )
+        wanted = "a mapping of option names to values (ChatCompletionOptions)"
+        raise TypeError(refusal(parameter, options, wanted))
     timeout: float | None = None
     given: dict[str, object] = {}
     for name, value in options.items():

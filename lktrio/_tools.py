@@ -34,6 +34,7 @@ import attrs
 from . import _later as later
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import ChatContext, FunctionCall
+from ._checks import check_flag, check_seconds
 from ._json_values import check_json
 from ._value import Value
 
@@ -625,13 +626,8 @@ def _check_kind(function: Callable[..., Any], name: str, options: _Options) -> b
 
 
 def _check_options(timeout: float | None, abandon_on_cancel: bool) -> _Options:
-    if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be positive, got {timeout!r}; None is no timeout")
-    if not isinstance(abandon_on_cancel, bool):
-        raise TypeError(f"abandon_on_cancel must be True or False, got {abandon_on_cancel!r}")
+    check_seconds("timeout", timeout, none="no timeout")
+    check_flag("abandon_on_cancel", abandon_on_cancel)
     return _Options(timeout, abandon_on_cancel)
 
 
