@@ -46,7 +46,7 @@ __all__ = [
     "is_wrong_type",
     "json_type_of",
     "json_types",
-    "mismatch",
+    "unfit",
 ]
 
 
@@ -130,7 +130,7 @@ class Refused:
         return f"{text} ({self.reason})" if self.reason else text
 
 
-def mismatch(shape: Shape, value: Any) -> Mismatch:
+def unfit(shape: Shape, value: Any) -> Mismatch:
     """A value is not of a shape."""
     return Mismatch([Problem((), Unfit(shape, value))])
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast, get_origin
 
 from ._leniency import read_container, read_integer, read_number
-from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, Refusal
+from ._mismatch import Mismatch, Problem, Refusal
 
 __all__ = ["ForeignType", "is_foreign", "unstructure_foreign"]
 
@@ -209,8 +209,7 @@ def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
             found = error.errors(include_url=False, include_context=False)
         # Not where that error is known: it quotes the value.
         raise Mismatch(
-            Problem(tuple(item["loc"]), Refusal(_lower_first(item["msg"])))
-            for item in found[:MAX_PROBLEMS]
+            Problem(tuple(item["loc"]), Refusal(_lower_first(item["msg"]))) for item in found
         )
 
     return adapter.json_schema(ref_template=_REF_PREFIX + "{model}"), validate

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from ._descriptions import Broken, mismatch
+from ._descriptions import Broken, unfit
 from ._json_values import check_json_value
 from ._leniency import Tolerance, read_integer, read_number, tolerate
 from ._metadata import Constraints
@@ -59,7 +59,7 @@ def _structure_anything(value: Any, _: Any) -> Any:
 def _null_hook(shape: Null) -> Hook:
     def structure(value: Any, _: Any) -> None:
         if value is not None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
 
     return structure
 
@@ -67,19 +67,12 @@ def _null_hook(shape: Null) -> Hook:
 # --- Scalars -------------------------------------------------------------------------------------
 
 
-def _str_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> str:
-        if not isinstance(value, str):
-            raise mismatch(shape, value)
-        return value
+def _plain_hook(shape: Scalar) -> Hook:
+    python = shape.python
 
-    return structure
-
-
-def _bool_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> bool:
-        if not isinstance(value, bool):
-            raise mismatch(shape, value)
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, python):
+            raise unfit(shape, value)
         return value
 
     return structure
@@ -91,7 +84,7 @@ def _int_hook(shape: Scalar) -> Hook:
             return value
         integer = read_integer(value)
         if integer is None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if isinstance(value, str | float):
             tolerate(Tolerance.LIBERTIES)
         return integer
@@ -105,21 +98,21 @@ def _float_hook(shape: Scalar) -> Hook:
             return value
         number = read_number(value)
         if number is None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if isinstance(value, str):
             tolerate(Tolerance.LIBERTIES)
         try:
             return float(number)
         except OverflowError:
             pass
-        raise mismatch(shape, value)
+        raise unfit(shape, value)
 
     return structure
 
 
 _SCALARS: Final[dict[type[Any], Callable[[Scalar], Hook]]] = {
-    str: _str_hook,
-    bool: _bool_hook,
+    str: _plain_hook,
+    bool: _plain_hook,
     int: _int_hook,
     float: _float_hook,
 }
@@ -138,7 +131,7 @@ def _choice_hook(choice: Choice) -> Hook:
                 key = (float, value)
             if key in values:
                 return values[key]
-        raise mismatch(choice, value)
+        raise unfit(choice, value)
 
     return structure
 
@@ -149,7 +142,7 @@ def _choice_hook(choice: Choice) -> Hook:
 def _exact_str_hook(shape: Scalar) -> Hook:
     def structure(value: Any, _: Any) -> str:
         if not isinstance(value, str):
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if not value.isascii():
             check_json_value(value)
         return value
@@ -160,7 +153,7 @@ def _exact_str_hook(shape: Scalar) -> Hook:
 def _exact_int_hook(shape: Scalar) -> Hook:
     def structure(value: Any, _: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if not -(2**31) <= value < 2**31:
             check_json_value(value)
         return value
@@ -171,7 +164,7 @@ def _exact_int_hook(shape: Scalar) -> Hook:
 def _exact_float_hook(shape: Scalar) -> Hook:
     def structure(value: Any, _: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         check_json_value(value)
         return value
 
@@ -180,7 +173,7 @@ def _exact_float_hook(shape: Scalar) -> Hook:
 
 _EXACT_SCALARS: Final[dict[type[Any], Callable[[Scalar], Hook]]] = {
     str: _exact_str_hook,
-    bool: _bool_hook,
+    bool: _plain_hook,
     int: _exact_int_hook,
     float: _exact_float_hook,
 }
@@ -194,7 +187,7 @@ def _exact_choice_hook(choice: Choice) -> Hook:
         plain = str.__str__(value) if isinstance(value, str) else value
         if isinstance(plain, str | int | float | None) and (type(plain), plain) in values:
             return values[type(plain), plain]
-        raise mismatch(choice, value)
+        raise unfit(choice, value)
 
     return structure
 
@@ -279,7 +272,7 @@ def _text_hook(shape: Text, python: type[Any]) -> Hook:
                 return read(text)
             except (ValueError, OverflowError, decimal.InvalidOperation):
                 pass
-        raise mismatch(shape, value)
+        raise unfit(shape, value)
 
     return structure
 

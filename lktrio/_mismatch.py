@@ -6,6 +6,7 @@ expected is put into words is known to `_descriptions`, and how a mismatch is fo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Final, Protocol, TypeAlias
 
@@ -89,7 +90,7 @@ class Mismatch(ValueError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         super().__init__()
-        self.problems = tuple(problems)
+        self.problems = tuple(itertools.islice(problems, MAX_PROBLEMS))
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.problems))

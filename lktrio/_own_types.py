@@ -21,7 +21,7 @@ from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 from ._descriptions import Refused, json_type_of
 from ._json_values import check_json, plain_json
 from ._leaves import Hook
-from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, Refusal
+from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import Custom, Member
 
 __all__ = [
@@ -175,7 +175,7 @@ class Registry:
     """What a converter was told of types."""
 
     def __init__(self) -> None:
-        self._predicates: list[Predicate] = []
+        self._readers: list[Predicate] = []
         self._writers: list[Predicate] = []
         self._schemas: list[Custom] = []
         self._strategies: list[tuple[Any, _Strategy]] = []
@@ -183,28 +183,24 @@ class Registry:
         self._interns: dict[Any, Member] = {}
         self.unions: list[Any] = []
         """The unions that are read as a whole."""
+        self.writes_declared = False
+        """Whether there is a hook that writes values by what they are declared as."""
 
-    def add_hook(self, type_: Any, predicate: Predicate | None = None) -> None:
+    def add_hook(
+        self, type_: Any, predicate: Predicate | None = None, *, writes: bool = False
+    ) -> None:
         """Take note of a hook.
 
         Args:
-            type_: What it reads; ignored if there is a predicate.
-            predicate: Says what it reads.
+            type_: What it is for; ignored if there is a predicate.
+            predicate: Says what it is for.
+            writes: Whether it writes values. Otherwise it reads them.
         """
         if predicate is None:
             self._add_union(type_)
-        self._predicates.append(predicate or _is_of(type_))
-
-    def add_writer(self, type_: Any, predicate: Predicate | None = None) -> None:
-        """Take note of a hook that writes.
-
-        Args:
-            type_: What it writes; ignored if there is a predicate.
-            predicate: Says what it writes.
-        """
-        if predicate is None:
-            self._add_union(type_)
-        self._writers.append(predicate or _is_of(type_))
+        if writes and not isinstance(type_, type):
+            self.writes_declared = True
+        (self._writers if writes else self._readers).append(predicate or _is_of(type_))
 
     def add_strategy(self, type_: Any, strategy: _Strategy) -> None:
         """Take note of what a strategy has set up.
@@ -233,7 +229,7 @@ class Registry:
 
     def reads(self, type_: Any) -> bool:
         """Whether there is a hook that reads a type."""
-        return any(_holds(predicate, type_) for predicate in self._predicates)
+        return any(_holds(predicate, type_) for predicate in self._readers)
 
     def writes(self, type_: Any) -> bool:
         """Whether there is a hook that writes a type."""
@@ -380,7 +376,7 @@ def guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
             raise
         except BaseValidationError as error:
             # It was made by code of cattrs, which takes every exception for a problem.
-            raise Mismatch(_problems_of(error)[:MAX_PROBLEMS]) from error
+            raise Mismatch(_problems_of(error)) from error
         except (ValueError, TypeError) as error:
             cause = Refused(name, custom, value, str(error))
             raise Mismatch([Problem((), cause)]) from error

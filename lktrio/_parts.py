@@ -11,12 +11,13 @@ from typing import Any, Final, TypeAlias, cast
 
 import attrs
 
-from ._descriptions import Missing, Unknown, describe, mismatch
+from ._descriptions import Missing, Unknown, describe, unfit
 from ._foreign import ForeignType
 from ._leaves import Hook
 from ._leniency import Tolerance, container_of, in_text, tolerate, trial
 from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, refused
 from ._shapes import (
+    Anything,
     Array,
     Choice,
     Field,
@@ -33,7 +34,6 @@ __all__ = [
     "FieldsHook",
     "Part",
     "array_hook",
-    "exact_fields_hook",
     "fields_hook",
     "foreign_hook",
     "mapping_hook",
@@ -60,42 +60,73 @@ class Part:
     """Classes whose values are what they are made of."""
 
 
+_Step: TypeAlias = tuple[str, str, Collection[type[Any]], Hook, Field, bool]
+"""How a member is read: its name, that of the argument, the classes whose values are what they are
+made of, the hook, the field, and whether null means the default."""
+
+_UNKNOWN: Final = Field("", "", Anything(), required=False)
+_MISSING: Final = object()
+
+
+def _collect(problems: list[Problem], mismatch: Mismatch, step: str | int) -> bool:
+    """Add what is wrong with a part. Whether that is enough."""
+    problems += mismatch.under(step)
+    return len(problems) >= MAX_PROBLEMS
+
+
 # --- Objects -------------------------------------------------------------------------------------
 
 
-def fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
+def fields_hook(fields: Sequence[Field], parts: Sequence[Part], *, is_exact: bool) -> FieldsHook:
     """Make what reads the arguments of a class or function.
 
     Args:
         fields: The fields or parameters.
         parts: What each is made by.
+        is_exact: Whether there must be no other members, and null means nothing but null.
 
     Returns:
         The hook. What is to have the default of the class or function is not in what it returns.
     """
-    known = {field.name: None for field in fields}
-    plan = [
-        (
+    plan: dict[str, _Step] = {
+        field.name: (
             field.name,
             field.argument,
             part.as_it_is,
             part.hook,
             field,
             # Null where the default is meant.
-            not field.required and not accepts_null(field.shape),
+            not is_exact and not field.required and not accepts_null(field.shape),
         )
         for field, part in zip(fields, parts, strict=True)
-    ]
+    }
+    all_steps = list(plan.values())
+    required = [field for field in fields if field.required]
+
+    def refuse(_: Any, __: Any) -> Any:
+        raise Mismatch([Problem((), Unknown(list(plan)))])
+
+    def step_of(name: str) -> _Step:
+        return plan.get(name) or (name, name, (), refuse, _UNKNOWN, False)
 
     def structure(value: Mapping[str, Any]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         problems: list[Problem] = []
-        for name, argument, as_it_is, hook, field, null_is_default in plan:
+        steps: Iterable[_Step] = all_steps
+        if is_exact:
+            # A program gives few of many members; a model gives most of few.
+            steps = map(step_of, value)
+            problems += [
+                Problem((field.name,), Missing(field, value, plan))
+                for field in required
+                if field.name not in value
+            ]
+        for name, argument, as_it_is, hook, field, null_is_default in steps:
             if name not in value:
                 if field.make_default is not None:
                     arguments[argument] = field.make_default()
                 elif field.required:
-                    problems.append(Problem((name,), Missing(field, value, known)))
+                    problems.append(Problem((name,), Missing(field, value, plan)))
                 continue
             member = value[name]
             if type(member) in as_it_is:
@@ -106,50 +137,11 @@ def fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
             else:
                 try:
                     arguments[argument] = hook(member, field.type)
-                except Mismatch as misfit:
-                    problems += misfit.under(name)
-                    if len(problems) >= MAX_PROBLEMS:
+                except Mismatch as mismatch:
+                    if _collect(problems, mismatch, name):
                         break
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
-        return arguments
-
-    return structure
-
-
-def exact_fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
-    """Make what reads the members of an object that knows no others and has no defaults.
-
-    Args:
-        fields: The members.
-        parts: What each is made by.
-
-    Returns:
-        The hook.
-    """
-    plan = {field.name: (field, part.hook) for field, part in zip(fields, parts, strict=True)}
-    required = [field for field in fields if field.required]
-
-    def structure(value: Mapping[str, Any]) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        problems = [
-            Problem((field.name,), Missing(field, value, plan))
-            for field in required
-            if field.name not in value
-        ]
-        for name, member in value.items():
-            if name not in plan:
-                problems.append(Problem((name,), Unknown(list(plan))))
-                continue
-            field, hook = plan[name]
-            try:
-                arguments[field.argument] = hook(member, field.type)
-            except Mismatch as misfit:
-                problems += misfit.under(name)
-            if len(problems) >= MAX_PROBLEMS:
-                break
-        if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         return arguments
 
     return structure
@@ -184,7 +176,7 @@ def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool)
 
 def _named(items: list[object], record: Record) -> dict[str, Any]:
     if len(items) > len(record.fields):
-        raise mismatch(record, items)
+        raise unfit(record, items)
     return {field.name: item for field, item in zip(record.fields, items, strict=False)}
 
 
@@ -207,7 +199,7 @@ def member_hook(member: Member, shape: Shape, hook: Hook, *, takes_tag: bool) ->
 
     def structure(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         members = cast("dict[str, Any]", value)
         tag: object = members.get(tag_name, _MISSING)
         is_meant = _is_among(tag, member.tags) or (
@@ -215,16 +207,13 @@ def member_hook(member: Member, shape: Shape, hook: Hook, *, takes_tag: bool) ->
         )
         if not is_meant:
             nothing = f"expected {describe(tags)}, got nothing"
-            misfit = refused(nothing) if tag is _MISSING else mismatch(tags, tag)
-            raise Mismatch(misfit.under(tag_name))
+            mismatch = refused(nothing) if tag is _MISSING else unfit(tags, tag)
+            raise Mismatch(mismatch.under(tag_name))
         if not takes_tag:
             members = {name: part for name, part in members.items() if name != tag_name}
         return hook(members, member.type)
 
     return structure
-
-
-_MISSING: Final = object()
 
 
 def _is_among(tag: object, tags: Iterable[object]) -> bool:
@@ -257,12 +246,11 @@ def mapping_hook(mapping: StringKeyed, key: Part, value: Part, *, is_exact: bool
                 structured[structured_name] = (
                     member if type(member) in as_it_is else hook(member, value_type)
                 )
-            except Mismatch as misfit:
-                problems += misfit.under(name)
-                if len(problems) >= MAX_PROBLEMS:
+            except Mismatch as mismatch:
+                if _collect(problems, mismatch, name):
                     break
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         return mapping.build(structured)
 
     from_other = _other(mapping, structure, is_exact=is_exact)
@@ -288,12 +276,11 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
                 continue
             try:
                 structured.append(hook(each, item_type))
-            except Mismatch as misfit:
-                problems += misfit.under(index)
-                if len(problems) >= MAX_PROBLEMS:
+            except Mismatch as mismatch:
+                if _collect(problems, mismatch, index):
                     break
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         if build is list:
             return structured
         try:
@@ -314,16 +301,16 @@ def tuple_hook(fixed: FixedTuple, parts: Sequence[Part], *, is_exact: bool) -> H
             return from_other(value)
         items = cast("Sequence[Any]", value)
         if len(items) != len(parts):
-            raise mismatch(fixed, value)
+            raise unfit(fixed, value)
         structured: list[Any] = []
         problems: list[Problem] = []
         for index, part in enumerate(parts):
             try:
                 structured.append(part.hook(items[index], part.type))
-            except Mismatch as misfit:
-                problems += misfit.under(index)
+            except Mismatch as mismatch:
+                _collect(problems, mismatch, index)
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         return tuple(structured)
 
     from_other = _other(fixed, structure, is_exact=is_exact)
@@ -338,7 +325,7 @@ def _other(shape: Shape, hook: Hook, *, is_exact: bool) -> Callable[[Any], Any]:
         if isinstance(value, str) and not is_exact:
             container = container_of(value)
         if container is None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         tolerate(Tolerance.LIBERTIES)
         token = in_text.set(True)
         try:

@@ -271,8 +271,8 @@ def exact_union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
         for place, option in enumerate(options):
             try:
                 return option.hook(value, option.type)
-            except Mismatch as misfit:
-                failures[place] = misfit.problems
+            except Mismatch as mismatch:
+                failures[place] = mismatch.problems
         for problems in failures.values():
             if isinstance(problems[0].cause, Refusal):
                 # This was the right member, so what it says is the more helpful.
@@ -308,8 +308,8 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
             token = trial.set(attempt)
             try:
                 structured = option.hook(value, option.type)
-            except Mismatch as misfit:
-                failures[place] = misfit.problems
+            except Mismatch as mismatch:
+                failures[place] = mismatch.problems
                 continue
             finally:
                 trial.reset(token)
@@ -335,8 +335,8 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
             if not any(_may_be_meant(option.bare, container) for option in options):
                 return outcome
             return structure(container, None), Tolerance.LIBERTIES, None
-        except Mismatch as misfit:
-            return None, Tolerance.NOTHING, misfit.problems
+        except Mismatch as mismatch:
+            return None, Tolerance.NOTHING, mismatch.problems
         finally:
             in_text.reset(token_in_text)
             trial.reset(token)
@@ -375,8 +375,8 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
             return structure(value, None)
         try:
             return hook(value, type_)
-        except Mismatch as misfit:
-            failures = {place: misfit.problems}
+        except Mismatch as mismatch:
+            failures = {place: mismatch.problems}
         raise Mismatch(_union_mismatch(union, options, value, failures, names_all=False))
 
     return structure_optional

@@ -209,6 +209,7 @@ LATER = {
     "lktrio._schema",
     "lktrio._shapes",
     "lktrio._strict_schema",
+    "lktrio._structure",
     "lktrio._turn",
     "lktrio._turn_events",
     "lktrio._type_hints",
