@@ -86,7 +86,7 @@ class Converter(BaseConverter):
 
     # --- What a program registers ----------------------------------------------------------------
 
-    def register_json_schema(self, type_: Any, schema: Mapping[str, Any]) -> None:
+    def register_json_schema(self, type_: object, schema: Mapping[str, Any]) -> None:
         """Say what values of a type look like in JSON.
 
         The schema is sent in place of what the fields of the type would give. It needs a hook that
@@ -126,7 +126,7 @@ class Converter(BaseConverter):
             self._register_hook(cl, hook)
         return self._forget(lambda other: other.register_structure_hook(cl, func))
 
-    def _register_hook(self, type_: Any, hook: Hook) -> None:
+    def _register_hook(self, type_: object, hook: Hook) -> None:
         if isinstance(type_, type):
             try:
                 return super().register_structure_hook(type_, hook)
@@ -329,7 +329,7 @@ class Converter(BaseConverter):
         """
         return self._hooks.fields(fields)
 
-    def _hook(self, type_: Any) -> Hook:
+    def _hook(self, type_: object) -> Hook:
         """The hook for a type, to be part of another or to be called."""
         hook = self._bound.get(type_)
         if hook is None:
@@ -341,10 +341,10 @@ class Converter(BaseConverter):
             self._bound[type_] = hook
         return hook
 
-    def _structure_built_in(self, value: Any, type_: Any) -> Any:
+    def _structure_built_in(self, value: Any, type_: object) -> Any:
         return self._hook(type_)(value, type_)
 
-    def _bound_hook(self, type_: Any) -> Hook:
+    def _bound_hook(self, type_: object) -> Hook:
         if type_ is NoneType:
             return self._make_once(type_)
         found: Hook = super().get_structure_hook(type_, cache_result=False)
@@ -352,14 +352,14 @@ class Converter(BaseConverter):
             return self._make_once(type_)
         return guarded(found, type_, self._registry.custom(type_))
 
-    def _late(self, type_: Any) -> Hook:
+    def _late(self, type_: object) -> Hook:
         """What cattrs is given for a type that the program has no hook for.
 
         It is made when it is first called: strategies ask for hooks before they have said all.
         """
         return called_late(lambda: self._make_once(type_))
 
-    def _make_once(self, type_: Any) -> Hook:
+    def _make_once(self, type_: object) -> Hook:
         if type_ in self._making:
             raise RecursionError
         self._making.add(type_)
@@ -399,7 +399,7 @@ class Converter(BaseConverter):
         """
         return self._registry.writes(class_)
 
-    def _make_writer(self, type_: Any) -> Writer:
+    def _make_writer(self, type_: object) -> Writer:
         return writer(type_, self)
 
     def field_types(self, class_: type[Any]) -> Mapping[str, Any]:

@@ -11,10 +11,11 @@ import decimal
 import pathlib
 import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 import attrs
 
+from ._json_values import LIST, OBJECT
 from ._mismatch import Mismatch, Problem
 from ._shapes import (
     Alias,
@@ -55,7 +56,7 @@ class Unfit:
     """A value is not what was expected."""
 
     shape: Shape
-    value: Any
+    value: object
 
     @property
     def is_wrong_type(self) -> bool:
@@ -74,7 +75,7 @@ class Missing:
     is_wrong_type: ClassVar = False
 
     field: Field
-    members: Mapping[str, Any]
+    members: Mapping[str, object]
     known: Container[str]
 
     def text(self) -> str:
@@ -104,7 +105,7 @@ class Broken:
     is_wrong_type: ClassVar = False
 
     rule: str
-    value: Any
+    value: object
 
     def text(self) -> str:
         """What was expected and what was found."""
@@ -119,7 +120,7 @@ class Refused:
 
     name: str
     custom: Custom | None
-    value: Any
+    value: object
     reason: str
 
     def text(self) -> str:
@@ -130,7 +131,7 @@ class Refused:
         return f"{text} ({self.reason})" if self.reason else text
 
 
-def unfit(shape: Shape, value: Any) -> Mismatch:
+def unfit(shape: Shape, value: object) -> Mismatch:
     """A value is not of a shape."""
     return Mismatch([Problem((), Unfit(shape, value))])
 
@@ -350,7 +351,7 @@ def _quoted(value: object) -> str:
             return str(value)
 
 
-def found(value: Any) -> str:
+def found(value: object) -> str:
     """Say what was found, in a length that fits in a message.
 
     Args:
@@ -359,13 +360,12 @@ def found(value: Any) -> str:
     Returns:
         Half a sentence, for after "got".
     """
+    if isinstance(value, OBJECT):
+        keys = _listed(value)
+        return _cut(f"an object with {keys}") if keys else "an empty object"
+    if isinstance(value, LIST):
+        return f"an array of {len(value)} item{'' if len(value) == 1 else 's'}"
     match value:
-        case dict():
-            keys = _listed(cast("dict[str, Any]", value))
-            return _cut(f"an object with {keys}") if keys else "an empty object"
-        case list():
-            length = len(cast("list[object]", value))
-            return f"an array of {length} item{'' if length == 1 else 's'}"
         case str():
             dots = "..." if len(value) > _MAX_QUOTE else ""
             return f'the string "{value[:_MAX_QUOTE]}{dots}"'

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast, get_origin
 
+from ._json_values import LIST, OBJECT, SCHEMA
 from ._leniency import read_container, read_integer, read_number
 from ._mismatch import Mismatch, Problem, Refusal
 
@@ -53,13 +54,12 @@ class ForeignType:
     """
 
     def __init__(self, python: Any) -> None:
-        self._validate: Callable[[Any], Any]
+        self._validate: Callable[[object], object]
         if _is_pydantic(get_origin(python) or python):
             self.schema, self._validate = _pydantic(python)
         else:
             self.schema, self._validate = _msgspec(python)
-        definitions = self.schema.pop("$defs", {})
-        self.definitions = cast("dict[str, JSONSchema]", definitions)
+        self.definitions = self.schema.pop("$defs", {})
 
     schema: JSONSchema
     """Its JSON Schema."""
@@ -67,7 +67,7 @@ class ForeignType:
     definitions: dict[str, JSONSchema]
     """What the schema refers to, by the names it uses."""
 
-    def structure(self, value: Any, *, lenient: bool, in_text: bool = False) -> Any:
+    def structure(self, value: object, *, lenient: bool, in_text: bool = False) -> object:
         """Make a value of the type.
 
         Args:
@@ -90,11 +90,11 @@ class ForeignType:
             schema = self.definitions[schema["$ref"].removeprefix(_REF_PREFIX)]
         return schema
 
-    def _relax(self, value: Any, schema: Any, in_text: bool) -> Any:
+    def _relax(self, value: object, schema: object, in_text: bool) -> object:
         """Take the liberties, and leave out what is null for "use the default"."""
-        if not isinstance(schema, dict):
+        if not isinstance(schema, SCHEMA):
             return value
-        schema = self._resolve(cast("JSONSchema", schema))
+        schema = self._resolve(schema)
         options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
         if options:
             resolved = [self._resolve(option) for option in options]
@@ -104,14 +104,14 @@ class ForeignType:
             container = read_container(value)
             if types & _json_types(container):
                 return self._relax(container, schema, in_text=True)
-        if isinstance(value, dict):
-            return self._relax_object(cast("dict[str, Any]", value), schema, in_text)
-        if isinstance(value, list):
+        if isinstance(value, OBJECT):
+            return self._relax_object(value, schema, in_text)
+        if isinstance(value, LIST):
             items = schema.get("prefixItems", [])
             rest = schema.get("items")
             return [
                 self._relax(item, items[index] if index < len(items) else rest, in_text)
-                for index, item in enumerate(cast("list[object]", value))
+                for index, item in enumerate(value)
             ]
         if isinstance(value, str | float) and not types & _json_types(value):
             number = read_number(value) if "number" in types else None
@@ -121,11 +121,11 @@ class ForeignType:
         return value
 
     def _relax_object(
-        self, value: dict[str, Any], schema: JSONSchema, in_text: bool
-    ) -> dict[str, Any]:
+        self, value: dict[str, object], schema: JSONSchema, in_text: bool
+    ) -> dict[str, object]:
         properties: dict[str, Any] = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
-        relaxed: dict[str, Any] = {}
+        relaxed: dict[str, object] = {}
         for name, member in value.items():
             if name not in properties:
                 relaxed[name] = self._relax(member, schema.get("additionalProperties"), in_text)
@@ -133,7 +133,7 @@ class ForeignType:
                 relaxed[name] = self._relax(member, properties[name], in_text)
         return relaxed
 
-    def _relax_option(self, value: Any, options: list[JSONSchema], in_text: bool) -> Any:
+    def _relax_option(self, value: object, options: list[JSONSchema], in_text: bool) -> object:
         fitting = [option for option in options if _may_be(value, option)]
         if not fitting and isinstance(value, str) and not in_text:
             container = read_container(value)
@@ -182,25 +182,24 @@ def _may_be(value: object, schema: JSONSchema) -> bool:
     """Whether a value is of the right JSON type and, for an object, has the right tags."""
     if not _types(schema) & _json_types(value):
         return False
-    if not isinstance(value, dict):
+    if not isinstance(value, OBJECT):
         return True
-    members = cast("dict[str, Any]", value)
     properties: dict[str, Any] = schema.get("properties", {})
     for name, member in properties.items():
         allowed: list[Any] = [member["const"]] if "const" in member else member.get("enum", [])
-        if allowed and name in members and members[name] not in allowed:
+        if allowed and name in value and value[name] not in allowed:
             return False
-    return set(schema.get("required", [])) <= members.keys()
+    return set(schema.get("required", [])) <= value.keys()
 
 
 # --- pydantic ------------------------------------------------------------------------------------
 
 
-def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
+def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[object], object]]:
     pydantic: Any = sys.modules["pydantic"]
     adapter = pydantic.TypeAdapter(python)
 
-    def validate(value: Any) -> Any:
+    def validate(value: object) -> object:
         # From JSON text, because strict mode takes strings for dates and the like only there.
         text = json.dumps(value)
         try:
@@ -225,10 +224,10 @@ _MSGSPEC_PATH: Final = re.compile(r" - at `(key in )?\$(?P<path>[^`]*)`$")
 _MSGSPEC_STEP: Final = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>[0-9]+)\]")
 
 
-def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
+def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[object], object]]:
     msgspec: Any = sys.modules["msgspec"]
 
-    def validate(value: Any) -> Any:
+    def validate(value: object) -> object:
         try:
             return msgspec.convert(value, python, strict=True)
         except msgspec.ValidationError as error:

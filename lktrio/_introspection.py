@@ -97,15 +97,15 @@ class OwnTypes(Protocol):
         """The unions that it reads as a whole."""
         ...
 
-    def reads(self, type_: Any) -> bool:
+    def reads(self, type_: object) -> bool:
         """Whether it has a hook that reads a type."""
         ...
 
-    def custom(self, type_: Any) -> Custom | None:
+    def custom(self, type_: object) -> Custom | None:
         """The schema it has given a type."""
         ...
 
-    def members(self, type_: Any) -> tuple[Member, ...] | None:
+    def members(self, type_: object) -> tuple[Member, ...] | None:
         """The classes that a type stands for by one of its strategies."""
         ...
 
@@ -131,7 +131,7 @@ class Types:
         self._with_docstrings = with_docstrings
         self._known: dict[Any, Shape] = {}
 
-    def shape(self, type_: Any) -> Shape:
+    def shape(self, type_: object) -> Shape:
         """Read a type.
 
         Args:
@@ -156,7 +156,7 @@ class Types:
     def field(
         self,
         name: str,
-        type_: Any,
+        type_: object,
         *,
         required: bool,
         default: Any = NO_DEFAULT,
@@ -201,7 +201,7 @@ class Types:
         )
 
     def resolve(
-        self, annotation: Any, module: Mapping[str, Any], local: Mapping[str, Any] | None = None
+        self, annotation: object, module: Mapping[str, Any], local: Mapping[str, Any] | None = None
     ) -> Any:
         """Evaluate the strings in an annotation.
 
@@ -219,11 +219,11 @@ class Types:
         """
         return evaluate(annotation, module, {**self._scope, **(local or {})})
 
-    def _is_own(self, type_: Any) -> bool:
+    def _is_own(self, type_: object) -> bool:
         own = self._own
         return own is not None and (own.custom(type_) is not None or own.members(type_) is not None)
 
-    def _bare_shape(self, type_: Any) -> Shape:
+    def _bare_shape(self, type_: object) -> Shape:
         known = self._known.get(lookup_key(type_))
         if known is None:
             known = self._new_shape(type_)
@@ -231,7 +231,7 @@ class Types:
             known = self._known.setdefault(lookup_key(type_), known)
         return known
 
-    def _new_shape(self, type_: Any) -> Shape:
+    def _new_shape(self, type_: object) -> Shape:
         if self._own is not None:
             shape = self._own_shape(type_, self._own)
             if shape is not None:
@@ -260,7 +260,7 @@ class Types:
             return self._tuple(args, is_bare=origin is None)
         return self._class(type_, class_)
 
-    def _unsupported(self, type_: Any) -> UnsupportedType:
+    def _unsupported(self, type_: object) -> UnsupportedType:
         name = shown_type(type_)
         if self._own is not None and self._own.reads(type_):
             return UnsupportedType(
@@ -276,7 +276,7 @@ class Types:
 
     # --- Types of the program's own --------------------------------------------------------------
 
-    def _own_shape(self, type_: Any, own: OwnTypes) -> Shape | None:
+    def _own_shape(self, type_: object, own: OwnTypes) -> Shape | None:
         if isinstance(type_, Member):
             return self._member(type_, own)
         custom = own.custom(type_)
@@ -311,7 +311,7 @@ class Types:
 
     # --- Kinds of types --------------------------------------------------------------------------
 
-    def _class(self, type_: Any, class_: Any, member: Member | None = None) -> Shape:
+    def _class(self, type_: object, class_: Any, member: Member | None = None) -> Shape:
         bases: tuple[Any, ...] = class_.__mro__
         if class_ in _SCALARS:
             return Scalar(class_)
@@ -376,7 +376,7 @@ class Types:
             return Array(self.shape(args[0]), args[0], tuple)
         return FixedTuple(tuple(self.shape(arg) for arg in args), args)
 
-    def _mapping(self, type_: Any, args: tuple[Any, ...]) -> Shape:
+    def _mapping(self, type_: object, args: tuple[Any, ...]) -> Shape:
         key_type, value_type = args or (str, Any)
         key, value = self.shape(key_type), self.shape(value_type)
         if isinstance(key, Anything):
@@ -388,7 +388,7 @@ class Types:
         build = _MAPPINGS[typing.get_origin(type_) or type_]
         return StringKeyed(key, value, key_type, value_type, build)
 
-    def _alias(self, type_: Any) -> Shape:
+    def _alias(self, type_: object) -> Shape:
         alias = typing.get_origin(type_) or type_
         reference = Alias(definition_name(type_))
         self._known[lookup_key(type_)] = reference
@@ -402,7 +402,7 @@ class Types:
 
     def _record(
         self,
-        type_: Any,
+        type_: object,
         class_: type[Any],
         read_fields: FieldsReader,
         member: Member | None,

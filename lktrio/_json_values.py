@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -16,15 +16,28 @@ from ._checks import shown
 from ._mismatch import Mismatch, Path, refused
 
 __all__ = [
+    "ARRAY",
+    "LIST",
+    "MAPPING",
+    "OBJECT",
+    "SCHEMA",
     "check_depth",
     "check_json",
     "check_json_value",
     "check_text",
     "encode_json",
     "plain_json",
+    "plain_object",
     "shown",
     "way_to",
 ]
+
+# For `isinstance`: built-in classes by which a type checker knows what is in their instances.
+OBJECT: Final[type[dict[str, object]]] = dict
+SCHEMA: Final[type[dict[str, Any]]] = dict
+LIST: Final[type[list[object]]] = list
+ARRAY: Final[tuple[type[list[object]], type[tuple[object, ...]]]] = (list, tuple)
+MAPPING: Final = cast("type[Mapping[str, object]]", Mapping)
 
 _MAX_DEPTH: Final = 100
 """Levels of nesting; a container that holds itself is found by it, too."""
@@ -109,10 +122,10 @@ _HOLDERS: tuple[type[object], ...] = (Mapping, list, tuple)
 
 
 def _parts_of(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        parts: Iterable[object] = cast("Mapping[object, object]", value).values()
-    elif isinstance(value, list | tuple):
-        parts = cast("Sequence[object]", value)
+    if isinstance(value, MAPPING):
+        parts: Iterable[object] = value.values()
+    elif isinstance(value, ARRAY):
+        parts = value
     else:
         return ()
     return (part for part in parts if isinstance(part, _HOLDERS))
@@ -144,18 +157,18 @@ def _check(value: object, depth: int) -> None:
                 raise refused(problem)
     elif value is None or isinstance(value, bool):
         pass
-    elif isinstance(value, dict):
-        _check_members(cast("dict[object, object]", value), depth)
-    elif isinstance(value, (list, tuple)):
-        _check_elements(cast("Sequence[object]", value), depth)
+    elif isinstance(value, OBJECT):
+        _check_members(value, depth)
+    elif isinstance(value, ARRAY):
+        _check_elements(value, depth)
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise refused("is an integer of more than 64 bits; send it as a string instead")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise refused(f"is {value}, which JSON has no word for; send None instead")
-    elif isinstance(value, Mapping):
-        _check_members(cast("Mapping[object, object]", value), depth)
+    elif isinstance(value, MAPPING):
+        _check_members(value, depth)
     else:
         raise refused(
             f"is of type {type(value).__name__}, which is not a JSON value; convert it to a "
@@ -164,11 +177,11 @@ def _check(value: object, depth: int) -> None:
         )
 
 
-def _check_members(members: Mapping[object, object], depth: int) -> None:
+def _check_members(members: Mapping[str, object], depth: int) -> None:
     if not depth:
         raise refused(_TOO_DEEP)
     for key, member in members.items():
-        if not isinstance(key, str):
+        if not isinstance(cast("object", key), str):
             raise refused(
                 f"has the key {shown(key)} of type {type(key).__name__}; keys of a JSON object "
                 f"are strings",
@@ -221,6 +234,11 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+def plain_object(value: Mapping[str, object]) -> dict[str, Any]:
+    """Copy an object that `check_json` has accepted, as `plain_json` does."""
+    return {str.__str__(name): plain_json(member) for name, member in value.items()}
+
+
 def plain_json(value: object) -> object:
     """Copy a value that `check_json` has accepted.
 
@@ -239,10 +257,11 @@ def plain_json(value: object) -> object:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in cast("Sequence[object]", value)]
-    members = cast("Mapping[str, object]", value).items()
-    return {str.__str__(name): plain_json(member) for name, member in members}
+    if isinstance(value, ARRAY):
+        return [plain_json(item) for item in value]
+    if isinstance(value, MAPPING):
+        return plain_object(value)
+    raise AssertionError(f"{type(value).__name__} was not checked")
 
 
 def _plain(value: object) -> object:

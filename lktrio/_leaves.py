@@ -52,12 +52,12 @@ def leaf_hook(shape: Shape, *, is_exact: bool) -> Hook | None:
             return None
 
 
-def _structure_anything(value: Any, _: Any) -> Any:
+def _structure_anything(value: object, _: object) -> object:
     return value
 
 
 def _null_hook(shape: Null) -> Hook:
-    def structure(value: Any, _: Any) -> None:
+    def structure(value: object, _: object) -> None:
         if value is not None:
             raise unfit(shape, value)
 
@@ -70,7 +70,7 @@ def _null_hook(shape: Null) -> Hook:
 def _plain_hook(shape: Scalar) -> Hook:
     python = shape.python
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         if not isinstance(value, python):
             raise unfit(shape, value)
         return value
@@ -79,7 +79,7 @@ def _plain_hook(shape: Scalar) -> Hook:
 
 
 def _int_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> int:
+    def structure(value: object, _: object) -> int:
         if type(value) is int:
             return value
         integer = read_integer(value)
@@ -93,7 +93,7 @@ def _int_hook(shape: Scalar) -> Hook:
 
 
 def _float_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> float:
+    def structure(value: object, _: object) -> float:
         if type(value) is float and math.isfinite(value):
             return value
         number = read_number(value)
@@ -122,7 +122,7 @@ def _choice_hook(choice: Choice) -> Hook:
     # By type as well: to Python True is 1, and 1 is 1.0. An integral float is an integer to JSON.
     values = {(type(value), value): member for value, member in choice.members}
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         if isinstance(value, str | int | float | None):
             key = (type(value), value)
             if key not in values and isinstance(value, float) and value.is_integer():
@@ -140,7 +140,7 @@ def _choice_hook(choice: Choice) -> Hook:
 
 
 def _exact_str_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> str:
+    def structure(value: object, _: object) -> str:
         if not isinstance(value, str):
             raise unfit(shape, value)
         if not value.isascii():
@@ -151,7 +151,7 @@ def _exact_str_hook(shape: Scalar) -> Hook:
 
 
 def _exact_int_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> int:
+    def structure(value: object, _: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise unfit(shape, value)
         if not -(2**31) <= value < 2**31:
@@ -162,7 +162,7 @@ def _exact_int_hook(shape: Scalar) -> Hook:
 
 
 def _exact_float_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> float:
+    def structure(value: object, _: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise unfit(shape, value)
         check_json_value(value)
@@ -182,7 +182,7 @@ _EXACT_SCALARS: Final[dict[type[Any], Callable[[Scalar], Hook]]] = {
 def _exact_choice_hook(choice: Choice) -> Hook:
     values = {(type(value), value): member for value, member in choice.members}
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         # The text of a member of a string enumeration is wanted, not its name.
         plain = str.__str__(value) if isinstance(value, str) else value
         if isinstance(plain, str | int | float | None) and (type(plain), plain) in values:
@@ -192,7 +192,7 @@ def _exact_choice_hook(choice: Choice) -> Hook:
     return structure
 
 
-def _structure_json(value: Any, _: Any) -> Any:
+def _structure_json(value: object, _: object) -> object:
     check_json_value(value)
     return value
 
@@ -262,7 +262,7 @@ def _text_hook(shape: Text, python: type[Any]) -> Hook:
     read = _READERS.get(python, python)
     takes_numbers = python is decimal.Decimal
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         text = value
         if takes_numbers and not isinstance(value, bool) and isinstance(value, int | float):
             # The shortest digits that give the number: 1.1 is Decimal("1.1").
@@ -308,7 +308,7 @@ def constrained(structure_inner: Hook, inner_type: Any, constraints: Constraints
         The hook.
     """
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         structured = structure_inner(value, inner_type)
         rule = broken_rule(structured, constraints)
         if rule is not None:

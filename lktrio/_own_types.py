@@ -19,7 +19,7 @@ import attrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
 from ._descriptions import Refused, json_type_of
-from ._json_values import check_json, plain_json
+from ._json_values import LIST, MAPPING, OBJECT, check_json, plain_object
 from ._leaves import Hook
 from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import Custom, Member
@@ -187,7 +187,7 @@ class Registry:
         """Whether there is a hook that writes values by what they are declared as."""
 
     def add_hook(
-        self, type_: Any, predicate: Predicate | None = None, *, writes: bool = False
+        self, type_: object, predicate: Predicate | None = None, *, writes: bool = False
     ) -> None:
         """Take note of a hook.
 
@@ -202,7 +202,7 @@ class Registry:
             self.writes_declared = True
         (self._writers if writes else self._readers).append(predicate or _is_of(type_))
 
-    def add_strategy(self, type_: Any, strategy: _Strategy) -> None:
+    def add_strategy(self, type_: object, strategy: _Strategy) -> None:
         """Take note of what a strategy has set up.
 
         Args:
@@ -213,7 +213,7 @@ class Registry:
         self._members.clear()
         self._add_union(type_)
 
-    def add_schema(self, type_: Any, schema: Mapping[str, Any]) -> None:
+    def add_schema(self, type_: object, schema: Mapping[str, Any]) -> None:
         """Take note of a schema.
 
         Args:
@@ -223,28 +223,28 @@ class Registry:
         self._schemas.append(Custom(type_, schema, _types_of(schema)))
         self._add_union(type_)
 
-    def _add_union(self, type_: Any) -> None:
+    def _add_union(self, type_: object) -> None:
         if typing.get_origin(type_) in (Union, types.UnionType) and type_ not in self.unions:
             self.unions.append(type_)
 
-    def reads(self, type_: Any) -> bool:
+    def reads(self, type_: object) -> bool:
         """Whether there is a hook that reads a type."""
         return any(_holds(predicate, type_) for predicate in self._readers)
 
-    def writes(self, type_: Any) -> bool:
+    def writes(self, type_: object) -> bool:
         """Whether there is a hook that writes a type."""
         return any(_holds(predicate, type_) for predicate in self._writers)
 
-    def strategy_of(self, type_: Any) -> _Strategy | None:
+    def strategy_of(self, type_: object) -> _Strategy | None:
         """What a strategy has set up for a type."""
         strategies = reversed(self._strategies)
         return next((strategy for known, strategy in strategies if known == type_), None)
 
-    def custom(self, type_: Any) -> Custom | None:
+    def custom(self, type_: object) -> Custom | None:
         """The schema of a type: the one that was registered last."""
         return next((known for known in reversed(self._schemas) if known.type == type_), None)
 
-    def members(self, type_: Any) -> tuple[Member, ...] | None:
+    def members(self, type_: object) -> tuple[Member, ...] | None:
         """The classes that a type stands for by a strategy."""
         for place in reversed(range(len(self._strategies))):
             known, strategy = self._strategies[place]
@@ -275,7 +275,7 @@ def _is_of(known: Any) -> Predicate:
     return lambda type_: bool(type_ == known)
 
 
-def _holds(predicate: Predicate, type_: Any) -> bool:
+def _holds(predicate: Predicate, type_: object) -> bool:
     try:
         return bool(predicate(type_))
     except Exception:  # noqa: BLE001  cattrs takes a predicate that fails for one that does not hold
@@ -289,7 +289,7 @@ _EVERY_TYPE: Final = frozenset(
 )
 
 
-def check_schema(type_: Any, schema: object) -> dict[str, Any]:
+def check_schema(type_: object, schema: object) -> dict[str, Any]:
     """Refuse what is no JSON Schema, and copy it otherwise.
 
     Args:
@@ -304,10 +304,10 @@ def check_schema(type_: Any, schema: object) -> dict[str, Any]:
         ValueError: If it refers to a definition that it does not have.
     """
     name = getattr(type_, "__name__", None) or str(type_)
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, MAPPING):
         raise TypeError(f"the JSON Schema of {name} must be a mapping, got {schema!r}")
-    check_json(cast("object", schema), f"the JSON Schema of {name}")
-    plain = cast("dict[str, Any]", plain_json(cast("object", schema)))
+    check_json(schema, f"the JSON Schema of {name}")
+    plain = plain_object(schema)
     definitions: dict[str, Any] = plain.get("$defs", {})
     for reference in _references(plain):
         if not reference.startswith(_PREFIX) or reference.removeprefix(_PREFIX) not in definitions:
@@ -321,15 +321,15 @@ def check_schema(type_: Any, schema: object) -> dict[str, Any]:
 _PREFIX: Final = "#/$defs/"
 
 
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        for name, member in cast("dict[str, Any]", schema).items():
+def _references(schema: object) -> Iterator[str]:
+    if isinstance(schema, OBJECT):
+        for name, member in schema.items():
             if name == "$ref" and isinstance(member, str):
                 yield member
             else:
                 yield from _references(member)
-    elif isinstance(schema, list):
-        for item in cast("list[object]", schema):
+    elif isinstance(schema, LIST):
+        for item in schema:
             yield from _references(item)
 
 
@@ -338,8 +338,8 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
     named_types: object = schema.get("type")
     if isinstance(named_types, str):
         named_types = [named_types]
-    if isinstance(named_types, list):
-        named = frozenset(cast("list[str]", named_types))
+    if isinstance(named_types, LIST):
+        named = frozenset(map(str, named_types))
         # A number may be written as an integer.
         return named | {"integer"} if "number" in named else named
     if "const" in schema:
@@ -355,7 +355,7 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
 # --- Hooks of the program ------------------------------------------------------------------------
 
 
-def guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
+def guarded(hook: Hook, type_: object, custom: Custom | None) -> Hook:
     """Make the refusals of a program's hook mismatches.
 
     Args:
@@ -369,7 +369,7 @@ def guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
     """
     name = getattr(type_, "__name__", None) or str(type_).replace("typing.", "")
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         try:
             return hook(value, type_)
         except Mismatch:

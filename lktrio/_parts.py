@@ -7,12 +7,13 @@ only the first. It does not know how a hook is found.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeGuard
 
 import attrs
 
 from ._descriptions import Missing, Unknown, describe, unfit
 from ._foreign import ForeignType
+from ._json_values import LIST, OBJECT
 from ._leaves import Hook
 from ._leniency import Tolerance, container_of, in_text, tolerate, trial
 from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, refused
@@ -42,7 +43,7 @@ __all__ = [
     "tuple_hook",
 ]
 
-FieldsHook: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+FieldsHook: TypeAlias = Callable[[Mapping[str, object]], dict[str, Any]]
 """Takes the members of an object, and returns the arguments of a class or function."""
 
 
@@ -66,6 +67,22 @@ made of, the hook, the field, and whether null means the default."""
 
 _UNKNOWN: Final = Field("", "", Anything(), required=False)
 _MISSING: Final = object()
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    return type(value) is dict
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return type(value) is dict or isinstance(value, Mapping)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return type(value) is list
+
+
+def _is_array(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
 
 
 def _collect(problems: list[Problem], mismatch: Mismatch, step: str | int) -> bool:
@@ -103,13 +120,13 @@ def fields_hook(fields: Sequence[Field], parts: Sequence[Part], *, is_exact: boo
     all_steps = list(plan.values())
     required = [field for field in fields if field.required]
 
-    def refuse(_: Any, __: Any) -> Any:
+    def refuse(_: object, __: object) -> object:
         raise Mismatch([Problem((), Unknown(list(plan)))])
 
     def step_of(name: str) -> _Step:
         return plan.get(name) or (name, name, (), refuse, _UNKNOWN, False)
 
-    def structure(value: Mapping[str, Any]) -> dict[str, Any]:
+    def structure(value: Mapping[str, object]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         problems: list[Problem] = []
         steps: Iterable[_Step] = all_steps
@@ -151,19 +168,16 @@ def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool)
     """Make what reads a class with fields."""
     names = {field.name for field in record.fields}
     build, is_tuple = record.build, record.is_tuple
+    is_taken = _is_mapping if is_exact else _is_object
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not dict:
-            if is_exact and isinstance(value, Mapping):
-                pass
-            elif is_tuple and isinstance(value, list):
-                value = _named(cast("list[object]", value), record)
-            else:
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
+            if not is_tuple or not isinstance(value, LIST):
                 return from_other(value)
-        members = cast("Mapping[str, object]", value)
-        if trial.get() is not None and not members.keys() <= names:
+            value = _named(value, record)
+        if trial.get() is not None and not value.keys() <= names:
             tolerate(Tolerance.UNKNOWN_KEYS)
-        arguments = structure_fields(members)
+        arguments = structure_fields(value)
         try:
             return build(**arguments)
         except (ValueError, TypeError) as error:
@@ -174,7 +188,7 @@ def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool)
     return structure
 
 
-def _named(items: list[object], record: Record) -> dict[str, Any]:
+def _named(items: list[object], record: Record) -> dict[str, object]:
     if len(items) > len(record.fields):
         raise unfit(record, items)
     return {field.name: item for field, item in zip(record.fields, items, strict=False)}
@@ -197,11 +211,11 @@ def member_hook(member: Member, shape: Shape, hook: Hook, *, takes_tag: bool) ->
         return hook
     tags = Choice(tuple((tag, tag) for tag in member.tags))
 
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict):
+    def structure(value: object, _: object) -> object:
+        if not isinstance(value, OBJECT):
             raise unfit(shape, value)
-        members = cast("dict[str, Any]", value)
-        tag: object = members.get(tag_name, _MISSING)
+        members = value
+        tag = members.get(tag_name, _MISSING)
         is_meant = _is_among(tag, member.tags) or (
             member.is_default and not _is_among(tag, member.other_tags)
         )
@@ -225,14 +239,15 @@ def mapping_hook(mapping: StringKeyed, key: Part, value: Part, *, is_exact: bool
     """Make what reads a mapping."""
     key_hook, key_type = key.hook, key.type
     hook, value_type, as_it_is = value.hook, value.type, value.as_it_is
+    is_taken = _is_mapping if is_exact else _is_object
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not dict and not (is_exact and isinstance(value, Mapping)):
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
             return from_other(value)
         structured: dict[Any, Any] = {}
         problems: list[Problem] = []
         current = trial.get()
-        for name, member in cast("Mapping[str, Any]", value).items():
+        for name, member in value.items():
             try:
                 if current is None:
                     structured_name = key_hook(name, key_type)
@@ -264,13 +279,14 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
     """Make what reads a list, a set, or a tuple of any length."""
     hook, item_type, as_it_is = item.hook, item.type, item.as_it_is
     build = array.build
+    is_taken = _is_array if is_exact else _is_list
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not list and not (is_exact and isinstance(value, list | tuple)):
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
             return from_other(value)
-        structured: list[Any] = []
+        structured: list[object] = []
         problems: list[Problem] = []
-        for index, each in enumerate(cast("Sequence[Any]", value)):
+        for index, each in enumerate(value):
             if type(each) in as_it_is:
                 structured.append(each)
                 continue
@@ -295,18 +311,18 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
 
 def tuple_hook(fixed: FixedTuple, parts: Sequence[Part], *, is_exact: bool) -> Hook:
     """Make what reads a tuple of a fixed length."""
+    is_taken = _is_array if is_exact else _is_list
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not list and not (is_exact and isinstance(value, list | tuple)):
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
             return from_other(value)
-        items = cast("Sequence[Any]", value)
-        if len(items) != len(parts):
+        if len(value) != len(parts):
             raise unfit(fixed, value)
-        structured: list[Any] = []
+        structured: list[object] = []
         problems: list[Problem] = []
         for index, part in enumerate(parts):
             try:
-                structured.append(part.hook(items[index], part.type))
+                structured.append(part.hook(value[index], part.type))
             except Mismatch as mismatch:
                 _collect(problems, mismatch, index)
         if problems:
@@ -317,10 +333,10 @@ def tuple_hook(fixed: FixedTuple, parts: Sequence[Part], *, is_exact: bool) -> H
     return structure
 
 
-def _other(shape: Shape, hook: Hook, *, is_exact: bool) -> Callable[[Any], Any]:
+def _other(shape: Shape, hook: Hook, *, is_exact: bool) -> Callable[[object], object]:
     """What becomes of a value that is not an array or object, where one is wanted."""
 
-    def structure(value: Any) -> Any:
+    def structure(value: object) -> object:
         container = None
         if isinstance(value, str) and not is_exact:
             container = container_of(value)
@@ -343,7 +359,7 @@ def foreign_hook(foreign: Foreign) -> Hook:
     """Make what reads a type that another library reads."""
     type_ = ForeignType(foreign.python)
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         if trial.get() is not None:
             try:
                 return type_.structure(value, lenient=False)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from ._arguments import MalformedArguments, parse_arguments
 from ._chunks import CollectedResponse
 from ._errors import APIRefusalError, APIResponseFormatError
+from ._json_values import OBJECT
 from ._partial_json import MISSING, PartialJSON
 
 # What reads types is a quarter of the package, and only programs that ask for one need it: it is
@@ -196,11 +197,7 @@ class PartialValue:
             self.read_on()
         value = self._json.value()
         if self._is_wrapped and value is not MISSING:
-            value = (
-                cast("dict[str, Any]", value).get(_WRAPPED, MISSING)
-                if isinstance(value, dict)
-                else MISSING
-            )
+            value = value.get(_WRAPPED, MISSING) if isinstance(value, OBJECT) else MISSING
         if value is MISSING or value == self._last:
             return MISSING
         self._last = value

@@ -70,7 +70,7 @@ class HookMaker:
         parts = [self._part(field.type, field.shape) for field in fields]
         return fields_hook(fields, parts, is_exact=self._is_exact)
 
-    def make(self, type_: Any) -> Hook:
+    def make(self, type_: object) -> Hook:
         """Make the hook for a type.
 
         Raises:
@@ -92,7 +92,7 @@ class HookMaker:
         leaf = leaf_hook(shape, is_exact=self._is_exact)
         return self._parts_hook(type_, shape) if leaf is None else leaf
 
-    def _parts_hook(self, type_: Any, shape: Shape) -> Hook:
+    def _parts_hook(self, type_: object, shape: Shape) -> Hook:
         is_exact = self._is_exact
         match shape:
             case OneOf(members=members, member_types=types):
@@ -134,13 +134,13 @@ class HookMaker:
         takes_tag = any(field.name == member.tag_name for field in plain.fields)
         return member_hook(member, shape, hook, takes_tag=takes_tag)
 
-    def _part(self, type_: Any, shape: Shape) -> Part:
+    def _part(self, type_: object, shape: Shape) -> Part:
         as_it_is: Collection[type[Any]] = ()
         if not self._is_exact and isinstance(shape, Scalar | OneOf):
             as_it_is = self._plain_classes(type_, shape)
         return Part(type_, self._find(type_), as_it_is)
 
-    def _plain_classes(self, type_: Any, shape: Shape) -> Collection[type[Any]]:
+    def _plain_classes(self, type_: object, shape: Shape) -> Collection[type[Any]]:
         """The classes of JSON values that need no hook to be what is wanted."""
         reads = self._reads
         match shape:
@@ -158,7 +158,7 @@ def called_late(make: Callable[[], Hook]) -> Hook:
     """A hook that is made when it is first called."""
     hook: Hook | None = None
 
-    def structure(value: Any, type_: Any) -> Any:
+    def structure(value: object, type_: object) -> object:
         nonlocal hook
         if hook is None:
             hook = make()

@@ -45,7 +45,7 @@ class UnresolvedAnnotation(UnsupportedType):
 # --- Strings -------------------------------------------------------------------------------------
 
 
-def evaluate(annotation: Any, module: Mapping[str, Any], local: Mapping[str, Any]) -> Any:
+def evaluate(annotation: object, module: Mapping[str, Any], local: Mapping[str, Any]) -> Any:
     """Evaluate the strings in an annotation.
 
     Args:
@@ -70,7 +70,7 @@ def evaluate(annotation: Any, module: Mapping[str, Any], local: Mapping[str, Any
         raise UnsupportedType(f"annotation {annotation!r} cannot be evaluated ({error})") from None
 
 
-def class_hints(type_: Any, class_: type[Any], scope: Mapping[str, Any]) -> dict[str, Any]:
+def class_hints(type_: object, class_: type[Any], scope: Mapping[str, Any]) -> dict[str, Any]:
     """The annotations of a class and its bases, evaluated, with type variables filled in.
 
     Args:
@@ -107,13 +107,13 @@ def _unresolved(annotation: object, error: NameError) -> UnresolvedAnnotation:
     )
 
 
-def globals_of(definition: Any) -> dict[str, Any]:
+def globals_of(definition: object) -> dict[str, Any]:
     """The globals of the module in which a class or alias is defined, as far as it is known."""
     module = sys.modules.get(definition.__module__)
     return dict(vars(module)) if module is not None else {}
 
 
-def type_parameters(definition: Any) -> dict[str, Any]:
+def type_parameters(definition: object) -> dict[str, Any]:
     """The type parameters that a definition declares in brackets, by name (PEP 695).
 
     Args:
@@ -131,7 +131,7 @@ def type_parameters(definition: Any) -> dict[str, Any]:
 _WRAPPERS: Final = ("Final", "Required", "NotRequired", "ReadOnly")
 
 
-def peel(type_: Any) -> tuple[Any, tuple[Any, ...]] | None:
+def peel(type_: object) -> tuple[Any, tuple[Any, ...]] | None:
     """Take one ``Annotated``, ``NewType``, ``Final`` or the like off.
 
     Args:
@@ -154,7 +154,7 @@ def peel(type_: Any) -> tuple[Any, tuple[Any, ...]] | None:
     return None
 
 
-def hashable(type_: Any) -> Any:
+def hashable(type_: object) -> Any:
     """Make a type that can be looked up.
 
     Args:
@@ -183,7 +183,7 @@ def hashable(type_: Any) -> Any:
     return origin[args] if copy_with is None else copy_with(args)
 
 
-def wrapper_names(type_: Any) -> set[str]:
+def wrapper_names(type_: object) -> set[str]:
     """The names of what stands around a type, such as ``Required``; ``Annotated`` is one."""
     names: set[str] = set()
     while (name := _special_form(type_)) in _WRAPPERS or name == "Annotated":
@@ -192,7 +192,7 @@ def wrapper_names(type_: Any) -> set[str]:
     return names
 
 
-def _special_form(type_: Any) -> str:
+def _special_form(type_: object) -> str:
     # By name, because typing_extensions has forms of its own.
     origin: Any = typing.get_origin(type_)
     if origin is typing.Annotated:
@@ -214,13 +214,13 @@ def upper_bound(variable: Any) -> Any:
     return variable.__bound__ if variable.__bound__ is not None else Any
 
 
-def is_type_alias(type_: Any) -> bool:
+def is_type_alias(type_: object) -> bool:
     """Whether a type was defined by a ``type`` statement."""
     # typing has it from Python 3.12 on, typing_extensions before.
     return type(type_).__name__ == "TypeAliasType"
 
 
-def lookup_key(type_: Any) -> Any:
+def lookup_key(type_: object) -> Any:
     """What a type is looked up by: itself if it can be hashed."""
     try:
         hash(type_)
@@ -230,19 +230,19 @@ def lookup_key(type_: Any) -> Any:
     return type_
 
 
-def shown_type(type_: Any) -> str:
+def shown_type(type_: object) -> str:
     """A type as it is named in messages."""
     return type_.__qualname__ if isinstance(type_, type) else repr(type_).replace("typing.", "")
 
 
-def definition_name(type_: Any) -> str:
+def definition_name(type_: object) -> str:
     """A name for a class, an alias, or one of those with arguments."""
     origin = typing.get_origin(type_) or type_
     names = [origin.__name__, *(_argument_name(arg) for arg in typing.get_args(type_))]
     return "_".join(names)
 
 
-def _argument_name(type_: Any) -> str:
+def _argument_name(type_: object) -> str:
     name = definition_name(type_) if hasattr(type_, "__name__") else repr(type_)
     return "".join(character if character.isalnum() else "_" for character in name)
 
@@ -250,7 +250,7 @@ def _argument_name(type_: Any) -> str:
 # --- Generics ------------------------------------------------------------------------------------
 
 
-def substitute(type_: Any, arguments: Mapping[Any, Any]) -> Any:
+def substitute(type_: object, arguments: Mapping[Any, Any]) -> Any:
     """Put arguments in the place of type variables."""
     if isinstance(type_, TypeVar):
         return arguments.get(type_, type_)
@@ -262,11 +262,11 @@ def substitute(type_: Any, arguments: Mapping[Any, Any]) -> Any:
     ]
 
 
-def _parameters(type_: Any) -> tuple[Any, ...]:
+def _parameters(type_: object) -> tuple[Any, ...]:
     return getattr(type_, "__parameters__", ())
 
 
-def _type_arguments(type_: Any) -> dict[Any, dict[Any, Any]]:
+def _type_arguments(type_: object) -> dict[Any, dict[Any, Any]]:
     """For each generic base of a type, what its type variables stand for."""
     origin = typing.get_origin(type_) or type_
     own = dict(zip(_parameters(origin), typing.get_args(type_), strict=False))
