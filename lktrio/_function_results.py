@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple, cast
 
 import attrs
 
-from ._arguments import MalformedArguments, parse_arguments
+from ._arguments import parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
+from ._mismatch import Mismatch
 from ._tools import StopResponse, ToolContext, ToolError, ToolResult
 from ._value import Value
 
@@ -100,7 +101,7 @@ def read_call(
     """
     try:
         arguments = text = parse_arguments(call.arguments).canonical
-    except MalformedArguments:
+    except Mismatch:
         arguments = call.arguments
         text = json.dumps({"invalid_arguments": _sendable(arguments)}, ensure_ascii=False)
     name = call.name

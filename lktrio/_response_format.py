@@ -13,10 +13,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ._arguments import MalformedArguments, parse_arguments
+from ._arguments import parse_arguments
 from ._chunks import CollectedResponse
 from ._errors import APIRefusalError, APIResponseFormatError
 from ._json_values import OBJECT
+from ._mismatch import Mismatch, refused
 from ._partial_json import MISSING, PartialJSON
 
 # What reads types is a quarter of the package, and only programs that ask for one need it: it is
@@ -104,8 +105,6 @@ class AnswerShape:
             APIRefusalError: The model declined.
             APIResponseFormatError: The answer does not fit.
         """
-        from ._mismatch import Mismatch
-
         if answer.refusal and not answer.text:
             raise APIRefusalError(answer.refusal)
         reasons: list[str]
@@ -113,8 +112,6 @@ class AnswerShape:
             if self._structure is None:
                 self._structure = self._make_structure()
             return self._structure(_decode(answer.text))
-        except MalformedArguments as exc:
-            reasons = [_about_the_answer(exc)]
         except Mismatch as exc:
             reasons = [str(problem) for problem in exc.problems]
         if answer.finish_reason == "length":
@@ -235,9 +232,8 @@ def _cached_shape(
     return AnswerShape(response_format, converter)
 
 
-def _about_the_answer(exc: MalformedArguments) -> str:
+def _about_the_answer(text: str) -> str:
     """What is wrong, said of one answer in place of a call's arguments."""
-    text = str(exc)
     for plural, singular in (
         ("The arguments are", "the answer is"),
         ("The arguments hold", "the answer holds"),
@@ -250,5 +246,9 @@ def _about_the_answer(exc: MalformedArguments) -> str:
 
 def _decode(text: str) -> dict[str, Any]:
     if not text.strip():
-        raise MalformedArguments("the answer is empty")
-    return parse_arguments(text).values
+        raise refused("the answer is empty")
+    try:
+        return parse_arguments(text).values
+    except Mismatch as mismatch:
+        reason = _about_the_answer(str(mismatch))
+    raise refused(reason)

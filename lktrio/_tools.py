@@ -32,10 +32,11 @@ from typing import (
 import attrs
 
 from . import _later as later
-from ._arguments import MalformedArguments, parse_arguments
+from ._arguments import parse_arguments
 from ._chat_context import ChatContext, FunctionCall
 from ._checks import check_flag, check_seconds
 from ._json_values import check_json
+from ._mismatch import COUNTED_PROBLEMS, Mismatch
 from ._value import Value
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
@@ -282,8 +283,6 @@ class _TypedDefinition:
         return described
 
     def decode(self, raw: str) -> DecodedArguments:
-        from ._mismatch import COUNTED_PROBLEMS, Mismatch
-
         arguments = _parse(raw, self.name)
         if self._structure is None:
             self._structure = self._own_converter().fields_hook(self._fields)
@@ -582,7 +581,7 @@ class _RawDefinition:
 def _parse(raw: str, name: str) -> Any:
     try:
         return parse_arguments(raw)
-    except MalformedArguments as error:
+    except Mismatch as error:
         raise ToolError(
             f"Invalid arguments for {name}: {error} "
             f"Call {name} again with one complete JSON object."

@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import parse_arguments
 from lktrio._converter import Converter
 from lktrio._docstrings import read_docstring
 from lktrio._introspection import Types
@@ -426,7 +426,7 @@ def test_no_arguments_are_made_of_a_truncated_object(
     text = json.dumps(arguments, ensure_ascii=data.draw(st.booleans()))
     cut = data.draw(st.integers(1, len(text) - 1))
 
-    with pytest.raises(MalformedArguments, match="cut off"):
+    with pytest.raises(Mismatch, match="cut off"):
         parse_arguments(text[:cut])
 
 

@@ -26,7 +26,7 @@ import h11
 import httpx
 
 from lktrio import ChatContext, function_tool
-from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
+from lktrio._arguments import Arguments, parse_arguments
 from lktrio._chunks import CollectedResponse
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
 from lktrio._http.message import ResponseReader
@@ -40,6 +40,7 @@ from lktrio._json_text import (
     leading_objects,
     loads,
 )
+from lktrio._mismatch import Mismatch
 from lktrio._partial_json import MISSING, PartialJSON
 from lktrio._response_format import AnswerShape, PartialValue
 from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
@@ -526,7 +527,7 @@ def special(
 def arguments(data: bytes) -> None:
     text = _with_surrogates(data)
     parsed: Arguments | None = None
-    with contextlib.suppress(MalformedArguments):
+    with contextlib.suppress(Mismatch):
         parsed = parse_arguments(text)
     if parsed is not None:
         assert json.loads(parsed.canonical) == parsed.values
