@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from ._json_values import LIST, OBJECT
+from ._json_values import JSON_TYPES, LIST, OBJECT, json_type_of
 from ._mismatch import Mismatch, Problem
 from ._shapes import (
     Alias,
@@ -45,7 +45,6 @@ __all__ = [
     "describe",
     "found",
     "is_wrong_type",
-    "json_type_of",
     "json_types",
     "unfit",
 ]
@@ -144,9 +143,6 @@ _SCALAR_TYPES: Final[dict[type[Any], frozenset[str]]] = {
     float: frozenset({"number", "integer"}),
     str: frozenset({"string"}),
 }
-_EVERY_TYPE: Final = frozenset(
-    {"null", "boolean", "integer", "number", "string", "array", "object"}
-)
 
 
 def json_types(shape: Shape) -> frozenset[str]:
@@ -181,28 +177,7 @@ def json_types(shape: Shape) -> frozenset[str]:
         case Custom(json_types=types):
             return types
         case Anything() | Foreign():
-            return _EVERY_TYPE
-
-
-def json_type_of(value: object) -> str:
-    """The JSON type of a value, or an empty string if it has none."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "number"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "array"
-        case Mapping():
-            return "object"
-        case _:
-            return ""
+            return JSON_TYPES
 
 
 def is_wrong_type(shape: Shape, value: object) -> bool:
@@ -291,7 +266,7 @@ def _custom(custom: Custom) -> str:
         text = custom.description.strip().removesuffix(".")
         # Half a sentence, unless it begins with an abbreviation or a name in capitals.
         return text if text[1:2].isupper() else text[:1].lower() + text[1:]
-    if len(custom.json_types) == len(_EVERY_TYPE):
+    if len(custom.json_types) == len(JSON_TYPES):
         return "any JSON value"
     types = custom.json_types
     if "number" in types:

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias, cast, get_origin
 
-from ._json_values import LIST, OBJECT, SCHEMA
+from ._json_values import JSON_TYPES, LIST, OBJECT, SCHEMA, json_type_of
 from ._leniency import read_container, read_integer, read_number
 from ._mismatch import Mismatch, Problem, Refusal
 
@@ -156,26 +156,13 @@ class ForeignType:
 def _types(schema: JSONSchema) -> set[str]:
     types: str | list[str] = schema.get("type", [])
     if not types:
-        return {"null", "boolean", "integer", "number", "string", "array", "object"}
+        return set(JSON_TYPES)
     return {types} if isinstance(types, str) else set(types)
 
 
 def _json_types(value: object) -> set[str]:
-    match value:
-        case None:
-            return {"null"}
-        case bool():
-            return {"boolean"}
-        case int():
-            return {"integer", "number"}
-        case float():
-            return {"number"}
-        case str():
-            return {"string"}
-        case list():
-            return {"array"}
-        case _:
-            return {"object"}
+    type_ = json_type_of(value)
+    return {"integer", "number"} if type_ == "integer" else {type_}
 
 
 def _may_be(value: object, schema: JSONSchema) -> bool:

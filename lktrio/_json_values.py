@@ -17,6 +17,7 @@ from ._mismatch import Mismatch, Path, refused
 
 __all__ = [
     "ARRAY",
+    "JSON_TYPES",
     "LIST",
     "MAPPING",
     "OBJECT",
@@ -26,6 +27,7 @@ __all__ = [
     "check_json_value",
     "check_text",
     "encode_json",
+    "json_type_of",
     "plain_json",
     "plain_object",
     "shown",
@@ -39,11 +41,35 @@ LIST: Final[type[list[object]]] = list
 ARRAY: Final[tuple[type[list[object]], type[tuple[object, ...]]]] = (list, tuple)
 MAPPING: Final = cast("type[Mapping[str, object]]", Mapping)
 
+JSON_TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+"""The types of JSON Schema, by name."""
+
 _MAX_DEPTH: Final = 100
 """Levels of nesting; a container that holds itself is found by it, too."""
 
 _SHOWN_STEPS: Final = 8
 """Steps of a path that an error message shows."""
+
+
+def json_type_of(value: object) -> str:
+    """The JSON type of a value, or an empty string if it has none."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list() | tuple():
+            return "array"
+        case Mapping():
+            return "object"
+        case _:
+            return ""
 
 
 def check_json(value: object, path: str) -> None:

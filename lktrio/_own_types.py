@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol, TypeAlias, Union, cast
 import attrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
-from ._descriptions import Refused, json_type_of
-from ._json_values import LIST, MAPPING, OBJECT, check_json, plain_object
+from ._descriptions import Refused
+from ._json_values import JSON_TYPES, LIST, MAPPING, OBJECT, check_json, json_type_of, plain_object
 from ._leaves import Hook
 from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import Custom, Member
@@ -284,10 +284,6 @@ def _holds(predicate: Predicate, type_: object) -> bool:
 
 # --- Schemas -------------------------------------------------------------------------------------
 
-_EVERY_TYPE: Final = frozenset(
-    {"null", "boolean", "integer", "number", "string", "array", "object"}
-)
-
 
 def check_schema(type_: object, schema: object) -> dict[str, Any]:
     """Refuse what is no JSON Schema, and copy it otherwise.
@@ -349,7 +345,7 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
     for keyword in ("anyOf", "oneOf"):
         if schema.get(keyword):
             return frozenset[str]().union(*map(_types_of, schema[keyword]))
-    return _EVERY_TYPE
+    return JSON_TYPES
 
 
 # --- Hooks of the program ------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
+from ._checks import is_number
 from ._declared import NO_DEFAULT
 from ._descriptions import describe
 from ._foreign import ForeignType
@@ -401,9 +402,7 @@ def _keywords(schema: JSONSchema, constraints: Constraints) -> list[tuple[str, A
 def _number(bound: Any) -> int | float | None:
     if isinstance(bound, decimal.Decimal):
         bound = int(bound) if bound == bound.to_integral_value() else float(bound)
-    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
-        return None
-    return bound
+    return bound if is_number(bound) and math.isfinite(bound) else None
 
 
 # --- Walking through schemas ---------------------------------------------------------------------

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
+from ._json_values import json_type_of
 from ._schema import REF_PREFIX, JSONSchema, map_subschemas, references
 
 __all__ = ["UnsupportedSchema", "strict_schema"]
@@ -204,20 +205,11 @@ def _items(schema: JSONSchema, path: str) -> JSONSchema:
     return places[0]
 
 
-_TYPE_NAMES: Final[dict[type[object], str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    type(None): "null",
-}
-
-
 def _choice(schema: JSONSchema, path: str) -> JSONSchema:
     # "schema must have a 'type' key", which need not be there in JSON Schema.
     values: list[object] = [schema["const"]] if "const" in schema else schema["enum"]
-    types = list(dict.fromkeys(_TYPE_NAMES.get(type(value), "") for value in values))
-    if "" in types:
+    types = list(dict.fromkeys(map(json_type_of, values)))
+    if "array" in types or "object" in types:
         raise UnsupportedSchema(f"{path or 'it'} is one of several arrays or objects")
     keyword = "const" if "const" in schema else "enum"
     strict = {"type": types[0] if len(types) == 1 else types, keyword: schema[keyword]}

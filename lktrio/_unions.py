@@ -13,8 +13,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from ._descriptions import Unfit, describe, json_type_of
-from ._json_values import LIST, OBJECT
+from ._descriptions import Unfit, describe
+from ._json_values import LIST, OBJECT, json_type_of
 from ._leaves import Hook
 from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
 from ._mismatch import Mismatch, Problem, Refusal
