@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, TypeAlias, cast
+from typing import Annotated, Any, Final, TypeAlias
 
 import attrs
 
@@ -42,6 +42,7 @@ class DeclaredField:
 FieldsReader: TypeAlias = Callable[[type[Any], Mapping[str, Any]], Iterator[DeclaredField]]
 """Takes a class and its annotations, evaluated, and gives its fields in order."""
 
+_INIT_VAR: Final[type[dataclasses.InitVar[object]]] = dataclasses.InitVar
 _FACTORY: Final[type[object]] = type(attrs.Factory(list[Any]))
 """attrs.Factory is a class, and its stub is a function."""
 
@@ -90,8 +91,8 @@ def _dataclass_fields(class_: type[Any], hints: Mapping[str, Any]) -> Iterator[D
     for name in sorted(parameters, key=list(hints).index):
         parameter, field = parameters[name], fields.get(name)
         hint = hints.get(name)
-        if isinstance(hint, dataclasses.InitVar):
-            hint = cast("Any", hint).type
+        if isinstance(hint, _INIT_VAR):
+            hint = hint.type
         stated: Any = parameter.default if field is None else field.default
         required = parameter.default is parameter.empty
         declared = read_specifier(stated)
@@ -110,7 +111,8 @@ def _dataclass_fields(class_: type[Any], hints: Mapping[str, Any]) -> Iterator[D
 
 def _named_tuple_fields(class_: type[Any], hints: Mapping[str, Any]) -> Iterator[DeclaredField]:
     defaults: dict[str, Any] = getattr(class_, "_field_defaults", {})
-    for name in cast("tuple[str, ...]", getattr(class_, "_fields", ())):
+    names: tuple[str, ...] = getattr(class_, "_fields", ())
+    for name in names:
         yield DeclaredField(
             name=name,
             type=hints.get(name),

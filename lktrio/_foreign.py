@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias, cast, get_origin
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, get_origin
 
 from ._json_values import JSON_TYPES, LIST, OBJECT, SCHEMA, json_type_of
 from ._leniency import read_container, read_integer, read_number
@@ -233,7 +233,7 @@ def _msgspec_problem(message: str) -> Problem:
     return Problem(path, Refusal(_lower_first(message[: match.start()])))
 
 
-def unstructure_foreign(value: object) -> Mapping[str, Any] | None:
+def unstructure_foreign(value: object) -> object:
     """Write an instance of a foreign class as a JSON value.
 
     Args:
@@ -242,9 +242,10 @@ def unstructure_foreign(value: object) -> Mapping[str, Any] | None:
     Returns:
         The JSON value; None if the value is not foreign.
     """
-    if _is_pydantic(type(value)) and hasattr(value, "model_dump"):
-        dumped = cast("Any", value).model_dump(mode="json", by_alias=True)
-        return cast("Mapping[str, Any]", dumped)
+    dump: Callable[..., object] | None = getattr(value, "model_dump", None)
+    if dump is not None and _is_pydantic(type(value)):
+        return dump(mode="json", by_alias=True)
     if _is_msgspec(type(value)):
-        return cast("Mapping[str, Any]", sys.modules["msgspec"].to_builtins(value))
+        write: Callable[[object], object] = sys.modules["msgspec"].to_builtins
+        return write(value)
     return None

@@ -15,7 +15,7 @@ import types
 import typing
 from collections import abc
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal, Protocol, TypeVar, Union, cast
+from typing import Any, Final, Literal, Protocol, TypeVar, Union
 
 from ._declared import NO_DEFAULT, Declared, merge, read_specifier
 from ._docstrings import NO_DOCSTRING, own_docstring, read_docstring
@@ -478,8 +478,8 @@ def _enumeration(class_: type[enum.Enum]) -> Choice:
 def _json_value_of(member: enum.Enum) -> JSONScalar:
     value: object = member.value
     # By exact type: what only inherits from str is not read back.
-    if value is None or type(value) in _SCALARS:
-        return cast("JSONScalar", value)
+    if value is None or (isinstance(value, str | int | float) and type(value) in _SCALARS):
+        return value
     raise UnsupportedType(
         f"{member} has the value {value!r}, which has no JSON form; use strings or numbers"
     )
