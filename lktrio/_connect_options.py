@@ -5,12 +5,11 @@ This module knows the clocks and the retries that a program can set. It does not
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import attrs
 
-from ._json_values import shown
-from ._options import check_retries, check_seconds
+from ._checks import check_flag, check_instance, check_integer, check_seconds
 from ._value import Value
 
 __all__ = [
@@ -23,9 +22,8 @@ __all__ = [
 
 def check_conn_options(value: object) -> APIConnectOptions:
     """Refuse ``conn_options`` that are none, and return them otherwise."""
-    if not isinstance(value, APIConnectOptions):
-        raise TypeError(f"conn_options must be an APIConnectOptions, not a {type(value).__name__}")
-    return value
+    check_instance("conn_options", value, APIConnectOptions, "an APIConnectOptions")
+    return cast("APIConnectOptions", value)
 
 
 class _Default(float):
@@ -80,19 +78,13 @@ class APIConnectOptions(Value):
 
     def __attrs_post_init__(self) -> None:
         """Check the fields."""
-        check_retries("max_retry", self.max_retry)
+        check_integer("max_retry", self.max_retry, least=0)
         check_seconds("retry_interval", self.retry_interval, zero=True, infinite=False)
         check_seconds("max_retry_delay", self.max_retry_delay, zero=True)
         check_seconds("timeout", self.timeout)
-        if self.first_output_timeout is not None:
-            check_seconds("first_output_timeout", self.first_output_timeout)
-        if self.total_timeout is not None:
-            check_seconds("total_timeout", self.total_timeout)
-        if not isinstance(self.reasoning_is_output, bool):
-            raise TypeError(
-                f"reasoning_is_output={shown(self.reasoning_is_output)} is not accepted; "
-                f"it takes True or False"
-            )
+        check_seconds("first_output_timeout", self.first_output_timeout, none="no limit")
+        check_seconds("total_timeout", self.total_timeout, none="no limit")
+        check_flag("reasoning_is_output", self.reasoning_is_output)
 
 
 def timeout_or(options: APIConnectOptions, other: float | None) -> float:

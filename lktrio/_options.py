@@ -6,11 +6,9 @@ several settings wins is decided elsewhere, and so is what a model supports.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, TypedDict
 
-from ._json_values import shown
 from ._models import ReasoningEffort
 
 __all__ = [
@@ -23,8 +21,6 @@ __all__ = [
     "ResponseFormat",
     "TextPart",
     "ToolChoice",
-    "check_retries",
-    "check_seconds",
 ]
 
 InferenceClass: TypeAlias = Literal["priority", "standard", "low"]
@@ -188,24 +184,3 @@ class ChatCompletionOptions(TypedDict, total=False):
 
     timeout: float
     """Seconds; replaces `APIConnectOptions.timeout` for the request. `math.inf` for no limit."""
-
-
-def check_seconds(name: str, value: object, *, zero: bool = False, infinite: bool = True) -> None:
-    """Refuse what is not a number of seconds, with a sentence that says what is."""
-    bounds = "at least 0" if zero else "greater than 0"
-    wants = f"a number of seconds, {bounds}" + (", math.inf for no limit" if infinite else "")
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={shown(value)} is not accepted; it takes {wants}")
-    # NaN fails every comparison.
-    in_range = value >= 0 if zero else value > 0
-    if not in_range or (value == math.inf and not infinite):
-        raise ValueError(f"{name}={shown(value)} is not accepted; it takes {wants}")
-
-
-def check_retries(name: str, value: object) -> None:
-    """Refuse what is not a number of retries, with a sentence that says what is."""
-    wants = "it takes an integer, 0 for no retries"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}={shown(value)} is not accepted; {wants}")
-    if value < 0:
-        raise ValueError(f"{name}={shown(value)} is not accepted; {wants}")

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final, cast, get_type_hints
 
 import attrs
 
+from ._checks import check_seconds, refusal, shown
 from ._clean import is_array, is_object
 from ._connect_options import APIConnectOptions
-from ._json_values import plain_json, shown
+from ._json_values import plain_json, way_to
 from ._not_given import NotGiven, is_given
-from ._options import ChatCompletionOptions, InferenceClass, QueryValue, check_seconds
+from ._options import ChatCompletionOptions, InferenceClass, QueryValue
 from ._value import Value
 
 # The converter is the largest thing that is imported for options, and programs that set none do
@@ -110,10 +111,8 @@ def structure_options(
     if options is None or not is_given(options):
         return RequestOptions()
     if not isinstance(options, Mapping):
-        raise TypeError(
-            f"{parameter}={shown(options)} is not accepted; it takes a mapping of option names "
-            f"to values (ChatCompletionOptions)"
-        )
+        wanted = "a mapping of option names to values (ChatCompletionOptions)"
+        raise TypeError(refusal(parameter, options, wanted))
     timeout: float | None = None
     given: dict[str, object] = {}
     for name, value in options.items():
@@ -363,7 +362,7 @@ def _problems_with(value: object, type_: object) -> tuple[Problem, ...]:
 @functools.cache
 def _exact_converter() -> Converter:
     from ._converter import Converter
-    from ._shapes import Types
+    from ._introspection import Types
 
     # What options are for is said in this module, and read by people.
     return Converter(_types=Types(with_docstrings=False), _is_exact=True)
@@ -371,28 +370,21 @@ def _exact_converter() -> Converter:
 
 def _refusal(problems: Sequence[Problem], place: Callable[[str], str]) -> TypeError | ValueError:
     """The error that the caller sees. It holds nothing of a value that may be secret."""
-    from ._mismatch import COUNTED_PROBLEMS, Refusal, Unfit, is_wrong_type
+    from ._mismatch import COUNTED_PROBLEMS
 
-    match problems[0].cause:
-        case Unfit(shape=shape, value=value):
-            wrong_type = is_wrong_type(shape, value)
-        case Refusal(wrong_type=wrong_type):
-            pass
-        case _:
-            wrong_type = False
     sentences = [_sentence(problem, place) for problem in problems[:_MAX_SENTENCES]]
     more = min(len(problems), COUNTED_PROBLEMS) - len(sentences)
     if more > 0:
         at_least = "at least " if len(problems) > COUNTED_PROBLEMS else ""
         sentences.append(f"and {at_least}{more} more")
-    return (TypeError if wrong_type else ValueError)("\n".join(sentences))
+    return (TypeError if problems[0].cause.is_wrong_type else ValueError)("\n".join(sentences))
 
 
 def _sentence(problem: Problem, place: Callable[[str], str]) -> str:
-    from ._mismatch import Missing, Unfit, Unknown, describe, is_wrong_type
+    from ._descriptions import Missing, Unfit, Unknown, describe, is_wrong_type
 
     option = str(problem.path[0]) if problem.path else ""
-    where = place(option + "".join(map(_step, problem.path[1:])))
+    where = place(option + way_to(problem.path[1:]))
     match problem.cause:
         case Unfit(shape=shape, value=value):
             hint = ""
@@ -416,9 +408,4 @@ def _sentence(problem: Problem, place: Callable[[str], str]) -> str:
             advice = f"did you mean {nearest[0]!r}?" if nearest else f"known are {list(known)}"
             return f"{where} is not known; {advice}"
         case other:
-            # It begins with the rest of the way to what is no JSON value.
-            return f"{where}{other.text()}"
-
-
-def _step(step: object) -> str:
-    return f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{shown(step)}]"
+            return f"{where} {other.text()}"

@@ -29,7 +29,7 @@ from lktrio import (
 )
 from lktrio import _json_text as json_text
 from lktrio._answer import AnswerReader
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import parse_arguments
 from lktrio._assembler import Assembler
 from lktrio._chunks import ChatChunk, ChoiceDelta, CollectedResponse
 from lktrio._headers import HeaderFacts
@@ -41,6 +41,7 @@ from lktrio._json_text import (
     SLICE,
     ObjectScanner,
 )
+from lktrio._mismatch import Mismatch
 from lktrio._redaction import redact_error
 from lktrio._server_errors import status_error
 from lktrio._stream import _PartialValues, _Values
@@ -574,7 +575,7 @@ def test_arguments_are_read_in_a_short_step(form: str, unit: str, size: int) -> 
     text = form % (unit * (size // len(unit)))
 
     def act() -> None:
-        with contextlib.suppress(MalformedArguments):
+        with contextlib.suppress(Mismatch):
             parse_arguments(text)
 
     # The repair of what is malformed makes many calls, each of them short.
@@ -582,11 +583,11 @@ def test_arguments_are_read_in_a_short_step(form: str, unit: str, size: int) -> 
 
 
 def test_arguments_that_hold_too_much_are_refused_with_words_for_the_model() -> None:
-    with pytest.raises(MalformedArguments, match="hold more than 10000 values"):
+    with pytest.raises(Mismatch, match="hold more than 10000 values"):
         parse_arguments(json.dumps({"a": [0] * 10_001}))
     assert parse_arguments(json.dumps({"a": [0] * 9_990})).values == {"a": [0] * 9_990}
     inner = json.dumps({"a": [0] * 10_001})
-    with pytest.raises(MalformedArguments, match="hold more than 10000 values"):
+    with pytest.raises(Mismatch, match="hold more than 10000 values"):
         parse_arguments(json.dumps(inner))
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from lktrio import ChatContext, ChatMessage, FunctionCall, FunctionCallOutput
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import parse_arguments
 from lktrio._assembler import Assembler
 from lktrio._chat_items import ChatItem
 from lktrio._chunks import ChatChunk
 from lktrio._decoding import decode_event
 from lktrio._headers import HeaderFacts, read_headers
+from lktrio._mismatch import Mismatch
 from lktrio._partial_json import PartialJSON
 from lktrio._payloads import CallPayload, ChoicePayload, ChunkPayload, DeltaPayload, FunctionPayload
 from lktrio._redaction import redact_error
@@ -186,7 +187,7 @@ def test_malformed_arguments_are_repaired_in_bounded_work(form: str, piece: str)
         text = form % (piece * (size // len(piece)))
 
         def act(text: str = text) -> None:
-            with contextlib.suppress(MalformedArguments):
+            with contextlib.suppress(Mismatch):
                 parse_arguments(text)
 
         assert calls_made(act, by_anybody=True) <= 1_500_000

@@ -26,7 +26,7 @@ import h11
 import httpx
 
 from lktrio import ChatContext, ToolError, function_tool
-from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
+from lktrio._arguments import Arguments, parse_arguments
 from lktrio._chunks import CollectedResponse
 from lktrio._decoding import Done, at_once, decode_body, decode_event, decode_event_in_steps
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
@@ -42,6 +42,7 @@ from lktrio._json_text import (
     leading_objects,
     loads,
 )
+from lktrio._mismatch import Mismatch
 from lktrio._partial_json import MISSING, PartialJSON
 from lktrio._payloads import CallPayload, ChunkPayload, FunctionPayload
 from lktrio._redaction import redact_error, redact_text
@@ -321,7 +322,9 @@ def tool_calls(data: bytes) -> None:
             if dice.pick(8) == 1:
                 handed_out += calls.take_ready(text_follows=bool(dice.pick(2)), tainted=True)
     with contextlib.suppress(APIConnectionError):
-        whole, withheld = calls.result(cut=bool(dice.pick(2)), tainted=True, withholds_excess=withholds_excess)
+        whole, withheld = calls.result(
+            cut=bool(dice.pick(2)), tainted=True, withholds_excess=withholds_excess
+        )
         ids = [call.call_id for call in (*whole, *withheld)]
         assert len(set(ids)) == len(ids)
         assert all(call in whole for call in handed_out)
@@ -503,7 +506,7 @@ def special(
 def arguments(data: bytes) -> None:
     text = _with_surrogates(data)
     parsed: Arguments | None = None
-    with contextlib.suppress(MalformedArguments):
+    with contextlib.suppress(Mismatch):
         parsed = parse_arguments(text)
     if parsed is not None:
         assert json.loads(parsed.canonical) == parsed.values
