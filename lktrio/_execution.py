@@ -15,7 +15,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, cast
 
-import attrs
+import msgspec
 import trio
 
 from ._bare import raise_bare
@@ -298,7 +298,7 @@ def _bind(
     call_ctx: RunContext[Any] | None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if call_ctx is not None:
-        return decoded.bind(attrs.evolve(call_ctx, function_call=item))
+        return decoded.bind(msgspec.structs.replace(call_ctx, function_call=item))
     try:
         return decoded.bind()
     except TypeError as exc:

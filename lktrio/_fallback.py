@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias, cast
 
 import attrs
+import msgspec
 import trio
 
 from . import _later as later
@@ -53,8 +54,7 @@ _LONGEST_PAUSE: Final = 24 * 60 * 60.0
 not do it for ever."""
 
 
-@attrs.frozen
-class ModelAvailability:
+class ModelAvailability(msgspec.Struct, frozen=True, weakref=True):
     """What a `FallbackAdapter` knows of one of its models."""
 
     llm: ChatModel
@@ -71,8 +71,7 @@ class ModelAvailability:
     """The failure; None while it is available."""
 
 
-@attrs.frozen
-class AvailabilityChangedEvent:
+class AvailabilityChangedEvent(msgspec.Struct, frozen=True, weakref=True):
     """A model of a `FallbackAdapter` has failed, or answers again."""
 
     llm: ChatModel

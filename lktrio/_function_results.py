@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, cast
 
 import attrs
+import msgspec
 
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
 from ._tools import StopResponse, ToolContext, ToolError, ToolResult
-from ._value import Value
 
 __all__ = [
     "FunctionCallResult",
@@ -36,8 +36,7 @@ __all__ = [
 logger = logging.getLogger("lktrio")
 
 
-@attrs.frozen(eq=False, repr=False)
-class FunctionCallResult(Value):
+class FunctionCallResult(msgspec.Struct, frozen=True, weakref=True):
     """What became of one call: the two items that belong into the conversation, and what they
     were made from.
 
@@ -149,7 +148,7 @@ def returned(
         inner, reply_required = value.output, value.reply_required
     if isinstance(inner, Exception):
         # Handed back in place of being raised.
-        return attrs.evolve(failed(call, inner), raw_output=value)
+        return msgspec.structs.replace(failed(call, inner), raw_output=value)
     try:
         output = _to_text(inner, encode)
     except Exception as exc:
@@ -160,7 +159,7 @@ def returned(
             call.name,
             type(inner).__qualname__,
         )
-        return attrs.evolve(_failure(call, _INTERNAL_ERROR, exc), raw_output=value)
+        return msgspec.structs.replace(_failure(call, _INTERNAL_ERROR, exc), raw_output=value)
     return FunctionCallResult(call, _output(call, output, reply_required=reply_required), value)
 
 

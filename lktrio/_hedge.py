@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -45,8 +46,7 @@ _MOST_SAVED: Final = 10.0
 _ROUNDING: Final = 1e-9
 
 
-@attrs.frozen
-class HedgeStatistics:
+class HedgeStatistics(msgspec.Struct, frozen=True, weakref=True):
     """A snapshot of what a `HedgeAdapter` has done."""
 
     streams: int = 0
@@ -120,10 +120,10 @@ class _Ledger:
         """A request has ended whose answer is not used."""
         self._count(abandoned=1)
         total = add_usage(self.counts.abandoned_usage, usage)
-        self.counts = attrs.evolve(self.counts, abandoned_usage=total)
+        self.counts = msgspec.structs.replace(self.counts, abandoned_usage=total)
 
     def _count(self, **counts: int) -> None:
-        self.counts = attrs.evolve(
+        self.counts = msgspec.structs.replace(
             self.counts,
             **{name: getattr(self.counts, name) + number for name, number in counts.items()},
         )

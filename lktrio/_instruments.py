@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import attrs
+import msgspec
 
 from ._callbacks import is_async_callable, not_awaitable
 from ._chat_context import ChatContext, FunctionCall
@@ -21,7 +22,7 @@ from ._errors import APIError
 from ._function_results import FunctionCallResult
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool, Toolset
-from ._value import Value, know_later_names
+from ._value import know_later_names
 
 __all__ = [
     "Instrument",
@@ -70,8 +71,7 @@ class RequestInfo:
 know_later_names(RequestInfo, RequestInfo=RequestInfo)
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class LLMMetrics(Value):
+class LLMMetrics(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """What a request has measured: at its end, or so far. Times are in seconds."""
 
     label: str

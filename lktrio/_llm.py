@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 import trio
 
 from . import _later as later
@@ -54,7 +55,6 @@ from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import check_converter, to_fnc_ctx
-from ._value import Value
 from ._version import __version__
 
 __all__ = ["LLM", "LLMStatistics"]
@@ -73,8 +73,7 @@ _FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
 
 
-@attrs.frozen(eq=False, repr=False)
-class LLMStatistics(Value):
+class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
     """A snapshot of what an `LLM` is doing."""
 
     streams_open: int

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import attrs
+import msgspec
 import trio
 
 from . import _later as later
@@ -104,7 +105,7 @@ class _Leg:
     def attempts(self) -> list[Attempt]:
         """The attempts, in the outer stream's time."""
         return [
-            attrs.evolve(
+            msgspec.structs.replace(
                 attempt,
                 started=attempt.started + self.started,
                 connected=self._shifted(attempt.connected),
@@ -232,7 +233,8 @@ class Relay:
         return attrs.evolve(
             info,
             attempts=tuple(
-                attrs.evolve(attempt, number=number) for number, attempt in enumerate(attempts, 1)
+                msgspec.structs.replace(attempt, number=number)
+                for number, attempt in enumerate(attempts, 1)
             ),
         )
 

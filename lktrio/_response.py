@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
 from ._value import Value
 
 __all__ = ["Attempt", "Quota", "QuotaUsage", "ResponseInfo"]
 
 
-@attrs.frozen(eq=False, repr=False)
-class QuotaUsage(Value):
+class QuotaUsage(msgspec.Struct, frozen=True, weakref=True):
     """One quota of the gateway: how much there is and how much of it is used."""
 
     limit: float
@@ -25,8 +25,7 @@ class QuotaUsage(Value):
     """What has been used."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Quota(Value):
+class Quota(msgspec.Struct, frozen=True, weakref=True):
     """The gateway's quotas as told by a response's headers; None means unknown, not zero.
 
     Source: the headers ``X-LiveKit-Inference-{RPM,TPM,Credits}-{Limit,Used}``.
@@ -42,8 +41,7 @@ class Quota(Value):
     """Credits of the account."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Attempt(Value):
+class Attempt(msgspec.Struct, frozen=True, weakref=True):
     """One request to the server on behalf of a stream. Times are seconds since the stream was
     entered; None means that it did not come to that."""
 

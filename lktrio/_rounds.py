@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
+import msgspec
 
 from ._chat_context import ChatItem, ChatMessage, FunctionCall
 from ._chunks import CompletionUsage, FunctionToolCall
@@ -137,7 +138,7 @@ class Round:
             result = call.result or interrupted(call.item, started=call.is_started)
             output = result.fnc_call_out
             self._timeline.pass_by(output.created_at)
-            call.result = attrs.evolve(
+            call.result = msgspec.structs.replace(
                 result, fnc_call_out=attrs.evolve(output, created_at=self._timeline.last)
             )
 
@@ -196,8 +197,8 @@ def add_usage(
     if total is None or usage is None:
         return usage or total
     counts = {
-        field.name: getattr(total, field.name) + getattr(usage, field.name)
-        for field in attrs.fields(CompletionUsage)
-        if isinstance(getattr(total, field.name), int)
+        name: count + getattr(usage, name)
+        for name, count in msgspec.structs.asdict(total).items()
+        if isinstance(count, int)
     }
     return CompletionUsage(**counts, service_tier=usage.service_tier or total.service_tier)

@@ -24,6 +24,7 @@ from typing import (
 )
 
 import attrs
+import msgspec
 import trio
 
 from . import _later as later
@@ -418,7 +419,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
                 forget_locals(error)
                 self._misfit, self._misfit_traceback = error, error.__traceback__
                 raise
-            return attrs.evolve(cast("CollectedResponse[T_co]", result), parsed=parsed)
+            return msgspec.structs.replace(cast("CollectedResponse[T_co]", result), parsed=parsed)
         finally:
             del self
 

@@ -30,12 +30,12 @@ from typing import (
 )
 
 import attrs
+import msgspec
 
 from . import _later as later
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import ChatContext, FunctionCall
 from ._json_values import check_json
-from ._value import Value
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
 # have tools need it: it is imported where a tool is made or called.
@@ -102,8 +102,7 @@ class StopResponse(Exception):
         super().__init__(*args)
 
 
-@attrs.frozen(eq=False, repr=False)
-class ToolResult(Value):
+class ToolResult(msgspec.Struct, frozen=True, weakref=True):
     """Return it from a tool to say more than the output."""
 
     output: Any
@@ -113,8 +112,7 @@ class ToolResult(Value):
     """Whether the model is to go on and say something."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class RunContext(Value, Generic[T_co]):
+class RunContext(msgspec.Struct, Generic[T_co], frozen=True, weakref=True):
     """What a call happens in.
 
     A parameter of a tool that is annotated with it receives it, and is no part of the schema.

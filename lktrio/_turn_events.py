@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import attrs
+import msgspec
 
 from ._chat_context import FunctionCall
 from ._chunks import CollectedResponse, FunctionToolCall
@@ -27,8 +27,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class TextDelta:
+class TextDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model has said something."""
 
     type: ClassVar[Literal["text"]] = "text"
@@ -41,8 +40,7 @@ class TextDelta:
     """In which round: 1 for the first answer of the model."""
 
 
-@attrs.frozen
-class ReasoningDelta:
+class ReasoningDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model has thought something; it is not kept in the conversation."""
 
     type: ClassVar[Literal["reasoning"]] = "reasoning"
@@ -55,8 +53,7 @@ class ReasoningDelta:
     """In which round."""
 
 
-@attrs.frozen
-class RefusalDelta:
+class RefusalDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model declines; kept in the conversation as what it said."""
 
     type: ClassVar[Literal["refusal"]] = "refusal"
@@ -69,8 +66,7 @@ class RefusalDelta:
     """In which round."""
 
 
-@attrs.frozen
-class CallReady:
+class CallReady(msgspec.Struct, frozen=True, weakref=True):
     """The model asks for a call, and the call is whole."""
 
     type: ClassVar[Literal["call_ready"]] = "call_ready"
@@ -83,8 +79,7 @@ class CallReady:
     """In which round."""
 
 
-@attrs.frozen
-class ToolStarted:
+class ToolStarted(msgspec.Struct, frozen=True, weakref=True):
     """The function of a call begins to run. A call of a tool that there is not, or with arguments
     that do not fit, finishes without this."""
 
@@ -98,8 +93,7 @@ class ToolStarted:
     """In which round."""
 
 
-@attrs.frozen
-class ToolFinished:
+class ToolFinished(msgspec.Struct, frozen=True, weakref=True):
     """A call has come to its result."""
 
     type: ClassVar[Literal["tool_finished"]] = "tool_finished"
@@ -117,8 +111,7 @@ class ToolFinished:
         return self.result.fnc_call
 
 
-@attrs.frozen
-class CallsMissing:
+class CallsMissing(msgspec.Struct, frozen=True, weakref=True):
     """The model wanted to call tools, and not all of its calls have come whole: some were cut off,
     or there was none at all although the finish reason says so. Nobody runs them; if no other call
     came, the turn ends here without an answer. A warning is logged, too."""
@@ -136,8 +129,7 @@ class CallsMissing:
     """In which round."""
 
 
-@attrs.frozen
-class RoundFinished:
+class RoundFinished(msgspec.Struct, frozen=True, weakref=True):
     """The model's answer is whole, its calls have come to their results, and all of it stands in
     the conversation."""
 
@@ -154,8 +146,7 @@ class RoundFinished:
     """Which round."""
 
 
-@attrs.frozen
-class AnswerRestarted:
+class AnswerRestarted(msgspec.Struct, frozen=True, weakref=True):
     """Another model begins the round's answer anew: what was said in the round does not count,
     and who speaks it should stop. Only a `FallbackAdapter` with ``restart_after_output`` does
     that."""
