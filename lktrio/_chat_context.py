@@ -35,6 +35,7 @@ from ._chat_items import (
 from ._json_values import check_depth, shown
 from ._messages import build_messages
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
+from ._public import public
 
 __all__ = [
     "AgentConfigUpdate",
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 
+@public
 @runtime_checkable
 class NamedTool(Protocol):
     """Anything that has a function's name, such as a `FunctionTool`."""
@@ -70,6 +72,7 @@ class NamedTool(Protocol):
         ...
 
 
+@public
 @runtime_checkable
 class ToolGroup(Protocol):
     """Anything that holds tools, such as a `Toolset`."""
@@ -92,6 +95,7 @@ _ITEMS: Final = (
 _created_at: Final = operator.attrgetter("created_at")
 
 
+@public
 class ChatContext:
     """A conversation, as it is given to a model and saved.
 

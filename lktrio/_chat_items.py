@@ -4,8 +4,6 @@ Names and defaults are those of LiveKit Agents, so that saved conversations move
 This module knows neither the order of items nor how they are saved or sent.
 """
 
-from __future__ import annotations
-
 import math
 import secrets
 import time
@@ -15,6 +13,7 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, cast, ge
 import attrs
 
 from ._json_values import shown
+from ._public import public
 from ._value import Value
 
 __all__ = [
@@ -151,7 +150,7 @@ def _to_seconds(value: float) -> float:
 _TIME_WANTED: Final = "seconds since the epoch, as time.time() gives them"
 
 
-def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
+def _to_content(value: "str | Sequence[ChatContent]") -> "list[ChatContent]":
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list | tuple):
@@ -186,7 +185,7 @@ def _to_members(value: Mapping[str, Any]) -> dict[str, Any]:
     return _copied("unknown_members", value)
 
 
-def _to_metrics(value: MetricsReport) -> MetricsReport:
+def _to_metrics(value: "MetricsReport") -> "MetricsReport":
     return cast("MetricsReport", _copied("metrics", value))
 
 
@@ -214,6 +213,7 @@ class _Saved(Value):
 # Parts of a message.
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ImageContent(_Saved):
     """An image in a message.
@@ -250,6 +250,7 @@ class ImageContent(_Saved):
     """Identifies the image: ``img_`` and 12 random digits."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class AudioContent(_Saved):
     """Speech in a message: carried and saved, never sent. Add the transcript as text, too, if
@@ -265,6 +266,7 @@ class AudioContent(_Saved):
     """What was said, as far as it is known."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class CacheBreakpoint(_Saved):
     """Marks the end of a prefix that is worth keeping in the provider's prompt cache.
@@ -277,6 +279,7 @@ class CacheBreakpoint(_Saved):
     """What a saved conversation calls it."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class UnknownContent(_Saved):
     """A part that a newer version saved and this one does not know: saved again as it was, not
@@ -296,6 +299,7 @@ _CONTENT_WANTED: Final = "a string, ImageContent, AudioContent or CacheBreakpoin
 # Items.
 
 
+@public
 class MetricsMetadata(TypedDict, total=False):
     """Which model did a part of the work on a message."""
 
@@ -306,6 +310,7 @@ class MetricsMetadata(TypedDict, total=False):
     """Who runs it."""
 
 
+@public
 class MetricsReport(TypedDict, total=False):
     """What was measured of a message in a voice pipeline. Written by LiveKit Agents, carried
     here. Times are seconds; points in time are seconds since the epoch."""
@@ -356,6 +361,7 @@ class MetricsReport(TypedDict, total=False):
     """The speech recognition."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ChatMessage(_Saved):
     """Something said, or instructions.
@@ -405,6 +411,7 @@ class ChatMessage(_Saved):
         return "\n".join(texts) if texts else None
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class FunctionCall(_Saved):
     """The model's wish that a function be called. It is sent together with its output; one
@@ -442,6 +449,7 @@ class FunctionCall(_Saved):
     """Calls with the same one were made in one reply; it goes before the text in ``id``."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class FunctionCallOutput(_Saved):
     """What a called function gave. It is sent right behind its call; one without a call is left
@@ -478,6 +486,7 @@ class FunctionCallOutput(_Saved):
     """Whether the model should answer to it. Not sent."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class AgentHandoff(_Saved):
     """Another agent of LiveKit Agents took over. Carried and saved, never sent."""
@@ -498,6 +507,7 @@ class AgentHandoff(_Saved):
     """Seconds since the epoch."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class AgentConfigUpdate(_Saved):
     """Instructions or tools of an agent of LiveKit Agents changed. Carried and saved, never
@@ -526,6 +536,7 @@ class AgentConfigUpdate(_Saved):
     """Seconds since the epoch."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class UnknownItem(_Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved

@@ -12,6 +12,8 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
+from ._public import public
+
 __all__ = [
     "EMPTY_RESPONSE",
     "ChatChunk",
@@ -24,6 +26,7 @@ __all__ = [
 T_co = TypeVar("T_co", covariant=True)
 
 
+@public
 class FunctionToolCall(msgspec.Struct, frozen=True, weakref=True):
     """One complete call of a function that the model asks for.
 
@@ -51,6 +54,7 @@ class FunctionToolCall(msgspec.Struct, frozen=True, weakref=True):
     example ``{"google": {"thought_signature": "..."}}``; it must be sent back with the call."""
 
 
+@public
 class ChoiceDelta(msgspec.Struct, frozen=True, weakref=True):
     """What one chunk adds to the answer. Absent members are None or empty."""
 
@@ -73,6 +77,7 @@ class ChoiceDelta(msgspec.Struct, frozen=True, weakref=True):
     """Text with which the model declines, sent in place of content."""
 
 
+@public
 class CompletionUsage(msgspec.Struct, frozen=True, weakref=True):
     """Tokens of one answer. Every count is 0 where the server did not tell.
 
@@ -111,6 +116,7 @@ class CompletionUsage(msgspec.Struct, frozen=True, weakref=True):
 # `__match_args__`, where keyword-only fields are not. It costs a chunk without it nothing, and is
 # kept by pickle, copy and replace. A slot in a base that is no Struct is hidden from the garbage
 # collector.
+@public
 class ChatChunk(msgspec.Struct, frozen=True, weakref=True):
     """One step of a streamed answer.
 
@@ -145,6 +151,7 @@ class ChatChunk(msgspec.Struct, frozen=True, weakref=True):
         return delta is not None and bool(delta.content or delta.refusal or delta.tool_calls)
 
 
+@public
 class CollectedResponse(msgspec.Struct, Generic[T_co], frozen=True, weakref=True):
     """A whole answer, or as much of it as arrived (see `APIError.partial`)."""
 

@@ -42,6 +42,7 @@ from ._parts import (
     record_hook,
     tuple_hook,
 )
+from ._public import public
 from ._shapes import (
     Alias,
     Array,
@@ -72,6 +73,7 @@ _BUILT_IN: Final = (str, bytes, int, float, bool, pathlib.Path)
 """Classes whose hooks cattrs looks up by the class alone, before it asks any predicate."""
 
 
+@public
 class Converter(BaseConverter):
     """Reads and writes values of types that a program knows and this library does not.
 
@@ -526,6 +528,7 @@ class Converter(BaseConverter):
         return {field.argument: field.type for field in fields}
 
 
+@public
 def make_converter() -> Converter:
     """Make a converter that knows what this library knows, to be taught types of your own.
 

@@ -31,6 +31,7 @@ from ._function_results import (
     unknown_tool,
 )
 from ._instruments import Instrument, ToolWatch, check_instruments
+from ._public import public
 from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
 
 __all__ = [
@@ -53,6 +54,7 @@ _limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunV
 )
 
 
+@public
 def current_tool_thread_limiter() -> trio.CapacityLimiter:
     """The limiter of the threads in which sync tools run, in this `trio.run`.
 
@@ -73,6 +75,7 @@ def current_tool_thread_limiter() -> trio.CapacityLimiter:
         return limiter
 
 
+@public
 async def execute_function_call(
     tool_call: FunctionToolCall | FunctionCall,
     tool_ctx: ToolContext,
@@ -116,6 +119,7 @@ async def execute_function_call(
     return await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
 
 
+@public
 async def execute_function_calls(
     tool_calls: Sequence[FunctionToolCall | FunctionCall],
     tool_ctx: ToolContext,

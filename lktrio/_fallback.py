@@ -31,6 +31,7 @@ from ._options import (
     check_seconds,
     timeout_or,
 )
+from ._public import public
 from ._relay import (
     Relay,
     another_model_may_help,
@@ -54,6 +55,7 @@ _LONGEST_PAUSE: Final = 24 * 60 * 60.0
 not do it for ever."""
 
 
+@public
 class ModelAvailability(msgspec.Struct, frozen=True, weakref=True):
     """What a `FallbackAdapter` knows of one of its models."""
 
@@ -71,6 +73,7 @@ class ModelAvailability(msgspec.Struct, frozen=True, weakref=True):
     """The failure; None while it is available."""
 
 
+@public
 class AvailabilityChangedEvent(msgspec.Struct, frozen=True, weakref=True):
     """A model of a `FallbackAdapter` has failed, or answers again."""
 
@@ -328,6 +331,7 @@ class _FallbackSource:
         outlet.complete(result_of(stream))
 
 
+@public
 class FallbackAdapter(ChatModel):
     """Several models behind one: the first that can answers.
 

@@ -4,8 +4,6 @@ This module alone knows how a call is written back into the conversation and wha
 whatever the function returned or raised. It runs nothing.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re
@@ -19,6 +17,7 @@ import msgspec
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import FunctionCall, FunctionCallOutput
 from ._chunks import FunctionToolCall
+from ._public import public
 from ._tools import StopResponse, ToolContext, ToolError, ToolResult
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
 logger = logging.getLogger("lktrio")
 
 
+@public
 class FunctionCallResult(msgspec.Struct, frozen=True, weakref=True):
     """What became of one call: the two items that belong into the conversation, and what they
     were made from.

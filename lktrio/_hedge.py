@@ -24,6 +24,7 @@ from ._instruments import Instrument, check_instruments, join_instruments
 from ._json_values import shown
 from ._lifetime import MAX_UNDELIVERED_BYTES, forget_locals
 from ._options import APIConnectOptions, check_conn_options, check_seconds
+from ._public import public
 from ._relay import (
     Relay,
     another_model_may_help,
@@ -46,6 +47,7 @@ _MOST_SAVED: Final = 10.0
 _ROUNDING: Final = 1e-9
 
 
+@public
 class HedgeStatistics(msgspec.Struct, frozen=True, weakref=True):
     """A snapshot of what a `HedgeAdapter` has done."""
 
@@ -340,6 +342,7 @@ class _HedgeSource:
             self._wins(left[0], outlet)
 
 
+@public
 class HedgeAdapter(ChatModel):
     """Asks again where an answer is slow to begin, and takes the one that begins first.
 

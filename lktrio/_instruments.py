@@ -20,6 +20,7 @@ from ._chat_context import ChatContext, FunctionCall
 from ._chunks import CollectedResponse, CompletionUsage
 from ._errors import APIError
 from ._function_results import FunctionCallResult
+from ._public import public
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool, Toolset
 from ._value import know_later_names
@@ -37,6 +38,7 @@ __all__ = [
 logger = logging.getLogger("lktrio")
 
 
+@public
 @attrs.frozen(eq=False, kw_only=True)
 class RequestInfo:
     """A request as instruments are told of it. Two are equal only if they are the same object, so
@@ -71,6 +73,7 @@ class RequestInfo:
 know_later_names(RequestInfo, RequestInfo=RequestInfo)
 
 
+@public
 class LLMMetrics(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """What a request has measured: at its end, or so far. Times are in seconds."""
 
@@ -158,6 +161,7 @@ class LLMMetrics(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
         return self.completion_tokens / self.duration if self.duration > 0 else 0.0
 
 
+@public
 class Instrument:
     """Watches requests and tools. Override what is wanted; every method does nothing by itself.
 

@@ -49,6 +49,7 @@ from ._options import (
     structure_options,
     timeout_or,
 )
+from ._public import public
 from ._request import ChatRequest, RequestSource, prewarm
 from ._request_body import build_messages, encode_request
 from ._response_format import answer_shape
@@ -73,6 +74,7 @@ _FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
 
 
+@public
 class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
     """A snapshot of what an `LLM` is doing."""
 
@@ -86,6 +88,7 @@ class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
     """Streams that wait for a place because of ``max_streams``."""
 
 
+@public
 class LLM(ChatModel):
     """LiveKit Inference, or any other server that speaks ``POST {base_url}/chat/completions``.
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 
 import attrs
 
+from ._public import public
 from ._shapes import (
     Alias,
     Anything,
@@ -70,6 +71,7 @@ class _Cause(Protocol):
         ...
 
 
+@public
 @attrs.frozen(eq=False)
 class Problem:
     """One thing that is wrong with a value."""
@@ -93,6 +95,7 @@ class Problem:
         return f"{path.lstrip('.')}: {self.message}" if path else self.message
 
 
+@public
 class Mismatch(ValueError):
     """A value does not fit a type.
 
@@ -107,6 +110,9 @@ class Mismatch(ValueError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         super().__init__()
         self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,), dict(self.__dict__)
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.problems))

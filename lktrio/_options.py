@@ -18,6 +18,7 @@ import attrs
 from ._json_values import plain_json, shown
 from ._models import ReasoningEffort
 from ._not_given import NotGiven, is_given
+from ._public import public
 from ._value import Value
 
 # The converter is the largest thing that is imported for options, and programs that set none do
@@ -59,6 +60,7 @@ class FunctionName(TypedDict):
     """Name of the function."""
 
 
+@public
 class NamedToolChoice(TypedDict):
     """The model must call this one function."""
 
@@ -100,6 +102,7 @@ class PredictionContent(TypedDict):
     """The predicted text."""
 
 
+@public
 class ChatCompletionOptions(TypedDict, total=False):
     """The options of a request; the type of ``extra_kwargs``. None is sent as a JSON null.
 
@@ -246,6 +249,7 @@ class _Default(float):
     __slots__ = ()
 
 
+@public
 @attrs.frozen(eq=False, repr=False)
 class APIConnectOptions(Value):
     """How long to wait and how often to try again. All times are seconds.

@@ -3,18 +3,18 @@
 This module knows the public values only; who fills them knows the rest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import attrs
 import msgspec
 
+from ._public import public
 from ._value import Value
 
 __all__ = ["Attempt", "Quota", "QuotaUsage", "ResponseInfo"]
 
 
+@public
 class QuotaUsage(msgspec.Struct, frozen=True, weakref=True):
     """One quota of the gateway: how much there is and how much of it is used."""
 
@@ -25,6 +25,7 @@ class QuotaUsage(msgspec.Struct, frozen=True, weakref=True):
     """What has been used."""
 
 
+@public
 class Quota(msgspec.Struct, frozen=True, weakref=True):
     """The gateway's quotas as told by a response's headers; None means unknown, not zero.
 
@@ -41,6 +42,7 @@ class Quota(msgspec.Struct, frozen=True, weakref=True):
     """Credits of the account."""
 
 
+@public
 class Attempt(msgspec.Struct, frozen=True, weakref=True):
     """One request to the server on behalf of a stream. Times are seconds since the stream was
     entered; None means that it did not come to that."""
@@ -83,6 +85,7 @@ class Attempt(msgspec.Struct, frozen=True, weakref=True):
     """Which model was asked, in a stream of an adapter over several; None in any other."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False)
 class ResponseInfo(Value):
     """What is known of a stream's request so far: the last response's head, and all attempts."""

@@ -49,6 +49,7 @@ from ._options import (
     ToolChoice,
 )
 from ._partial_json import MISSING
+from ._public import public
 from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._tools import Tool, Toolset
@@ -259,6 +260,7 @@ def _only_text(chunk: ChatChunk) -> str | None:
     return "refusal" if delta.refusal else None
 
 
+@public
 class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     """One answer of a model, as it arrives. Made by `ChatModel.chat`; not to be constructed.
 
@@ -487,6 +489,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         return f"<LLMStream {model} {self._state}, {self._outlet.count} chunks>"
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ChatCall(Value):
     """The arguments of one `ChatModel.chat`, as a value."""
@@ -531,6 +534,7 @@ class ChatCall(Value):
         return None
 
 
+@public
 class ChatModel(abc.ABC):
     """Anything that answers a conversation with a stream: an `LLM`, or several of them behind
     one interface. A subclass implements `stream`."""

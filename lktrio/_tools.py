@@ -36,6 +36,7 @@ from . import _later as later
 from ._arguments import MalformedArguments, parse_arguments
 from ._chat_context import ChatContext, FunctionCall
 from ._json_values import check_json
+from ._public import public
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
 # have tools need it: it is imported where a tool is made or called.
@@ -74,6 +75,7 @@ T_co = TypeVar("T_co", covariant=True)
 # --- What a tool's function may raise, return and receive ----------------------------------------
 
 
+@public
 class ToolError(Exception):
     """Raise it in a tool to tell the model what went wrong.
 
@@ -91,6 +93,7 @@ class ToolError(Exception):
         self.message = message
 
 
+@public
 class StopResponse(Exception):
     """Raise it in a tool whose call needs neither an output nor a reply.
 
@@ -102,6 +105,7 @@ class StopResponse(Exception):
         super().__init__(*args)
 
 
+@public
 class ToolResult(msgspec.Struct, frozen=True, weakref=True):
     """Return it from a tool to say more than the output."""
 
@@ -112,6 +116,7 @@ class ToolResult(msgspec.Struct, frozen=True, weakref=True):
     """Whether the model is to go on and say something."""
 
 
+@public
 class RunContext(msgspec.Struct, Generic[T_co], frozen=True, weakref=True):
     """What a call happens in.
 
@@ -746,6 +751,7 @@ def _local_scope(frame: FrameType) -> dict[str, Any]:
 # --- Tools ---------------------------------------------------------------------------------------
 
 
+@public
 class Tool(Generic[P, R_co]):
     """A function that a model may call. `function_tool` makes them.
 
@@ -862,6 +868,7 @@ class Tool(Generic[P, R_co]):
         return type(self)(self._definition, receiver)
 
 
+@public
 class FunctionTool(Tool[P, R_co]):
     """A tool whose schema is read from the annotations and the docstring of its function."""
 
@@ -888,6 +895,7 @@ class FunctionTool(Tool[P, R_co]):
         return self._bind(instance, owner)
 
 
+@public
 class RawFunctionTool(Tool[P, R_co]):
     """A tool with a schema of its own, whose function takes ``raw_arguments``.
 
@@ -986,6 +994,7 @@ def function_tool(
     abandon_on_cancel: bool = False,
     converter: later.Converter | None = None,
 ) -> _RawToolDecorator: ...
+@public
 def function_tool(
     function: Any = None,
     /,
@@ -1081,6 +1090,7 @@ def function_tool(
 # --- Collections of tools ------------------------------------------------------------------------
 
 
+@public
 class Toolset:
     """Tools that belong together. A subclass also has its own decorated methods.
 
@@ -1129,6 +1139,7 @@ def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
             raise TypeError(f"tools are functions decorated with @function_tool, got {tool!r}")
 
 
+@public
 class ToolContext:
     """The tools of a conversation, by name.
 
@@ -1221,6 +1232,7 @@ class ToolContext:
         return f"<ToolContext {', '.join(self._by_name) or 'without tools'}>"
 
 
+@public
 def to_fnc_ctx(
     tools: ToolContext | Iterable[Tool[..., Any] | Toolset], strict: bool = True
 ) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from ._options import (
     InferenceClass,
     ToolChoice,
 )
+from ._public import public
 from ._rounds import Round, RoundCall, Timeline, add_usage
 from ._stream import ChatCall, ChatModel, LLMStream
 from ._tools import RunContext, Tool, ToolContext, Toolset
@@ -299,6 +300,7 @@ class _Work:
         self._channel.put((event,), size)
 
 
+@public
 class Turn(TaskStream[TurnEvent]):
     """One turn of the model, its tool calls included. Made by `run_turn`; not to be constructed.
 
@@ -478,6 +480,7 @@ def _size_of(call: FunctionToolCall) -> int:
 _KEPT_TEXT: Final = (TextDelta, RefusalDelta)
 
 
+@public
 def run_turn(
     model: ChatModel,
     *,

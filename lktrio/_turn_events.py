@@ -3,8 +3,6 @@
 This module knows their members only.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -12,6 +10,7 @@ import msgspec
 from ._chat_context import FunctionCall
 from ._chunks import CollectedResponse, FunctionToolCall
 from ._function_results import FunctionCallResult
+from ._public import public
 
 __all__ = [
     "AnswerRestarted",
@@ -27,6 +26,7 @@ __all__ = [
 ]
 
 
+@public
 class TextDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model has said something."""
 
@@ -40,6 +40,7 @@ class TextDelta(msgspec.Struct, frozen=True, weakref=True):
     """In which round: 1 for the first answer of the model."""
 
 
+@public
 class ReasoningDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model has thought something; it is not kept in the conversation."""
 
@@ -53,6 +54,7 @@ class ReasoningDelta(msgspec.Struct, frozen=True, weakref=True):
     """In which round."""
 
 
+@public
 class RefusalDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model declines; kept in the conversation as what it said."""
 
@@ -66,6 +68,7 @@ class RefusalDelta(msgspec.Struct, frozen=True, weakref=True):
     """In which round."""
 
 
+@public
 class CallReady(msgspec.Struct, frozen=True, weakref=True):
     """The model asks for a call, and the call is whole."""
 
@@ -79,6 +82,7 @@ class CallReady(msgspec.Struct, frozen=True, weakref=True):
     """In which round."""
 
 
+@public
 class ToolStarted(msgspec.Struct, frozen=True, weakref=True):
     """The function of a call begins to run. A call of a tool that there is not, or with arguments
     that do not fit, finishes without this."""
@@ -93,6 +97,7 @@ class ToolStarted(msgspec.Struct, frozen=True, weakref=True):
     """In which round."""
 
 
+@public
 class ToolFinished(msgspec.Struct, frozen=True, weakref=True):
     """A call has come to its result."""
 
@@ -111,6 +116,7 @@ class ToolFinished(msgspec.Struct, frozen=True, weakref=True):
         return self.result.fnc_call
 
 
+@public
 class CallsMissing(msgspec.Struct, frozen=True, weakref=True):
     """The model wanted to call tools, and not all of its calls have come whole: some were cut off,
     or there was none at all although the finish reason says so. Nobody runs them; if no other call
@@ -129,6 +135,7 @@ class CallsMissing(msgspec.Struct, frozen=True, weakref=True):
     """In which round."""
 
 
+@public
 class RoundFinished(msgspec.Struct, frozen=True, weakref=True):
     """The model's answer is whole, its calls have come to their results, and all of it stands in
     the conversation."""
@@ -146,6 +153,7 @@ class RoundFinished(msgspec.Struct, frozen=True, weakref=True):
     """Which round."""
 
 
+@public
 class AnswerRestarted(msgspec.Struct, frozen=True, weakref=True):
     """Another model begins the round's answer anew: what was said in the round does not count,
     and who speaks it should stop. Only a `FallbackAdapter` with ``restart_after_output`` does

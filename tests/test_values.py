@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import io
 import pickle
 import sys
 import typing
@@ -22,7 +23,14 @@ import lktrio
 import lktrio.opentelemetry
 import lktrio.testing
 from lktrio import (
+    NOT_GIVEN,
+    APIConnectionError,
     APIConnectOptions,
+    APIError,
+    APIRefusalError,
+    APIResponseFormatError,
+    APIStatusError,
+    APITimeoutError,
     Attempt,
     ChatChunk,
     ChatContext,
@@ -41,6 +49,8 @@ from lktrio import (
     RequestInfo,
     ResponseInfo,
     RunContext,
+    StopResponse,
+    ToolError,
 )
 from lktrio.testing import Close, Send, Wait, reply
 
@@ -160,12 +170,40 @@ EXAMPLES: Final[Mapping[str, Callable[[], Any]]] = {
     "Recording": lambda: lktrio.testing.Recording([]),
 }
 
+
+def failed(error: APIError) -> APIError:
+    """An error with all that an attempt adds."""
+    error.partial = CollectedResponse("No", [called()])
+    error.attempts = (Attempt(1, 0.0, error="lost"),)
+    error.other_errors = (APIConnectionError("m"),)
+    error.add_note("noted")
+    return error
+
+
+EXCEPTIONS: Final[Mapping[str, Callable[[], BaseException]]] = {
+    "APIError": lambda: failed(APIError("m", body=[1], retryable=False, request_id="r1")),
+    "APIConnectionError": lambda: failed(APIConnectionError("m", request_id="r1")),
+    "APITimeoutError": lambda: failed(APITimeoutError("m", clock="idle")),
+    "APIStatusError": lambda: failed(
+        APIStatusError("m", status_code=429, retry_after=7.0, quota=Quota(rpm=QuotaUsage(6, 1)))
+    ),
+    "APIResponseFormatError": lambda: failed(APIResponseFormatError("m", text="t", reasons=("r",))),
+    "APIRefusalError": lambda: failed(APIRefusalError("No.")),
+    "ToolError": lambda: ToolError("no such city"),
+    "StopResponse": lambda: StopResponse("done", 1),
+    "Mismatch": mismatch,
+    "LeakError": lambda: lktrio.testing.LeakError("a task"),
+    "ScriptError": lambda: lktrio.testing.ScriptError("one request too many"),
+}
+"""The public exceptions, with attributes that their constructors do not set."""
+
 VALUES: Final = [
     name
     for name, value in PUBLIC.items()
     if inspect.isclass(value) and (attrs.has(value) or issubclass(value, msgspec.Struct))
 ]
 STRUCTS: Final = [name for name in VALUES if issubclass(PUBLIC[name], msgspec.Struct)]
+PROTOCOLS: Final = range(2, pickle.HIGHEST_PROTOCOL + 1)
 KEYWORDS_ONLY: Final = {"LLMMetrics"}
 
 
@@ -342,7 +380,7 @@ def test_a_value_may_be_inherited_from() -> None:
 # --- kept, and copied ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", VALUES)
 def test_a_value_can_be_pickled(name: str, protocol: int) -> None:
     value = EXAMPLES[name]()
@@ -360,3 +398,85 @@ def test_a_value_can_be_copied(name: str) -> None:
         assert getattr(shallow, field) is getattr(value, field)
         if isinstance(getattr(value, field), (list, dict, ChatContext)):
             assert getattr(deep, field) is not getattr(value, field)
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_msgspec_knows_the_types_of_all_fields(name: str) -> None:
+    known = typing.cast("Any", msgspec.inspect.type_info(PUBLIC[name]))
+
+    assert [field.name for field in known.fields] == list(PUBLIC[name].__struct_fields__)
+
+
+@pytest.mark.parametrize("name", ["ChatChunk", "CollectedResponse", "LLMMetrics", "CallReady"])
+def test_a_value_can_be_saved_as_json(name: str) -> None:
+    value = EXAMPLES[name]()
+
+    assert msgspec.json.decode(msgspec.json.encode(value), type=type(value)) == value
+
+
+def test_there_is_an_example_of_every_exception() -> None:
+    exceptions = {
+        name
+        for name, value in PUBLIC.items()
+        if inspect.isclass(value) and issubclass(value, BaseException)
+    }
+
+    assert EXCEPTIONS.keys() == exceptions
+
+
+@pytest.mark.parametrize(
+    "travel",
+    [
+        *(lambda error, to=to: pickle.loads(pickle.dumps(error, to)) for to in PROTOCOLS),
+        copy.copy,
+        copy.deepcopy,
+    ],
+    ids=[*(f"protocol {protocol}" for protocol in PROTOCOLS), "copy", "deepcopy"],
+)
+@pytest.mark.parametrize("name", EXCEPTIONS)
+def test_an_exception_travels_with_its_attributes(
+    name: str, travel: Callable[[BaseException], BaseException]
+) -> None:
+    error = EXCEPTIONS[name]()
+    error.args = error.args and ("changed",)
+
+    arrived = travel(error)
+
+    assert arrived is not error
+    assert type(arrived) is PUBLIC[name]
+    assert set(vars(error)) == set(vars(arrived))
+    if name != "Mismatch":
+        # What is wrong with a value is found once, and is equal to nothing else.
+        assert repr(state(arrived)) == repr(state(error))
+    assert (str(arrived), repr(arrived)) == (str(error), repr(error))
+
+
+class Names(pickle.Unpickler):
+    """Notes what a pickle names."""
+
+    def __init__(self, pickled: bytes) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self.found: set[str] = set()
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        self.found.add(f"{module_name}.{global_name}")
+        return super().find_class(module_name, global_name)
+
+
+# A problem holds what was found wrong, in the form in which it was found.
+@pytest.mark.parametrize("name", sorted({*VALUES, *EXCEPTIONS} - {"Problem", "Mismatch"}))
+def test_a_pickle_names_only_what_is_public(name: str) -> None:
+    # So that it can be read when the modules have been put in another order.
+    names = Names(pickle.dumps({**EXAMPLES, **EXCEPTIONS}[name]()))
+    names.load()
+
+    ours = {found for found in names.found if found.startswith("lktrio")}
+    assert ours >= {f"{PUBLIC[name].__module__}.{name}"}
+    private = {found.rpartition(".")[2] for found in ours if "._" in found}
+    assert private <= {"_Default"}, "which tells a timeout that nobody gave"
+
+
+def test_a_conversation_and_what_was_not_given_are_copied_and_pickled() -> None:
+    for travel in (copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))):
+        assert travel(NOT_GIVEN) is NOT_GIVEN
+        assert travel(CHAT_CTX).to_dict() == CHAT_CTX.to_dict()
