@@ -12,6 +12,8 @@ import inspect
 import os
 import pkgutil
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -24,6 +26,11 @@ from sphinx.pycode import ModuleAnalyzer
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 import lktrio
+
+sys.path.insert(0, str(Path(__file__).parent))
+import defining
+
+defining.put_back()
 
 project = "lktrio"
 author = "The lktrio authors"
@@ -106,14 +113,14 @@ def read_signature(
 def _docstring_of_data(name: str) -> list[str]:
     """The docstring under an assignment, which stands in another module than the public one."""
     package, _, variable = name.rpartition(".")
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+    for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
         found = ModuleAnalyzer.for_module(module.name).find_attr_docs()
         if ("", variable) in found:
             return found["", variable]
     return []
 
 
-_PACKAGES = ("lktrio", "lktrio.testing", "lktrio.opentelemetry")
+_PACKAGES = defining.PACKAGES
 
 
 # --- references ---------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from ._chunks import (
     CollectedResponse,
     CompletionUsage,
     FunctionToolCall,
-    text_chunk,
 )
 from ._clean import pruned
 from ._errors import APIConnectionError
@@ -266,7 +265,7 @@ class Assembler:
         if text and not (reasoning or refusal or extra):
             self._size += self._text.write(text)
             self.has_output = True
-            out.append(text_chunk(self.id, text))
+            out.append(ChatChunk(self.id, ChoiceDelta(content=text)))
         elif text or reasoning or refusal or extra:
             self._emit(text, reasoning, refusal, extra, out)
         if delta.tool_calls or delta.function_call is not None:

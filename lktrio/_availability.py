@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import attrs
+import msgspec
 import trio
 
 from ._chat_model import ChatModel
 from ._checks import not_awaitable
 from ._errors import APIError, APIStatusError
+from ._public import public
 
 __all__ = ["AvailabilityChangedEvent", "AvailabilityHook", "ModelAvailability", "ModelPool"]
 
@@ -28,8 +30,8 @@ _LONGEST_PAUSE: Final = 24 * 60 * 60.0
 not do it for ever."""
 
 
-@attrs.frozen
-class ModelAvailability:
+@public
+class ModelAvailability(msgspec.Struct, frozen=True, weakref=True):
     """What a `FallbackAdapter` knows of one of its models."""
 
     llm: ChatModel
@@ -46,8 +48,8 @@ class ModelAvailability:
     """The failure; None while it is available."""
 
 
-@attrs.frozen
-class AvailabilityChangedEvent:
+@public
+class AvailabilityChangedEvent(msgspec.Struct, frozen=True, weakref=True):
     """A model of a `FallbackAdapter` has failed, or answers again."""
 
     llm: ChatModel

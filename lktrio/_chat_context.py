@@ -33,12 +33,14 @@ from ._chat_selection import (
 from ._checks import check_integer, shown
 from ._messages import build_messages
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
+from ._public import public
 
 __all__ = ["ChatContext", "check_chat_ctx"]
 
 _created_at: Final = operator.attrgetter("created_at")
 
 
+@public
 class ChatContext:
     """A conversation, as it is given to a model and saved.
 

@@ -34,6 +34,7 @@ from ._chat_fields import (
     to_seconds,
 )
 from ._checks import shown
+from ._public import public
 from ._value import Value
 
 __all__ = [
@@ -113,6 +114,7 @@ class _Saved(Value):
 # Parts of a message.
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ImageContent(_Saved):
     """An image in a message.
@@ -149,6 +151,7 @@ class ImageContent(_Saved):
     """Identifies the image: ``img_`` and 12 random digits."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class AudioContent(_Saved):
     """Speech in a message: carried and saved, never sent. Add the transcript as text, too, if
@@ -164,6 +167,7 @@ class AudioContent(_Saved):
     """What was said, as far as it is known."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class CacheBreakpoint(_Saved):
     """Marks the end of a prefix that is worth keeping in the provider's prompt cache.
@@ -176,6 +180,7 @@ class CacheBreakpoint(_Saved):
     """What a saved conversation calls it."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class UnknownContent(_Saved):
     """A part that a newer version saved and this one does not know: saved again as it was, not
@@ -195,6 +200,7 @@ _CONTENT_WANTED: Final = "a string, ImageContent, AudioContent or CacheBreakpoin
 # Items.
 
 
+@public
 class MetricsMetadata(TypedDict, total=False):
     """Which model did a part of the work on a message."""
 
@@ -205,6 +211,7 @@ class MetricsMetadata(TypedDict, total=False):
     """Who runs it."""
 
 
+@public
 class MetricsReport(TypedDict, total=False):
     """What was measured of a message in a voice pipeline. Written by LiveKit Agents, carried
     here. Times are seconds; points in time are seconds since the epoch."""
@@ -255,6 +262,7 @@ class MetricsReport(TypedDict, total=False):
     """The speech recognition."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ChatMessage(_Saved):
     """Something said, or instructions.
@@ -302,6 +310,7 @@ class ChatMessage(_Saved):
         return "\n".join(texts) if texts else None
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class FunctionCall(_Saved):
     """The model's wish that a function be called. It is sent together with its output; one
@@ -339,6 +348,7 @@ class FunctionCall(_Saved):
     """Calls with the same one were made in one answer; it goes before the text in ``id``."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class FunctionCallOutput(_Saved):
     """What a called function gave. It is sent right behind its call; one without a call is left
@@ -375,6 +385,7 @@ class FunctionCallOutput(_Saved):
     """Whether the model should answer to it. Not sent."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class AgentHandoff(_Saved):
     """Another agent of LiveKit Agents took over. Carried and saved, never sent."""
@@ -395,6 +406,7 @@ class AgentHandoff(_Saved):
     """Seconds since the epoch."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class AgentConfigUpdate(_Saved):
     """Instructions or tools of an agent of LiveKit Agents changed. Carried and saved, never
@@ -423,6 +435,7 @@ class AgentConfigUpdate(_Saved):
     """Seconds since the epoch."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class UnknownItem(_Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved

@@ -18,6 +18,7 @@ from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, ch
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import ChatCompletionOptions, InferenceClass, ResponseFormat, ToolChoice
+from ._public import public
 from ._response_format import answer_shape
 from ._source import ChunkSource, ReportingSource, SingleAttempt
 from ._stream import LLMStream
@@ -30,6 +31,7 @@ __all__ = ["ChatCall", "ChatModel", "outer_stream"]
 T = TypeVar("T")
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ChatCall(Value):
     """The arguments of one `ChatModel.chat`, as a value."""
@@ -74,6 +76,7 @@ class ChatCall(Value):
         return None
 
 
+@public
 class ChatModel(abc.ABC):
     """Anything that answers a conversation with a stream: an `LLM`, or several of them behind
     one interface. A subclass implements `stream`."""

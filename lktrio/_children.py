@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import attrs
+import msgspec
 import trio
 
 from . import _later as later
@@ -99,7 +100,7 @@ class _Child:
     def attempts(self) -> list[Attempt]:
         """The attempts, in the outer stream's time."""
         return [
-            attrs.evolve(
+            msgspec.structs.replace(
                 attempt,
                 started=attempt.started + self.started,
                 connected=self._shifted(attempt.connected),
@@ -225,7 +226,8 @@ class Children:
         return attrs.evolve(
             info,
             attempts=tuple(
-                attrs.evolve(attempt, number=number) for number, attempt in enumerate(attempts, 1)
+                msgspec.structs.replace(attempt, number=number)
+                for number, attempt in enumerate(attempts, 1)
             ),
         )
 

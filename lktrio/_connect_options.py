@@ -10,6 +10,7 @@ from typing import Final, cast
 import attrs
 
 from ._checks import check_flag, check_instance, check_integer, check_seconds
+from ._public import public
 from ._value import Value
 
 __all__ = [
@@ -33,6 +34,7 @@ class _Default(float):
     __slots__ = ()
 
 
+@public
 @attrs.frozen(eq=False, repr=False)
 class APIConnectOptions(Value):
     """How long to wait and how often to try again. All times are seconds.

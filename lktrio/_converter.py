@@ -32,6 +32,7 @@ from ._own_types import (
     union_of_subclasses,
 )
 from ._parts import FieldsHook
+from ._public import public
 from ._shapes import Field, Member, Record
 from ._structure import HookMaker, called_late
 from ._type_hints import UnsupportedType, hashable
@@ -45,6 +46,7 @@ _BUILT_IN: Final = (str, bytes, int, float, bool, pathlib.Path)
 """Classes whose hooks cattrs looks up by the class alone, before it asks any predicate."""
 
 
+@public
 class Converter(BaseConverter):
     """Reads and writes values of types that a program knows and this library does not.
 
@@ -421,6 +423,7 @@ class Converter(BaseConverter):
         return {field.argument: field.type for field in fields}
 
 
+@public
 def make_converter() -> Converter:
     """Make a converter that knows what this library knows, to be taught types of your own.
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from ._chunks import EMPTY_RESPONSE, CollectedResponse
+from ._public import public
 from ._response import Attempt, Quota
 
 __all__ = [
@@ -61,6 +62,7 @@ def is_retryable_status(status_code: int) -> bool:
     )
 
 
+@public
 class APIError(Exception):
     """A request failed. The base of everything that a stream raises about its request.
 
@@ -112,7 +114,8 @@ class APIError(Exception):
         self.other_errors = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+        # Made again without running the keyword-only constructor.
+        return Exception.__new__, (type(self), *self.args), dict(self.__dict__)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.message!r}{self._details()})"
@@ -131,14 +134,7 @@ class APIError(Exception):
         return text
 
 
-def _rebuild(kind: type[APIError], args: tuple[Any, ...], state: dict[str, Any]) -> APIError:
-    """Make a pickled error again without running its keyword-only constructor."""
-    error = kind.__new__(kind)
-    error.args = args
-    error.__dict__.update(state)
-    return error
-
-
+@public
 class APIStatusError(APIError):
     """The server answered with an error: an HTTP status that is not a success, or an error
     object in the stream.
@@ -190,11 +186,13 @@ class APIStatusError(APIError):
         return f", status_code={self.status_code}{super()._details()}"
 
 
+@public
 class APIConnectionError(APIError):
     """No whole answer came: connecting failed, the connection was lost, or what arrived is not
     the dialect this library speaks."""
 
 
+@public
 class APITimeoutError(APIConnectionError):
     """One of the request's clocks ran out.
 
@@ -224,6 +222,7 @@ class APITimeoutError(APIConnectionError):
         return f", clock={self.clock!r}{super()._details()}"
 
 
+@public
 class APIResponseFormatError(APIError):
     """The answer is whole, but does not fit the ``response_format`` that was asked for.
 
@@ -245,6 +244,7 @@ class APIResponseFormatError(APIError):
         self.reasons = reasons
 
 
+@public
 class APIRefusalError(APIError):
     """The model declined, where an answer in a ``response_format`` was asked for.
 

@@ -16,7 +16,7 @@ from functools import partial
 from types import NoneType
 from typing import Any, Final, cast
 
-import attrs
+import msgspec
 import trio
 
 from ._bare import raise_bare
@@ -26,6 +26,7 @@ from ._checks import check_instance, check_integer
 from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolMetrics, check_instruments
+from ._public import public
 from ._tool_values import DecodedArguments, RunContext, ToolError
 from ._tools import Tool, decode_call
 from ._toolset import ToolContext
@@ -49,6 +50,7 @@ _limiter: Final[trio.lowlevel.RunVar[trio.CapacityLimiter]] = trio.lowlevel.RunV
 )
 
 
+@public
 def current_tool_thread_limiter() -> trio.CapacityLimiter:
     """The limiter of the threads in which sync tools run, in this `trio.run`.
 
@@ -69,6 +71,7 @@ def current_tool_thread_limiter() -> trio.CapacityLimiter:
         return limiter
 
 
+@public
 async def execute_function_call(
     tool_call: FunctionToolCall | FunctionCall,
     tool_ctx: ToolContext,
@@ -111,6 +114,7 @@ async def execute_function_call(
     return await run_call(read_call(tool_call, tool_ctx), tool_ctx, call_ctx, instruments=told)
 
 
+@public
 async def execute_function_calls(
     tool_calls: Sequence[FunctionToolCall | FunctionCall],
     tool_ctx: ToolContext,
@@ -291,7 +295,7 @@ def _bind(
     call_ctx: RunContext[object] | None,
 ) -> tuple[tuple[object, ...], dict[str, object]]:
     if call_ctx is not None:
-        return decoded.bind(attrs.evolve(call_ctx, function_call=item))
+        return decoded.bind(msgspec.structs.replace(call_ctx, function_call=item))
     try:
         return decoded.bind()
     except TypeError as exc:

@@ -4,21 +4,19 @@ This module alone knows what the output of a call says, whatever the function re
 It runs nothing.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import time
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-import attrs
+import msgspec
 
 from ._chat_items import FunctionCall, FunctionCallOutput
 from ._clean import repair_surrogates
+from ._public import public
 from ._tool_values import StopResponse, ToolError, ToolResult
 from ._toolset import ToolContext
-from ._value import Value
 
 __all__ = [
     "FunctionCallResult",
@@ -33,8 +31,8 @@ __all__ = [
 logger = logging.getLogger("lktrio")
 
 
-@attrs.frozen(eq=False, repr=False)
-class FunctionCallResult(Value):
+@public
+class FunctionCallResult(msgspec.Struct, frozen=True, weakref=True):
     """What became of one call: the two items that belong into the conversation, and what they
     were made from.
 
@@ -98,7 +96,7 @@ def returned(
         inner, reply_required = value.output, value.reply_required
     if isinstance(inner, Exception):
         # Handed back in place of being raised.
-        return attrs.evolve(failed(call, inner), raw_output=value)
+        return msgspec.structs.replace(failed(call, inner), raw_output=value)
     try:
         output = _to_text(inner, encode)
     except Exception as exc:
@@ -109,7 +107,7 @@ def returned(
             call.name,
             type(inner).__qualname__,
         )
-        return attrs.evolve(_failure(call, _INTERNAL_ERROR, exc), raw_output=value)
+        return msgspec.structs.replace(_failure(call, _INTERNAL_ERROR, exc), raw_output=value)
     return FunctionCallResult(call, _output(call, output, reply_required=reply_required), value)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -33,6 +34,7 @@ from ._chunks import ChatChunk, CompletionUsage
 from ._connect_options import APIConnectOptions, check_conn_options
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
+from ._public import public
 from ._rounds import add_usage
 from ._source import ChunkSink, weight
 from ._stream import LLMStream, call_on_output
@@ -44,8 +46,8 @@ _MOST_SAVED: Final = 10.0
 _ROUNDING: Final = 1e-9
 
 
-@attrs.frozen
-class HedgeStatistics:
+@public
+class HedgeStatistics(msgspec.Struct, frozen=True, weakref=True):
     """A snapshot of what a `HedgeAdapter` has done."""
 
     streams: int = 0
@@ -119,10 +121,10 @@ class _Counts:
         """A request has ended whose answer is not used."""
         self._count(abandoned=1)
         total = add_usage(self.counts.abandoned_usage, usage)
-        self.counts = attrs.evolve(self.counts, abandoned_usage=total)
+        self.counts = msgspec.structs.replace(self.counts, abandoned_usage=total)
 
     def _count(self, **counts: int) -> None:
-        self.counts = attrs.evolve(
+        self.counts = msgspec.structs.replace(
             self.counts,
             **{name: getattr(self.counts, name) + number for name, number in counts.items()},
         )
@@ -333,6 +335,7 @@ class _HedgeSource(AdapterSource):
             self._wins(left[0], sink)
 
 
+@public
 class HedgeAdapter(ChatModel):
     """Asks again where an answer is slow to begin, and takes the one that begins first.
 

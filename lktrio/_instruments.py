@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 import attrs
+import msgspec
 
 from ._chat_context import ChatContext
 from ._chat_items import FunctionCall
@@ -20,10 +21,10 @@ from ._checks import is_async_callable, not_awaitable
 from ._chunks import CollectedResponse, CompletionUsage
 from ._errors import APIError
 from ._function_results import FunctionCallResult
+from ._public import know_later_names, public
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool
 from ._toolset import Toolset
-from ._value import Value, know_later_names
 
 __all__ = [
     "Instrument",
@@ -38,6 +39,7 @@ __all__ = [
 logger = logging.getLogger("lktrio")
 
 
+@public
 @attrs.frozen(eq=False, kw_only=True)
 class RequestInfo:
     """A request as instruments are told of it. Two are equal only if they are the same object, so
@@ -72,8 +74,8 @@ class RequestInfo:
 know_later_names(RequestInfo, RequestInfo=RequestInfo)
 
 
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class LLMMetrics(Value):
+@public
+class LLMMetrics(msgspec.Struct, frozen=True, kw_only=True, weakref=True):
     """What a request has measured: at its end, or so far. Times are in seconds."""
 
     label: str
@@ -160,6 +162,7 @@ class LLMMetrics(Value):
         return self.completion_tokens / self.duration if self.duration > 0 else 0.0
 
 
+@public
 class Instrument:
     """Watches requests and tools. Override what is wanted; every method does nothing by itself.
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 import trio
 
 from . import _later as later
@@ -41,6 +42,7 @@ from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
 from ._origins import check_plain_http, resolve_base_url
+from ._public import public
 from ._request import RequestSource, prewarm
 from ._request_body import encode_request
 from ._request_draft import RequestDraft, prepared
@@ -55,7 +57,6 @@ from ._secret import Secret, SecretWords
 from ._stream import LLMStream
 from ._tools import check_converter
 from ._toolset import to_fnc_ctx
-from ._value import Value
 from ._version import __version__
 
 __all__ = ["LLM", "LLMStatistics"]
@@ -74,8 +75,8 @@ _FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
 
 
-@attrs.frozen(eq=False, repr=False)
-class LLMStatistics(Value):
+@public
+class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
     """A snapshot of what an `LLM` is doing."""
 
     streams_open: int
@@ -88,6 +89,7 @@ class LLMStatistics(Value):
     """Streams that wait for a place because of ``max_streams``."""
 
 
+@public
 class LLM(ChatModel):
     """LiveKit Inference, or any other server that speaks ``POST {base_url}/chat/completions``.
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
+
+from ._public import public
 
 __all__ = [
     "COUNTED_PROBLEMS",
@@ -47,6 +49,7 @@ class Cause(Protocol):
         ...
 
 
+@public
 class Problem(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """One thing that is wrong with a value."""
 
@@ -77,6 +80,7 @@ def _short(step: str) -> str:
     return step if len(step) <= _MAX_STEP else step[:_MAX_STEP] + "..."
 
 
+@public
 class Mismatch(ValueError):
     """A value does not fit a type.
 
@@ -91,6 +95,9 @@ class Mismatch(ValueError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         super().__init__()
         self.problems = tuple(itertools.islice(problems, MAX_PROBLEMS))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,), dict(self.__dict__)
 
     def __str__(self) -> str:
         return "; ".join(map(str, self.problems))

@@ -4,8 +4,6 @@ Everything here ages, so it is one table and a user can replace it. Nothing else
 asks what a model is called; nothing here knows what is sent or how.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
@@ -14,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import attrs
 
 from ._messages import ContentBesideCalls
+from ._public import public
 from ._value import Value
 
 __all__ = [
@@ -100,6 +99,7 @@ def _tag_pairs(value: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     return tuple((opening, closing) for opening, closing in pairs)
 
 
+@public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
 class ModelFacts(Value):
     """What is known of one model. The defaults describe a model of which nothing is known.
@@ -177,6 +177,7 @@ def _checked_facts(facts: ModelFacts | Mapping[str, Any]) -> ModelFacts | Mappin
     return MappingProxyType(dict(facts))
 
 
+@public
 @attrs.frozen(eq=False, repr=False)
 class ModelTable(Value):
     """Rules from model names to facts. The first rule that matches and has all facts decides;
@@ -224,7 +225,7 @@ class ModelTable(Value):
             single = {**facts, **single}
         return attrs.evolve(found, **single) if single else found
 
-    def with_rule(self, pattern: str, facts: ModelFacts) -> ModelTable:
+    def with_rule(self, pattern: str, facts: ModelFacts) -> "ModelTable":
         """Return a table in which one more rule stands before all others.
 
         Args:
@@ -241,7 +242,7 @@ class ModelTable(Value):
         """
         return attrs.evolve(self, rules=((_checked_pattern(pattern), facts), *self.rules))
 
-    def with_facts(self, pattern: str, **facts: Any) -> ModelTable:
+    def with_facts(self, pattern: str, **facts: Any) -> "ModelTable":
         """Return a table in which some facts are others, and all else is as it was.
 
         Several models may match, each by a rule of its own::

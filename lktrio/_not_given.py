@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias, TypeGuard, TypeVar, final
 
+from ._public import public
+
 __all__ = ["NOT_GIVEN", "NotGiven", "NotGivenOr", "is_given"]
 
 T = TypeVar("T")
 
 
+@public
 @final
 class NotGiven:
     """The type of `NOT_GIVEN`, its only instance.
@@ -45,6 +48,7 @@ NotGivenOr: TypeAlias = T | NotGiven
 """``NotGivenOr[float | None]``: the value may be left out, and None is not the same as that."""
 
 
+@public
 def is_given(value: NotGivenOr[T]) -> TypeGuard[T]:
     """Whether the caller said anything, None included.
 

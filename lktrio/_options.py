@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, TypedDict
 
 from ._models import ReasoningEffort
+from ._public import public
 
 __all__ = [
     "ChatCompletionOptions",
@@ -34,6 +35,7 @@ class FunctionName(TypedDict):
     """Name of the function."""
 
 
+@public
 class NamedToolChoice(TypedDict):
     """The model must call this one function."""
 
@@ -75,6 +77,7 @@ class PredictionContent(TypedDict):
     """The predicted text."""
 
 
+@public
 class ChatCompletionOptions(TypedDict, total=False):
     """The options of a request; the type of ``extra_kwargs``. None is sent as a JSON null.
 

@@ -16,6 +16,7 @@ import msgspec
 from ._checks import not_awaitable
 from ._json_values import check_json, encode_json
 from ._options import QueryValue
+from ._public import public
 from ._request_options import RequestOptions, structure_options
 
 __all__ = ["Prepare", "RequestDraft", "prepared"]
@@ -23,6 +24,7 @@ __all__ = ["Prepare", "RequestDraft", "prepared"]
 _NAME = "prepare"
 
 
+@public
 @attrs.frozen(eq=False)
 class RequestDraft:
     """A request as it would be sent. Change its headers, parameters and body in place.

@@ -3,19 +3,19 @@
 This module knows the public values only; who fills them knows the rest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import attrs
+import msgspec
 
+from ._public import public
 from ._value import Value
 
 __all__ = ["Attempt", "Quota", "QuotaUsage", "ResponseInfo"]
 
 
-@attrs.frozen(eq=False, repr=False)
-class QuotaUsage(Value):
+@public
+class QuotaUsage(msgspec.Struct, frozen=True, weakref=True):
     """One quota of the gateway: how much there is and how much of it is used."""
 
     limit: float
@@ -25,8 +25,8 @@ class QuotaUsage(Value):
     """What has been used."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Quota(Value):
+@public
+class Quota(msgspec.Struct, frozen=True, weakref=True):
     """The gateway's quotas as told by a response's headers; None means unknown, not zero.
 
     Source: the headers ``X-LiveKit-Inference-{RPM,TPM,Credits}-{Limit,Used}``.
@@ -42,8 +42,8 @@ class Quota(Value):
     """Credits of the account."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class Attempt(Value):
+@public
+class Attempt(msgspec.Struct, frozen=True, weakref=True):
     """One request to the server on behalf of a stream. Times are seconds since the stream was
     entered; None means that it did not come to that."""
 
@@ -85,6 +85,7 @@ class Attempt(Value):
     """Which model was asked, in a stream of an adapter over several; None in any other."""
 
 
+@public
 @attrs.frozen(eq=False, repr=False)
 class ResponseInfo(Value):
     """What is known of a stream's request so far: the last response's head, and all attempts."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 import attrs
+import msgspec
 
 from ._calls import Call, read_call
 from ._chat_items import ChatItem, ChatMessage
@@ -117,7 +118,7 @@ class Round:
             result = call.result or interrupted(call.item, started=call.is_started)
             output = result.fnc_call_out
             self._clock.advance(output.created_at)
-            call.result = attrs.evolve(
+            call.result = msgspec.structs.replace(
                 result, fnc_call_out=attrs.evolve(output, created_at=self._clock.last)
             )
 
@@ -176,8 +177,8 @@ def add_usage(
     if total is None or usage is None:
         return usage or total
     counts = {
-        field.name: getattr(total, field.name) + getattr(usage, field.name)
-        for field in attrs.fields(CompletionUsage)
-        if isinstance(getattr(total, field.name), int)
+        name: count + getattr(usage, name)
+        for name, count in msgspec.structs.asdict(total).items()
+        if isinstance(count, int)
     }
     return CompletionUsage(**counts, service_tier=usage.service_tier or total.service_tier)

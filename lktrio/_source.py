@@ -19,6 +19,7 @@ from ._clocks import AttemptRecord, timeout_error
 from ._connect_options import APIConnectOptions
 from ._errors import APIError, complete_error
 from ._instruments import Progress, RequestMetrics
+from ._public import public
 from ._response import ResponseInfo
 from ._task_stream import Channel
 
@@ -42,6 +43,7 @@ def weight(chunk: ChatChunk) -> int:
     )
 
 
+@public
 class ChunkSink(Channel[ChatChunk]):
     """Where a `ChunkSource` puts the chunks of an answer; the consumer of the stream gets them.
 
@@ -103,6 +105,7 @@ class ChunkSink(Channel[ChatChunk]):
         self.finish()
 
 
+@public
 class ChunkSource(abc.ABC):
     """Makes the chunks of one answer. What a `ChatModel` of your own has at its heart.
 

@@ -19,7 +19,7 @@ from typing import (
     cast,
 )
 
-import attrs
+import msgspec
 import trio
 
 from ._chat_context import ChatContext
@@ -33,6 +33,7 @@ from ._chunks import (
 from ._errors import APIError, complete_error
 from ._instruments import Instrument, LLMMetrics, RequestInfo, RequestMetrics
 from ._partial_json import MISSING
+from ._public import public
 from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._source import ChunkSink, ReportingSource
@@ -205,6 +206,7 @@ def _only_text(chunk: ChatChunk) -> str | None:
     return "refusal" if delta.refusal else None
 
 
+@public
 class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     """One answer of a model, as it arrives. Made by `ChatModel.chat`; not to be constructed.
 
@@ -367,7 +369,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
                 forget_locals(error)
                 self._misfit, self._misfit_traceback = error, error.__traceback__
                 raise
-            return attrs.evolve(cast("CollectedResponse[T_co]", result), parsed=parsed)
+            return msgspec.structs.replace(cast("CollectedResponse[T_co]", result), parsed=parsed)
         finally:
             del self
 

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import attrs
+import msgspec
 
 from ._chat_context import ChatContext
 from ._chat_items import FunctionCall
-from ._value import Value
+from ._public import public
 
 # What reads types is a quarter of the package, and only programs that have tools need it.
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
 T_co = TypeVar("T_co", covariant=True)
 
 
+@public
 class ToolError(Exception):
     """Raise it in a tool to tell the model what went wrong.
 
@@ -50,6 +52,7 @@ class ToolError(Exception):
         self.message = message
 
 
+@public
 class StopResponse(Exception):
     """Raise it in a tool whose call needs neither an output nor an answer.
 
@@ -61,8 +64,8 @@ class StopResponse(Exception):
         super().__init__(*args)
 
 
-@attrs.frozen(eq=False, repr=False)
-class ToolResult(Value):
+@public
+class ToolResult(msgspec.Struct, frozen=True, weakref=True):
     """Return it from a tool to say more than the output."""
 
     output: Any
@@ -72,8 +75,8 @@ class ToolResult(Value):
     """Whether the model is to go on and say something."""
 
 
-@attrs.frozen(eq=False, repr=False)
-class RunContext(Value, Generic[T_co]):
+@public
+class RunContext(msgspec.Struct, Generic[T_co], frozen=True, weakref=True):
     """What a call happens in.
 
     A parameter of a tool that is annotated with it receives it, and is no part of the schema.

@@ -28,6 +28,7 @@ from ._arguments import (
     read_arguments,
 )
 from ._checks import check_flag, check_seconds
+from ._public import public
 from ._tool_values import DecodedArguments, ToolOptions
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
@@ -87,6 +88,7 @@ class _Definition(Protocol):
         ...
 
 
+@public
 class Tool(Generic[P, R_co]):
     """A function that a model may call. `function_tool` makes them.
 
@@ -210,6 +212,7 @@ def decode_call(
     return tool._definition.decode(arguments)
 
 
+@public
 class FunctionTool(Tool[P, R_co]):
     """A tool whose schema is read from the annotations and the docstring of its function."""
 
@@ -236,6 +239,7 @@ class FunctionTool(Tool[P, R_co]):
         return self._bind(instance, owner)
 
 
+@public
 class RawFunctionTool(Tool[P, R_co]):
     """A tool with a schema of its own, whose function takes ``raw_arguments``.
 
@@ -334,6 +338,7 @@ def function_tool(
     abandon_on_cancel: bool = False,
     converter: later.Converter | None = None,
 ) -> _RawToolDecorator: ...
+@public
 def function_tool(
     function: Any = None,
     /,

@@ -11,11 +11,13 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
+from ._public import public
 from ._tools import Tool
 
 __all__ = ["ToolContext", "Toolset", "to_fnc_ctx"]
 
 
+@public
 class Toolset:
     """Tools that belong together. A subclass also has its own decorated methods.
 
@@ -64,6 +66,7 @@ def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
             raise TypeError(f"tools are functions decorated with @function_tool, got {tool!r}")
 
 
+@public
 class ToolContext:
     """The tools of a conversation, by name.
 
@@ -156,6 +159,7 @@ class ToolContext:
         return f"<ToolContext {', '.join(self._by_name) or 'without tools'}>"
 
 
+@public
 def to_fnc_ctx(
     tools: ToolContext | Iterable[Tool[..., Any] | Toolset], strict: bool = True
 ) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
 from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import ChatCompletionOptions, InferenceClass, ToolChoice
+from ._public import public
 from ._rounds import Round
 from ._stream import LLMStream
 from ._task_stream import Channel, StreamTerms, TaskStream
@@ -57,6 +58,7 @@ class _Text:
             del self, turn
 
 
+@public
 class Turn(TaskStream[TurnEvent]):
     """One turn of the model, its tool calls included. Made by `run_turn`; not to be constructed.
 
@@ -229,6 +231,7 @@ class Turn(TaskStream[TurnEvent]):
 _KEPT_TEXT: Final = (TextDelta, RefusalDelta)
 
 
+@public
 def run_turn(
     model: ChatModel,
     *,

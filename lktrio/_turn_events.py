@@ -3,15 +3,14 @@
 This module knows their members only.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal, TypeAlias
 
-import attrs
+import msgspec
 
 from ._chat_items import FunctionCall
 from ._chunks import CollectedResponse, FunctionToolCall
 from ._function_results import FunctionCallResult
+from ._public import public
 
 __all__ = [
     "AnswerRestarted",
@@ -27,8 +26,8 @@ __all__ = [
 ]
 
 
-@attrs.frozen
-class TextDelta:
+@public
+class TextDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model has said something."""
 
     type: ClassVar[Literal["text"]] = "text"
@@ -41,8 +40,8 @@ class TextDelta:
     """In which round: 1 for the first answer of the model."""
 
 
-@attrs.frozen
-class ReasoningDelta:
+@public
+class ReasoningDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model has thought something; it is not kept in the conversation."""
 
     type: ClassVar[Literal["reasoning"]] = "reasoning"
@@ -55,8 +54,8 @@ class ReasoningDelta:
     """In which round."""
 
 
-@attrs.frozen
-class RefusalDelta:
+@public
+class RefusalDelta(msgspec.Struct, frozen=True, weakref=True):
     """The model declines; kept in the conversation as what it said."""
 
     type: ClassVar[Literal["refusal"]] = "refusal"
@@ -69,8 +68,8 @@ class RefusalDelta:
     """In which round."""
 
 
-@attrs.frozen
-class CallReady:
+@public
+class CallReady(msgspec.Struct, frozen=True, weakref=True):
     """The model asks for a call, and the call is whole."""
 
     type: ClassVar[Literal["call_ready"]] = "call_ready"
@@ -83,8 +82,8 @@ class CallReady:
     """In which round."""
 
 
-@attrs.frozen
-class ToolStarted:
+@public
+class ToolStarted(msgspec.Struct, frozen=True, weakref=True):
     """The function of a call begins to run. A call of a tool that there is not, or with arguments
     that do not fit, finishes without this."""
 
@@ -98,8 +97,8 @@ class ToolStarted:
     """In which round."""
 
 
-@attrs.frozen
-class ToolFinished:
+@public
+class ToolFinished(msgspec.Struct, frozen=True, weakref=True):
     """A call has come to its result."""
 
     type: ClassVar[Literal["tool_finished"]] = "tool_finished"
@@ -117,8 +116,8 @@ class ToolFinished:
         return self.result.fnc_call
 
 
-@attrs.frozen
-class CallsMissing:
+@public
+class CallsMissing(msgspec.Struct, frozen=True, weakref=True):
     """The model wanted to call tools, and not all of its calls have come whole: some were cut off,
     or there was none at all although the finish reason says so. Nobody runs them; if no other call
     came, the turn ends here without an answer. A warning is logged, too."""
@@ -136,8 +135,8 @@ class CallsMissing:
     """In which round."""
 
 
-@attrs.frozen
-class RoundFinished:
+@public
+class RoundFinished(msgspec.Struct, frozen=True, weakref=True):
     """The model's answer is whole, its calls have come to their results, and all of it stands in
     the conversation."""
 
@@ -154,8 +153,8 @@ class RoundFinished:
     """Which round."""
 
 
-@attrs.frozen
-class AnswerRestarted:
+@public
+class AnswerRestarted(msgspec.Struct, frozen=True, weakref=True):
     """Another model begins the round's answer anew: what was said in the round does not count,
     and who speaks it should stop. Only a `FallbackAdapter` with ``restart_after_output`` does
     that."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Value", "know_later_names"]
+__all__ = ["Value"]
 
 
 class Value:
@@ -39,19 +39,6 @@ class Value:
         cls: Any = type(self)
         shown = [f"{name}={show(getattr(self, name))}" for name, show in _shown_of(cls)]
         return f"{cls.__qualname__.rsplit('>.', 1)[-1]}({', '.join(shown)})"
-
-
-def know_later_names(cls: type[Any], **names: object) -> None:
-    """Let `typing.get_type_hints` read the annotations of an attrs class's ``__init__``.
-
-    attrs copies the names of the module when it makes the class. Those that are defined later, such
-    as the class itself, are missing there.
-
-    Args:
-        cls: The class.
-        names: What its annotations name that was not there yet.
-    """
-    vars(cls)["__init__"].__globals__.update(names)
 
 
 @functools.cache

@@ -273,7 +273,7 @@ assert set(lktrio.__all__) <= set(dir(lktrio)), dir(lktrio)
 assert "FallbackAdapter" not in vars(lktrio)
 assert lktrio.FallbackAdapter is vars(lktrio)["FallbackAdapter"]
 from lktrio import *
-assert run_turn.__module__ == "lktrio._turn"
+assert run_turn.__module__ == "lktrio"
 try:
     lktrio.fallback_adapter
 except AttributeError as error:

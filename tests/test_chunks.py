@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
 from lktrio._chunks import (
@@ -13,7 +12,7 @@ from lktrio._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
-from lktrio._response import Attempt, Quota, QuotaUsage, ResponseInfo
+from lktrio._response import ResponseInfo
 
 CALL = FunctionToolCall("now", "{}", "call-1")
 
@@ -71,27 +70,6 @@ def test_an_answer_without_text_refusal_and_call_is_empty(
     answer: CollectedResponse[None],
 ) -> None:
     assert answer.empty
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        ChatChunk(),
-        ChoiceDelta(),
-        CALL,
-        CompletionUsage(),
-        EMPTY_RESPONSE,
-        Attempt(1, 0.0),
-        Quota(),
-        QuotaUsage(1, 2),
-        ResponseInfo(),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_a_value_cannot_be_changed(value: attrs.AttrsInstance) -> None:
-    for field in attrs.fields(type(value)):
-        with pytest.raises(attrs.exceptions.FrozenInstanceError):
-            setattr(value, field.name, None)
 
 
 def test_values_do_not_share_their_lists_and_dicts() -> None:

@@ -315,6 +315,35 @@ def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
     assert sorted(described) == sorted(importlib.import_module(package).__all__)
 
 
+def test_the_reference_finds_every_definition_where_it_was_written() -> None:
+    # autodoc has the texts of fields, and their order, from the source.
+    program = """
+import ast, importlib, inspect, sys, textwrap
+import defining
+defining.put_back()
+for package in defining.PACKAGES:
+    for name in importlib.import_module(package).__all__:
+        value = getattr(sys.modules[package], name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            (node,) = ast.parse(inspect.getsource(value)).body
+            module = sys.modules[value.__module__]
+            assert node.name == name and getattr(module, name) is value, name
+            assert inspect.getsource(value) in inspect.getsource(module), name
+            print(package, name)
+"""
+    package = str(Path(lktrio.__file__).parent.parent)
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([package, str(DOCS)])},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert {"lktrio ChatChunk", "lktrio.testing Send"} <= set(found.splitlines())
+    assert len(found.splitlines()) > 100
+
+
 def test_every_member_that_is_named_exists() -> None:
     said = "\n".join(page.read_text(encoding="utf-8") for page in pages())
     named = set(re.findall(r"`(\w+)\.(\w+)", said))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pydoc
+import traceback
 import typing
 from typing import Any
 
@@ -38,6 +39,19 @@ def function_of(member: Any) -> Any:
     if isinstance(member, staticmethod | classmethod):
         return member.__func__
     return member.fget if isinstance(member, property) else member
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_definition_says_by_which_name_it_is_imported(name: str) -> None:
+    assert f"{PUBLIC[name].__module__}.{PUBLIC[name].__qualname__}" == name
+
+
+def test_a_traceback_and_a_type_are_shown_by_their_public_names() -> None:
+    error = lktrio.APITimeoutError("too slow", clock="idle")
+
+    assert traceback.format_exception_only(error) == ["lktrio.APITimeoutError: too slow\n"]
+    assert repr(lktrio.ChatChunk) == "<class 'lktrio.ChatChunk'>"
+    assert repr(lktrio.CollectedResponse[int]) == "lktrio.CollectedResponse[int]"
 
 
 @pytest.mark.parametrize("name", CLASSES)

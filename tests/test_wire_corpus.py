@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
+import msgspec
 import pytest
 import trio
 
@@ -139,19 +140,22 @@ def without_invented_ids(outcome: Outcome, sent: bytes) -> Outcome:
         return known.setdefault(call_id, f"invented {len(known)}")
 
     def cleaned(calls: Iterable[Any]) -> list[Any]:
-        return [attrs.evolve(call, call_id=replaced(call.call_id)) for call in calls]
+        return [msgspec.structs.replace(call, call_id=replaced(call.call_id)) for call in calls]
 
     return attrs.evolve(
         outcome,
         chunks=tuple(
             chunk
             if chunk.delta is None
-            else attrs.evolve(
-                chunk, delta=attrs.evolve(chunk.delta, tool_calls=cleaned(chunk.delta.tool_calls))
+            else msgspec.structs.replace(
+                chunk,
+                delta=msgspec.structs.replace(
+                    chunk.delta, tool_calls=cleaned(chunk.delta.tool_calls)
+                ),
             )
             for chunk in outcome.chunks
         ),
-        answer=attrs.evolve(
+        answer=msgspec.structs.replace(
             outcome.answer,
             tool_calls=cleaned(outcome.answer.tool_calls),
             withheld_calls=cleaned(outcome.answer.withheld_calls),

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import trio
 
+from lktrio._public import public
+
 from .proxy import Proxy
 from .tls import TLSStream
 
@@ -35,6 +37,7 @@ class Origin(NamedTuple):
     """The proxy on the way."""
 
 
+@public
 class Network:
     """Makes connections: TCP, to whichever of a host's addresses answers first (RFC 8305).
 
@@ -104,11 +107,13 @@ class Network:
 _default = Network()
 
 
+@public
 def default_network() -> Network:
     """The network of transports that were not given one."""
     return _default
 
 
+@public
 def set_default_network(network: Network | None) -> Network:
     """Have every transport that was not given a network connect by this one, in the whole process.
 

@@ -22,6 +22,7 @@ from trio.lowlevel import enable_ki_protection
 
 from lktrio._checks import check_integer, check_seconds
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
+from lktrio._public import public
 from lktrio._secret import Secret
 
 from .connect import Connector
@@ -49,6 +50,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 
+@public
 class TrioTransport(httpx.AsyncBaseTransport):
     """HTTP/1.1 over connections of Trio, kept for further requests.
 

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from lktrio._not_given import NotGivenOr, is_given
+from lktrio._public import public
 
 from ._replies import NoConnection, ToolCall, as_reply, error
 from ._server import Answers, ReplyRecord, ScriptError
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 
+@public
 @attrs.frozen
 class RecordedRequest:
     """One request for a chat completion, as the gateway saw it. Times are `trio.current_time()`."""

@@ -17,6 +17,7 @@ import trio.testing
 from lktrio._http import set_default_network
 from lktrio._llm import LLM
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
+from lktrio._public import public
 
 from ._desk import Desk, Entry, GatewayScript, RecordedRequest, ScriptItem, described, snapshot
 from ._http import HTTPClient
@@ -40,6 +41,7 @@ _VARIABLES: Final = (
 )
 
 
+@public
 class ScriptedGateway:
     """LiveKit Inference, played from a script.
 

@@ -16,6 +16,7 @@ import httpx
 import trio
 
 from lktrio._http import TrioTransport
+from lktrio._public import public
 
 __all__ = [
     "BodyEnd",
@@ -38,6 +39,7 @@ BodyEnd: TypeAlias = Literal["complete", "broken", "left"]
 _MAX_HEAD: Final = 2**20
 
 
+@public
 class LeakError(AssertionError):
     """Something was left; the message lists what, one a line."""
 

@@ -21,6 +21,7 @@ import trio
 from lktrio._content_coding import content_codings
 from lktrio._credentials import credential_words
 from lktrio._http import TrioTransport
+from lktrio._public import public
 
 from ._http import BodyEnd, HTTPClient, make_http_client, watch_client
 from ._steps import Hold, Piece, Reply, Reset, Step, Wait, chunked, response
@@ -38,6 +39,7 @@ _KEPT_PREFIX: Final = "x-livekit-"
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
 
 
+@public
 @attrs.frozen
 class RecordedExchange:
     """One request of a live program, and what the server answered."""
@@ -104,6 +106,7 @@ def _as_exchanges(exchanges: Iterable[RecordedExchange]) -> tuple[RecordedExchan
     return tuple(exchanges)
 
 
+@public
 @attrs.frozen
 class Recording:
     """What a `Recorder` has recorded: a value that can be saved, read and played."""
@@ -301,6 +304,7 @@ def _json_object(data: bytes) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else None
 
 
+@public
 class Recorder:
     """Records what a live server answers.
 

@@ -14,6 +14,8 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
 
+from lktrio._public import public
+
 from ._steps import (
     Close,
     Hold,
@@ -63,6 +65,7 @@ _WORD: Final = re.compile(r"\s*\S+(?:\s+$)?|^\s+$")
 # --- Events -----------------------------------------------------------------------------------
 
 
+@public
 def event(data: Mapping[str, Any] | str, *, name: str | None = None) -> bytes:
     """Make one server-sent event, for `events`.
 
@@ -75,6 +78,7 @@ def event(data: Mapping[str, Any] | str, *, name: str | None = None) -> bytes:
     return f"{prefix}data: {value}\n\n".encode()
 
 
+@public
 def comment(text: str = "keep-alive") -> bytes:
     """Make a comment, which servers send to keep a connection alive.
 
@@ -104,6 +108,7 @@ def completion_chunk(
     )
 
 
+@public
 def chunk(
     content: str | None = None,
     *,
@@ -139,6 +144,7 @@ def chunk(
     return completion_chunk([choice], id=id, model=model)
 
 
+@public
 def usage(
     prompt_tokens: int,
     completion_tokens: int,
@@ -163,6 +169,7 @@ def usage(
 # --- Parts of a reply -------------------------------------------------------------------------
 
 
+@public
 @attrs.frozen
 class ToolCall:
     """A call of a tool; `tool_call` makes one."""
@@ -204,6 +211,7 @@ class ToolCall:
             yield {"index": index, "function": {"arguments": fragment}}
 
 
+@public
 @attrs.frozen
 class Speech:
     """Text in another member than the content; `reasoning` and `refusal` make it."""
@@ -215,6 +223,7 @@ class Speech:
     """What it says; sent word by word."""
 
 
+@public
 @attrs.frozen
 class ErrorEvent:
     """A failure in the middle of the stream; `error_event` makes one."""
@@ -230,6 +239,7 @@ class ErrorEvent:
         return event({"error": {"message": self.message, **self.members}})
 
 
+@public
 @attrs.frozen
 class NoConnection:
     """In the place of a reply: the next attempt to connect fails.
@@ -252,6 +262,7 @@ Part: TypeAlias = str | ToolCall | Speech | ErrorEvent | bytes | Step
 """What a `reply` is made of: text, calls, other speech, events as bytes, steps such as `Wait`."""
 
 
+@public
 def tool_call(
     name: str,
     arguments: str | Mapping[str, Any] | None = None,
@@ -271,6 +282,7 @@ def tool_call(
     return ToolCall(name, "{}" if arguments is None else arguments, id, fragment)
 
 
+@public
 def reasoning(text: str) -> Speech:
     """Thinking text, word by word: a part of a `reply`.
 
@@ -280,6 +292,7 @@ def reasoning(text: str) -> Speech:
     return Speech("reasoning_content", text)
 
 
+@public
 def refusal(text: str) -> Speech:
     """Text with which the model declines, word by word: a part of a `reply`.
 
@@ -289,6 +302,7 @@ def refusal(text: str) -> Speech:
     return Speech("refusal", text)
 
 
+@public
 def error_event(message: str = "scripted error", **members: Any) -> ErrorEvent:
     """A failure in the middle of a stream whose status was 200: the last part of a `reply`.
 
@@ -302,6 +316,7 @@ def error_event(message: str = "scripted error", **members: Any) -> ErrorEvent:
 # --- Replies ----------------------------------------------------------------------------------
 
 
+@public
 def reply(
     *parts: Part,
     every: float = 0.0,
@@ -413,6 +428,7 @@ def _label(parts: Iterable[Part]) -> str:
     return f"reply({text if len(text) <= _LABEL_LENGTH else text[: _LABEL_LENGTH - 3] + '...'})"
 
 
+@public
 def events(
     *pieces: Piece,
     status: int = 200,
@@ -447,6 +463,7 @@ def events(
     return attrs.evolve(made, label=f"events(<{count} pieces>)")
 
 
+@public
 def raw(*pieces: bytes | Step) -> Reply:
     """Make a reply of bytes exactly as they go to the socket, status line and all.
 
@@ -458,6 +475,7 @@ def raw(*pieces: bytes | Step) -> Reply:
     return Reply(steps, label="raw(...)")
 
 
+@public
 def error(
     status: int,
     message: str = "scripted error",

@@ -19,6 +19,7 @@ import trio
 
 from lktrio._bare import raise_bare
 from lktrio._http import TrioTransport
+from lktrio._public import public
 
 from ._http import RequestReader
 from ._steps import (
@@ -57,6 +58,7 @@ in_background: Final[contextvars.ContextVar[bool]] = contextvars.ContextVar(
 """True in tasks that are no part of the program: those of scripted servers."""
 
 
+@public
 class ScriptError(AssertionError):
     """The client did what the script has no answer for."""
 

@@ -5,8 +5,6 @@ knows neither Trio nor httpx; `_server` plays what is written here, `_replies` w
 words of a chat completion.
 """
 
-from __future__ import annotations
-
 import http
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,11 +12,12 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-from lktrio._value import know_later_names
+from lktrio._public import know_later_names, public
 
 # --- Steps ------------------------------------------------------------------------------------
 
 
+@public
 class Waitable(Protocol):
     """Whatever has an ``async def wait()``: a `trio.Event`, for example."""
 
@@ -27,6 +26,7 @@ class Waitable(Protocol):
         ...
 
 
+@public
 @attrs.frozen
 class Send:
     """Write bytes; waits while the window is full, as a real ``send`` does."""
@@ -37,6 +37,7 @@ class Send:
     """The bytes, exactly as they go to the socket."""
 
 
+@public
 @attrs.frozen
 class Wait:
     """Do nothing for a while. Meant for virtual time: over loopback TCP the time is real."""
@@ -49,6 +50,7 @@ class Wait:
             raise ValueError(f"seconds must be zero or more, not {self.seconds!r}")
 
 
+@public
 @attrs.frozen
 class WaitFor:
     """Do nothing until an event happens, so that a test can order what server and client do."""
@@ -57,6 +59,7 @@ class WaitFor:
     """Anything with ``async def wait()``, a `trio.Event` for example."""
 
 
+@public
 @attrs.frozen
 class AwaitRequest:
     """Wait until the first byte of the next request has arrived, without reading on.
@@ -67,6 +70,7 @@ class AwaitRequest:
     """
 
 
+@public
 @attrs.frozen
 class Hold:
     """Keep the connection open and silent until the client goes.
@@ -75,16 +79,19 @@ class Hold:
     """
 
 
+@public
 @attrs.frozen
 class Close:
     """Close the connection in order (FIN): the client reads what was sent, then the end."""
 
 
+@public
 @attrs.frozen
 class Reset:
     """Break the connection (RST): the client's reads and writes fail."""
 
 
+@public
 @attrs.frozen
 class Call:
     """Call a function on reaching this step: cancel a scope, set an event, note the time."""
@@ -93,15 +100,16 @@ class Call:
     """A plain function without arguments; what it raises fails the test."""
 
 
-def _as_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
+def _as_steps(steps: "Iterable[Step]") -> "tuple[Step, ...]":
     return tuple(steps)
 
 
+@public
 @attrs.frozen
 class Repeat:
     """Play some steps again and again."""
 
-    steps: tuple[Step, ...] = attrs.field(converter=_as_steps)
+    steps: tuple["Step", ...] = attrs.field(converter=_as_steps)
     """What is repeated; it may not hold `Close` or `Reset`."""
 
     times: int | None = None
@@ -137,6 +145,7 @@ def _check_reachable(steps: Sequence[Step]) -> None:
 Reads: TypeAlias = Literal["request", "head", "nothing"]
 
 
+@public
 @attrs.frozen
 class Reply:
     """What the server does with one request.
@@ -170,11 +179,11 @@ class Reply:
                 "end the steps with Hold(), Close() or Reset()"
             )
 
-    def then(self, *steps: Step) -> Reply:
+    def then(self, *steps: Step) -> "Reply":
         """Return this reply with more steps at its end."""
         return attrs.evolve(self, steps=(*self.steps, *steps))
 
-    def after(self, seconds: float) -> Reply:
+    def after(self, seconds: float) -> "Reply":
         """Return this reply with a pause of some seconds between request and first step."""
         return attrs.evolve(self, steps=(Wait(seconds), *self.steps))
 

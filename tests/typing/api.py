@@ -10,6 +10,7 @@ from typing import Any, assert_type
 
 import attrs
 import httpx
+import msgspec
 import trio
 
 from lktrio import (
@@ -27,6 +28,7 @@ from lktrio import (
     ChatContext,
     ChatMessage,
     ChatModel,
+    ChoiceDelta,
     CollectedResponse,
     CompletionUsage,
     Converter,
@@ -111,6 +113,25 @@ async def whole_answer(model: ChatModel) -> str:
     response = await model.chat(chat_ctx=conversation()).collect()
     assert_type(response, CollectedResponse[None])
     return response.text
+
+
+# --- Values -----------------------------------------------------------------------------------
+
+
+def values(chunk: ChatChunk, response: CollectedResponse[int]) -> CollectedResponse[object]:
+    match chunk:
+        case ChatChunk(id, ChoiceDelta(content=text)):
+            assert_type(id, str)
+            assert_type(text, str | None)
+        case ChatChunk(finish_reason=reason):
+            assert_type(reason, str | None)
+    assert_type(msgspec.structs.replace(chunk, id="c1"), ChatChunk)
+    assert_type(CollectedResponse(parsed=1), CollectedResponse[int])
+    assert_type(response.parsed, int)
+    chunk.id = "c1"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    ChatChunk(1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    # What cannot be changed may hold what is more special.
+    return response
 
 
 # --- Settings ---------------------------------------------------------------------------------
