@@ -58,12 +58,12 @@ _TYPES: Final[tuple[type[ChatItem | _Part], ...]] = (
 )
 
 # A field has the name that it has in a saved conversation.
-_FIELDS: Final[Mapping[type[ChatItem | _Part], tuple[str, ...]]] = {
+_FIELDS: Final[Mapping[type[object], tuple[str, ...]]] = {
     cls: tuple(field.name for field in attrs.fields(cls) if field.name != "unknown_members")
     for cls in _TYPES
 }
 
-_REQUIRED: Final[Mapping[type[ChatItem | _Part], tuple[str, ...]]] = {
+_REQUIRED: Final[Mapping[type[object], tuple[str, ...]]] = {
     cls: tuple(field.name for field in attrs.fields(cls) if field.default is attrs.NOTHING)
     for cls in _TYPES
 }

@@ -202,7 +202,7 @@ def decode_call(
     tool: Tool[..., Any], arguments: Arguments | UnreadableArguments
 ) -> DecodedArguments:
     """Do what `Tool.decode_arguments` does, with arguments that have been parsed."""
-    return tool._definition.decode(arguments)
+    return tool._definition.decode(arguments)  # pyright: ignore[reportPrivateUsage]
 
 
 class FunctionTool(Tool[P, R_co]):
