@@ -43,6 +43,7 @@ from ._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from ._connections import Auth
 from ._errors import (
     APIConnectionError,
@@ -60,8 +61,6 @@ from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
 from ._not_given import NOT_GIVEN, NotGiven, NotGivenOr, is_given
 from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
     ChatCompletionOptions,
     InferenceClass,
     NamedToolChoice,

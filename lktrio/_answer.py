@@ -14,20 +14,13 @@ from typing import Final, TypeAlias
 
 from ._assembler import Assembler
 from ._chunks import ChatChunk
+from ._clean import decode_text, quote
+from ._decoding import Done, decode_body_in_steps, decode_event, decode_event_in_steps
 from ._errors import APIConnectionError, APIError
 from ._json_text import SLICE
+from ._payloads import ChunkPayload, decode_plain
+from ._server_errors import payload_error
 from ._sse import MAX_EVENT_BYTES, Event, EventReader
-from ._wire import (
-    ChunkPayload,
-    Done,
-    decode_body_in_steps,
-    decode_event,
-    decode_event_in_steps,
-    decode_plain,
-    has_failed,
-    payload_error,
-    quote,
-)
 
 __all__ = ["AnswerReader"]
 
@@ -160,10 +153,9 @@ class AnswerReader:
             self.settle(out)
             return
         self.assembler.feed(payload, out)
-        if name or payload.error or not payload.choices or _looks_failed(payload):
-            error = payload_error(payload, data, name)
-            if error is not None:
-                raise error
+        error = payload_error(payload, data, name)
+        if error is not None:
+            raise error
 
     def _take_event(self, event: Event) -> _Work:
         """Take an event that is too large for one step."""
@@ -299,20 +291,9 @@ class AnswerReader:
         return APIConnectionError(
             "the response is neither an event stream nor a chat completion; "
             f"it begins with {quote(beginning)}",
-            body=beginning.decode("utf-8", "replace"),
+            body=decode_text(beginning),
             retryable=False,
         )
-
-
-def _looks_failed(payload: ChunkPayload) -> bool:
-    if payload.x_groq is not None and payload.x_groq.error:
-        return True
-    if payload.base_resp is not None and has_failed(payload):
-        return True
-    for choice in payload.choices or ():
-        if (choice.error or choice.finish_reason == "error") and not choice.index:
-            return True
-    return False
 
 
 def _kind_of(body: bytes) -> _Kind:

@@ -12,10 +12,10 @@ import re
 from typing import Any, Final, NamedTuple, cast
 
 from ._json_text import ObjectScanner, is_cut_off
+from ._mismatch import Mismatch, refused
 
 __all__ = [
     "Arguments",
-    "MalformedArguments",
     "UnreadableArguments",
     "parse_arguments",
     "read_arguments",
@@ -53,10 +53,6 @@ _TRAILING_COMMA: Final = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.D
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-class MalformedArguments(ValueError):
-    """Arguments are not one JSON object. The message is meant for the model."""
-
-
 class Arguments(NamedTuple):
     """Decoded arguments."""
 
@@ -88,7 +84,7 @@ def read_arguments(raw: str) -> Arguments | UnreadableArguments:
     """
     try:
         return parse_arguments(raw)
-    except MalformedArguments as error:
+    except Mismatch as error:
         return UnreadableArguments(raw, str(error))
 
 
@@ -107,10 +103,10 @@ def parse_arguments(raw: str) -> Arguments:
         The arguments.
 
     Raises:
-        MalformedArguments: If there is no object to be had from it.
+        Mismatch: If there is no object to be had from it. The message is meant for the model.
     """
     if len(raw) > _MAX_CHARACTERS:
-        raise MalformedArguments(
+        raise refused(
             f"The arguments are {len(raw)} characters long, and at most {_MAX_CHARACTERS} are read."
         )
     try:
@@ -123,10 +119,8 @@ def parse_arguments(raw: str) -> Arguments:
     raise _nested_too_deeply()
 
 
-def _nested_too_deeply() -> MalformedArguments:
-    return MalformedArguments(
-        f"The arguments are nested too deeply: more than {_MAX_NESTING} levels."
-    )
+def _nested_too_deeply() -> Mismatch:
+    return refused(f"The arguments are nested too deeply: more than {_MAX_NESTING} levels.")
 
 
 def read_container(text: str) -> list[Any] | dict[str, Any] | None:
@@ -146,7 +140,7 @@ def read_container(text: str) -> list[Any] | dict[str, Any] | None:
         if _is_nested_too_deeply(value, _MAX_NESTING_IN_TEXT):
             return None
         return cast("list[Any] | dict[str, Any]", _clean(value))
-    except (MalformedArguments, json.JSONDecodeError, RecursionError):
+    except (Mismatch, json.JSONDecodeError, RecursionError):
         return None
 
 
@@ -162,7 +156,7 @@ def _check_values(text: str) -> ObjectScanner | None:
     if scanner.deepest > _MAX_NESTING:
         raise _nested_too_deeply()
     if scanner.has_too_many:
-        raise MalformedArguments(f"The arguments hold more than {_MAX_VALUES} values.")
+        raise refused(f"The arguments hold more than {_MAX_VALUES} values.")
     return scanner
 
 
@@ -178,7 +172,7 @@ def _decode(raw: str) -> dict[str, object]:
         if not isinstance(value, str):
             break
         text = value
-    raise MalformedArguments(f"The arguments must be one JSON object, not {_kind(value)}.")
+    raise refused(f"The arguments must be one JSON object, not {_kind(value)}.")
 
 
 def _decode_once(text: str) -> object:
@@ -189,7 +183,7 @@ def _decode_once(text: str) -> object:
         return _loads(text)
     except json.JSONDecodeError as error:
         if is_cut_off(text, _check_values(text) if is_string else scanned):
-            raise MalformedArguments(
+            raise refused(
                 "The arguments are cut off: the text ends inside of a string, object or array."
             ) from None
         return _repair(text, error)
@@ -200,7 +194,7 @@ def _repair(text: str, error: json.JSONDecodeError) -> object:
     explanation = f"The arguments are not valid JSON ({error})."
     start, end = text.find("{"), text.rfind("}") + 1
     if start < 0 or end <= start:
-        raise MalformedArguments(explanation)
+        raise refused(explanation)
     # Fences and prose stand around the object.
     whole, text = text, text[start:end]
     if len(text) <= _MAX_COMBED_CHARACTERS:
@@ -214,12 +208,12 @@ def _repair(text: str, error: json.JSONDecodeError) -> object:
     if error.msg == "Extra data" and not text[error.pos :].strip(" \t\r\n}]"):
         return _loads(text[: error.pos])
     if len(text) > _MAX_REPAIRED_CHARACTERS:
-        raise MalformedArguments(explanation)
+        raise refused(explanation)
     if len(text) * len(_MARK.findall(text)) > _MAX_REPAIR_WORK:
-        raise MalformedArguments(explanation)
+        raise refused(explanation)
     word = _word_without_quotes(text)
     if word is not None:
-        raise MalformedArguments(
+        raise refused(
             f"The arguments contain {_cut(word)} without quotes, which is not JSON: put text in "
             "double quotes, and write null where there is no value."
         )
@@ -230,7 +224,7 @@ def _repair(text: str, error: json.JSONDecodeError) -> object:
         # Strict: a missing value is not made up, and of two objects none is chosen.
         return cast("object", json_repair.loads(text, skip_json_loads=True, strict=True))
     except ValueError:
-        raise MalformedArguments(explanation) from None
+        raise refused(explanation) from None
 
 
 _MEANS_ONE_THING: Final = re.compile(
@@ -295,14 +289,14 @@ def _loads(text: str) -> Any:
         return json.loads(text, strict=False, parse_constant=_refuse_constant)
     except json.JSONDecodeError:
         raise
-    except MalformedArguments:
+    except Mismatch:
         raise
     except ValueError:
-        raise MalformedArguments("The arguments contain an integer with too many digits.") from None
+        raise refused("The arguments contain an integer with too many digits.") from None
 
 
 def _refuse_constant(name: str) -> None:
-    raise MalformedArguments(f"The arguments contain {name}, which is not a JSON number; use null.")
+    raise refused(f"The arguments contain {name}, which is not a JSON number; use null.")
 
 
 def _is_nested_too_deeply(value: list[Any] | dict[str, Any], limit: int) -> bool:
@@ -336,7 +330,7 @@ def _clean(value: object) -> object:
         case list():
             return [_clean(item) for item in cast("list[object]", value)]
         case float() if not math.isfinite(value):
-            raise MalformedArguments("The arguments contain a number that is out of range.")
+            raise refused("The arguments contain a number that is out of range.")
         case _:
             return value
 

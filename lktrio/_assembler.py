@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from ._attached import copy_extra, merge_extra
 from ._chunks import (
     ChatChunk,
     ChoiceDelta,
@@ -20,25 +21,23 @@ from ._chunks import (
     FunctionToolCall,
     text_chunk,
 )
+from ._clean import pruned
 from ._errors import APIConnectionError
-from ._thinking import SurrogateJoiner, ThinkingFilter
-from ._tool_calls import (
-    MAX_TOOL_CALLS,
-    ToolCallAssembler,
-    copy_extra,
-    make_call_id,
-    merge_extra,
-    too_many_calls,
-)
-from ._wire import (
+from ._payloads import (
     ChoicePayload,
     ChunkPayload,
     DeltaPayload,
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
-    pruned,
-    reasoning_text,
+)
+from ._thinking import SurrogateJoiner, ThinkingFilter
+from ._tolerant import reasoning_text
+from ._tool_calls import (
+    MAX_TOOL_CALLS,
+    ToolCallAssembler,
+    make_call_id,
+    too_many_calls,
 )
 
 __all__ = ["MAX_ANSWER_CHARACTERS", "Assembler"]
@@ -105,7 +104,7 @@ class Assembler:
         self._text = io.StringIO()
         self._reasoning = io.StringIO()
         self._refusal = io.StringIO()
-        self._extra: dict[str, Any] = {}
+        self._extra: dict[str, object] = {}
         self._size = 0
         self._usage: UsagePayload | None = None
         self._service_tier: str | None = None
@@ -164,9 +163,7 @@ class Assembler:
                 continue
             if choice.usage is not None and not has_usage:
                 self._take_usage(choice.usage)
-            delta = choice.delta
-            if choice.message is not None and (delta is None or _is_blank(delta)):
-                delta = self._news_of(choice.message)
+            delta = choice.delta if choice.message is None else self._delta_of(choice)
             if delta is not None:
                 self._take_delta(delta, out)
             reason = choice.finish_reason
@@ -182,9 +179,7 @@ class Assembler:
         for choice in payload.choices or ():
             if choice.index:
                 continue
-            delta = choice.delta
-            if choice.message is not None and (delta is None or _is_blank(delta)):
-                delta = self._news_of(choice.message)
+            delta = self._delta_of(choice)
             for piece in () if delta is None else _pieces(delta):
                 yield type(payload)(payload.id, [ChoicePayload(delta=piece)])
             last = ChoicePayload(finish_reason=choice.finish_reason, usage=choice.usage)
@@ -207,6 +202,13 @@ class Assembler:
             self._finish_reason in _PLAIN_REASONS and reason not in _PLAIN_REASONS
         ):
             self._finish_reason = self._clean(reason)
+
+    def _delta_of(self, choice: ChoicePayload) -> DeltaPayload | None:
+        """What a choice adds; if that is nothing, a message may stand for it."""
+        delta = choice.delta
+        if choice.message is not None and (delta is None or _is_blank(delta)):
+            return self._news_of(choice.message)
+        return delta
 
     def _news_of(self, message: DeltaPayload) -> DeltaPayload:
         """What a message adds.
@@ -305,7 +307,7 @@ class Assembler:
         text: str | None,
         reasoning: str | None,
         refusal: str | None,
-        extra: dict[str, Any] | None,
+        extra: dict[str, object] | None,
         out: list[ChatChunk],
     ) -> None:
         if text:
@@ -375,7 +377,7 @@ class Assembler:
         withheld: list[FunctionToolCall] = []
         if self._calls:
             calls, withheld = self._calls.result(
-                cut=cut, tainted=self._joiners is not None, strict=is_complete
+                cut=cut, tainted=self._joiners is not None, withholds_excess=not is_complete
             )
         reason = self._finish_reason
         if calls and (reason in _PLAIN_REASONS or (reason is None and is_complete)):

@@ -19,24 +19,19 @@ from ._answer import AnswerReader
 from ._assembler import Assembler
 from ._chunks import ChatChunk
 from ._clocks import AttemptRecord, Clocks
+from ._connect_options import APIConnectOptions
 from ._connections import Authority, Connections, authorization
 from ._credentials import secret_words
 from ._errors import APIConnectionError, APIError, complete_error
+from ._headers import HeaderFacts, read_headers
 from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
 from ._models import ModelFacts
-from ._options import APIConnectOptions
+from ._redaction import redact_error, redact_headers, redact_text
 from ._secret import SecretWords
+from ._server_errors import status_error
 from ._source import ChunkSink
 from ._task_stream import forget_frames
 from ._value import Value
-from ._wire import (
-    HeaderFacts,
-    read_headers,
-    redact_error,
-    redact_headers,
-    redact_text,
-    status_error,
-)
 
 __all__ = [
     "DRAIN_SECONDS",

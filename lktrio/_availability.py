@@ -15,8 +15,8 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from ._callbacks import not_awaitable
 from ._chat_model import ChatModel
+from ._checks import not_awaitable
 from ._errors import APIError, APIStatusError
 
 __all__ = ["AvailabilityChangedEvent", "AvailabilityHook", "ModelAvailability", "ModelPool"]

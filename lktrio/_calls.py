@@ -15,7 +15,8 @@ import attrs
 from ._arguments import Arguments, UnreadableArguments, read_arguments
 from ._chat_items import FunctionCall
 from ._chunks import FunctionToolCall
-from ._function_results import FunctionCallResult, sendable
+from ._clean import repair_surrogates
+from ._function_results import FunctionCallResult
 from ._toolset import ToolContext
 
 __all__ = ["Call", "read_call"]
@@ -64,7 +65,9 @@ def read_call(
     if isinstance(arguments, Arguments):
         text = arguments.canonical
     else:
-        text = json.dumps({"invalid_arguments": sendable(arguments.raw)}, ensure_ascii=False)
+        text = json.dumps(
+            {"invalid_arguments": repair_surrogates(arguments.raw)}, ensure_ascii=False
+        )
     name = call.name
     if name not in tool_ctx:
         # https://platform.openai.com/docs/api-reference/chat/create: a conversation with a name
@@ -74,7 +77,7 @@ def read_call(
         item = attrs.evolve(call, name=name, arguments=text, **members)
     else:
         item = FunctionCall(
-            call_id=sendable(call.call_id),
+            call_id=repair_surrogates(call.call_id),
             name=name,
             arguments=text,
             extra=call.extra or {},

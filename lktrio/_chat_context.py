@@ -30,7 +30,7 @@ from ._chat_selection import (
     last_items,
     with_calls_of,
 )
-from ._json_values import shown
+from ._checks import check_integer, shown
 from ._messages import build_messages
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 
@@ -245,10 +245,7 @@ class ChatContext:
             ValueError: If it is negative.
             RuntimeError: If the context is read-only.
         """
-        if isinstance(max_items, bool) or not isinstance(max_items, int):
-            raise TypeError(f"max_items={shown(max_items)} is not accepted; it takes an integer")
-        if max_items < 0:
-            raise ValueError(f"max_items={max_items} is not accepted; it takes 0 or more")
+        check_integer("max_items", max_items, least=0)
         items = self._changeable_items()
         items[:] = last_items(items, max_items)
         return self

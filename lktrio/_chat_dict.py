@@ -27,8 +27,9 @@ from ._chat_items import (
     UnknownContent,
     UnknownItem,
 )
+from ._checks import shown
 from ._images import data_url
-from ._json_values import check_depth, shown
+from ._json_values import check_depth
 
 __all__ = ["dump_items", "load_context"]
 

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias, cast, get_args
 
 import attrs
 
-from ._json_values import shown
+from ._checks import shown
 
 __all__ = [
     "check_arguments",

@@ -33,7 +33,7 @@ from ._chat_fields import (
     to_names,
     to_seconds,
 )
-from ._json_values import shown
+from ._checks import shown
 from ._value import Value
 
 __all__ = [

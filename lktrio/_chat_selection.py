@@ -18,7 +18,7 @@ from ._chat_items import (
     FunctionCall,
     FunctionCallOutput,
 )
-from ._json_values import shown
+from ._checks import shown
 
 __all__ = ["NamedTool", "ToolGroup", "are_equivalent", "choose", "last_items", "with_calls_of"]
 

@@ -20,8 +20,8 @@ from . import _later as later
 from ._chat_context import ChatContext
 from ._chat_model import ChatCall, ChatModel
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage
+from ._connect_options import APIConnectOptions
 from ._errors import APIError, APIStatusError, complete_error
-from ._options import APIConnectOptions
 from ._response import Attempt, ResponseInfo
 from ._source import ChunkSink, ReportingSource
 from ._stream import LLMStream, whole_answer

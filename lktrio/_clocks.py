@@ -13,9 +13,9 @@ from typing import Final, cast
 import attrs
 import trio
 
+from ._connect_options import APIConnectOptions
 from ._errors import APITimeoutError, Clock
 from ._http import Phase
-from ._options import APIConnectOptions
 from ._response import Attempt
 
 __all__ = ["AttemptRecord", "Clocks", "timeout_error"]

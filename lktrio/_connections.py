@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias, cast
 import trio
 
 from ._bare import raise_bare
+from ._checks import check_integer
 from ._credentials import Credentials, access_token, authorization_fault
 from ._http import BroughtSender, HTTPClient, OwnSender, Sender, TrioTransport, is_client
 from ._secret import Secret
@@ -123,7 +124,8 @@ class Connections:
         self.state: Literal["new", "open", "closed"] = "new"
         self.body_ends = BodyEnds()
         self.limiter: trio.CapacityLimiter | None = None
-        self._max_streams = _checked_max_streams(max_streams)
+        check_integer("max_streams", max_streams, least=1, none="no limit")
+        self._max_streams = max_streams
         self._has_auth = has_auth
         self._brought = check_client(client)
         self._own: TrioTransport | None = None
@@ -244,13 +246,3 @@ def check_client(client: HTTPClient | TrioTransport | None) -> HTTPClient | Trio
         f"http_client must be an httpx.AsyncClient or an lktrio.TrioTransport, not a "
         f"{type(client).__name__}; leave it out to use one of our own"
     )
-
-
-def _checked_max_streams(value: object) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"max_streams must be an int or None, not a {type(value).__name__}")
-    if value < 1:
-        raise ValueError(f"max_streams={value} lets no stream run; give 1 or more, or None")
-    return value

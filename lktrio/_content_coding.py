@@ -10,9 +10,8 @@ import zlib
 from typing import Final, Protocol
 
 from ._errors import APIConnectionError
-from ._wire import content_codings
 
-__all__ = ["Decoder", "make_decoder"]
+__all__ = ["Decoder", "content_codings", "make_decoder"]
 
 MAX_DECODED: Final = 64 * 1024
 """How much is decoded at once, in bytes."""
@@ -93,6 +92,36 @@ class _Refusal:
             "and cannot be decoded",
             retryable=False,
         )
+
+
+# Names that some servers send where nothing was encoded (RFC 9110, section 8.4.1, has identity):
+# charsets, and what e-mail and the transfer coding of HTTP/1.1 are called.
+_NO_CODINGS: Final = frozenset(
+    {
+        "identity",
+        "none",
+        "null",
+        "utf-8",
+        "utf8",
+        "ascii",
+        "us-ascii",
+        "iso-8859-1",
+        "binary",
+        "7bit",
+        "8bit",
+        "chunked",
+    }
+)
+
+
+def content_codings(value: str) -> list[str]:
+    """Read a ``Content-Encoding`` header.
+
+    Returns:
+        The codings that encode something, in lower case, in the order in which they were applied.
+    """
+    codings = [coding.strip().lower().removeprefix("charset=") for coding in value.split(",")]
+    return [coding for coding in codings if coding and coding not in _NO_CODINGS]
 
 
 def make_decoder(encoding: str) -> Decoder | None:

@@ -1,8 +1,8 @@
 """JSON values to Python values and back, by Python type, on cattrs.
 
 cattrs looks up the hook for a type, and takes the hooks of the program. This module alone knows
-which hooks stand behind those, and puts them together once for each type. What the hooks do is
-known to `_leaves`, `_parts` and `_unions`, and how values are written to `_unstructure`.
+how cattrs is asked, and what a program registers. Which hook of ours reads a type is known to
+`_structure`, and how values are written to `_unstructure`.
 
 A value that fits the schema arrives unchanged. What else is taken is listed in `_leniency`. The
 exact converter, for what a program sends, takes nothing else.
@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import NoneType
 from typing import Any, Final, TypeVar, overload
 
 from cattrs import BaseConverter
 
-from ._leaves import Hook, constrained, leaf_hook
+from ._introspection import Types
+from ._leaves import Hook
 from ._own_types import (
     Family,
     Predicate,
@@ -30,38 +31,10 @@ from ._own_types import (
     recognise,
     union_of_subclasses,
 )
-from ._parts import (
-    FieldsHook,
-    Part,
-    array_hook,
-    exact_fields_hook,
-    fields_hook,
-    foreign_hook,
-    mapping_hook,
-    member_hook,
-    record_hook,
-    tuple_hook,
-)
-from ._shapes import (
-    Alias,
-    Array,
-    Field,
-    FixedTuple,
-    Foreign,
-    Member,
-    OneOf,
-    Record,
-    Scalar,
-    Shape,
-    StringKeyed,
-    Types,
-    UnsupportedType,
-    hashable,
-    peel,
-    read_metadata,
-    upper_bound,
-)
-from ._unions import Option, exact_union_hook, union_hook
+from ._parts import FieldsHook
+from ._shapes import Field, Member, Record
+from ._structure import HookMaker, called_late
+from ._type_hints import UnsupportedType, hashable
 from ._unstructure import BY_CLASS, Writer, writer
 
 __all__ = ["Converter", "make_converter"]
@@ -95,11 +68,10 @@ class Converter(BaseConverter):
         super().__init__()
         self._registry = Registry()
         self._registered: list[Callable[[Converter], object]] = []
-        self._types = Types(own=self._registry) if _types is None else _types
         self._is_exact = _is_exact
+        self._use(Types(own=self._registry) if _types is None else _types)
         self._bound: dict[Any, Hook] = {}
         self._making: set[Any] = set()
-        self._writes_declared = False
 
         # The first that are registered are the last that are asked.
         self._structure_func.register_func_list([(_always, self._late, True)])
@@ -114,7 +86,7 @@ class Converter(BaseConverter):
 
     # --- What a program registers ----------------------------------------------------------------
 
-    def register_json_schema(self, type_: Any, schema: Mapping[str, Any]) -> None:
+    def register_json_schema(self, type_: object, schema: Mapping[str, Any]) -> None:
         """Say what values of a type look like in JSON.
 
         The schema is sent in place of what the fields of the type would give. It needs a hook that
@@ -154,7 +126,7 @@ class Converter(BaseConverter):
             self._register_hook(cl, hook)
         return self._forget(lambda other: other.register_structure_hook(cl, func))
 
-    def _register_hook(self, type_: Any, hook: Hook) -> None:
+    def _register_hook(self, type_: object, hook: Hook) -> None:
         if isinstance(type_, type):
             try:
                 return super().register_structure_hook(type_, hook)
@@ -223,8 +195,7 @@ class Converter(BaseConverter):
             super().register_unstructure_hook(cls, func)
         else:
             super().register_unstructure_hook_func(lambda known: bool(known == cls), func)
-        self._writes_declared |= not isinstance(cls, type)
-        self._registry.add_writer(cls)
+        self._registry.add_hook(cls, writes=True)
         return self._forget(lambda other: other.register_unstructure_hook(cls, func))
 
     def register_unstructure_hook_func(self, check_func: Predicate, func: Writer) -> None:
@@ -237,8 +208,7 @@ class Converter(BaseConverter):
         self._forget(lambda other: other.register_unstructure_hook_func(check_func, func))
         if _class_of_strategy(check_func) is not None and is_ours(func):
             return
-        self._writes_declared = True
-        self._registry.add_writer(None, check_func)
+        self._registry.add_hook(None, check_func, writes=True)
         super().register_unstructure_hook_func(check_func, func)
 
     def register_unstructure_hook_factory(
@@ -255,8 +225,7 @@ class Converter(BaseConverter):
         """
         if factory is None:
             return functools.partial(self.register_unstructure_hook_factory, predicate)
-        self._writes_declared = True
-        self._registry.add_writer(None, predicate)
+        self._registry.add_hook(None, predicate, writes=True)
         super().register_unstructure_hook_factory(predicate, factory)
         self._forget(lambda other: other.register_unstructure_hook_factory(predicate, factory))
         return factory
@@ -265,7 +234,11 @@ class Converter(BaseConverter):
         """Take note of a registration, and forget what was made without it."""
         self._registered.append(registration)
         self._bound.clear()
-        self._types = Types(own=self._registry)
+        self._use(Types(own=self._registry))
+
+    def _use(self, types: Types) -> None:
+        self._types = types
+        self._hooks = HookMaker(types, self._registry.reads, self._hook, is_exact=self._is_exact)
 
     def copy(self, *args: object, **kwargs: object) -> Converter:
         """Make a converter with the same hooks and schemas.
@@ -293,7 +266,7 @@ class Converter(BaseConverter):
         other = Converter()
         for register in self._registered:
             register(other)
-        other._types = Types(scope, own=other._registry)
+        other._use(Types(scope, own=other._registry))
         return other
 
     # --- Reading ---------------------------------------------------------------------------------
@@ -354,29 +327,9 @@ class Converter(BaseConverter):
             Takes a JSON object and returns the Python values by the names of their arguments;
             those that are to have their default are not among them. It raises `Mismatch`.
         """
-        parts = [self._part(field.type, field.shape) for field in fields]
-        return (exact_fields_hook if self._is_exact else fields_hook)(fields, parts)
+        return self._hooks.fields(fields)
 
-    def _part(self, type_: Any, shape: Shape) -> Part:
-        as_it_is: Collection[type[Any]] = ()
-        if not self._is_exact and isinstance(shape, Scalar | OneOf):
-            as_it_is = self._plain_classes(type_, shape)
-        return Part(type_, self._hook(type_), as_it_is)
-
-    def _plain_classes(self, type_: Any, shape: Shape) -> Collection[type[Any]]:
-        """The classes of JSON values that need no hook to be what is wanted."""
-        reads = self._registry.reads
-        match shape:
-            case Scalar(python=python):
-                # A float of Python may be infinite.
-                return () if python is float or reads(type_) or reads(python) else (python,)
-            case OneOf(members=members, member_types=types) if not reads(type_):
-                parts = zip(types, members, strict=True)
-                return [class_ for part in parts for class_ in self._plain_classes(*part)]
-            case _:
-                return ()
-
-    def _hook(self, type_: Any) -> Hook:
+    def _hook(self, type_: object) -> Hook:
         """The hook for a type, to be part of another or to be called."""
         hook = self._bound.get(type_)
         if hook is None:
@@ -384,14 +337,14 @@ class Converter(BaseConverter):
                 hook = self._bound_hook(type_)
             except RecursionError:
                 # The type holds itself, and its hook is just being made.
-                return _called_late(lambda: self._hook(type_))
+                return called_late(lambda: self._hook(type_))
             self._bound[type_] = hook
         return hook
 
-    def _structure_built_in(self, value: Any, type_: Any) -> Any:
+    def _structure_built_in(self, value: Any, type_: object) -> Any:
         return self._hook(type_)(value, type_)
 
-    def _bound_hook(self, type_: Any) -> Hook:
+    def _bound_hook(self, type_: object) -> Hook:
         if type_ is NoneType:
             return self._make_once(type_)
         found: Hook = super().get_structure_hook(type_, cache_result=False)
@@ -399,79 +352,21 @@ class Converter(BaseConverter):
             return self._make_once(type_)
         return guarded(found, type_, self._registry.custom(type_))
 
-    def _late(self, type_: Any) -> Hook:
+    def _late(self, type_: object) -> Hook:
         """What cattrs is given for a type that the program has no hook for.
 
         It is made when it is first called: strategies ask for hooks before they have said all.
         """
-        return _called_late(lambda: self._make_once(type_))
+        return called_late(lambda: self._make_once(type_))
 
-    def _make_once(self, type_: Any) -> Hook:
+    def _make_once(self, type_: object) -> Hook:
         if type_ in self._making:
             raise RecursionError
         self._making.add(type_)
         try:
-            return self._make(type_)
+            return self._hooks.make(type_)
         finally:
             self._making.discard(type_)
-
-    def _make(self, type_: Any) -> Hook:
-        if isinstance(type_, TypeVar):
-            return self._hook(upper_bound(type_))
-        if isinstance(type_, Member):
-            return self._member_hook(type_)
-        shape = self._types.shape(type_)
-        inner, metadata = type_, ()
-        while (inner is type_ or not self._registry.reads(inner)) and (peeled := peel(inner)):
-            inner, metadata = peeled[0], (*peeled[1], *metadata)
-        if inner is not type_:
-            constraints, *_ = read_metadata(metadata)
-            hook = self._hook(inner)
-            return hook if constraints is None else constrained(hook, inner, constraints)
-        leaf = leaf_hook(shape, is_exact=self._is_exact)
-        return self._parts_hook(type_, shape) if leaf is None else leaf
-
-    def _parts_hook(self, type_: Any, shape: Shape) -> Hook:
-        is_exact = self._is_exact
-        match shape:
-            case OneOf(members=members, member_types=types):
-                reads = self._registry.reads
-                options = [
-                    Option(member, member_type, self._hook(member_type), reads(member_type))
-                    for member, member_type in zip(members, types, strict=True)
-                ]
-                return (exact_union_hook if is_exact else union_hook)(shape, options)
-            case Array(item=item, item_type=item_type):
-                return array_hook(shape, self._part(item_type, item), is_exact=is_exact)
-            case FixedTuple(items=items, item_types=types):
-                parts = [self._part(*part) for part in zip(types, items, strict=True)]
-                return tuple_hook(shape, parts, is_exact=is_exact)
-            case StringKeyed(key=key, value=value):
-                key_part = self._part(shape.key_type, key)
-                value_part = self._part(shape.value_type, value)
-                return mapping_hook(shape, key_part, value_part, is_exact=is_exact)
-            case Record(fields=fields):
-                return record_hook(shape, self.fields_hook(fields), is_exact=is_exact)
-            case Foreign():
-                return foreign_hook(shape)
-            case Alias():
-                # It may hold itself.
-                return _called_late(lambda: self._hook(shape.target_type))
-            case _:
-                raise UnsupportedType(
-                    f"the hook for {type_} is never asked, because cattrs looks up the hooks of "
-                    "built-in classes by the class; use register_structure_hook"
-                )
-
-    def _member_hook(self, member: Member) -> Hook:
-        shape = self._types.shape(member)
-        if self._registry.reads(member.type):
-            return member_hook(member, shape, self._hook(member.type), takes_tag=True)
-        plain = self._types.shape(Member(member.type))
-        assert isinstance(plain, Record)
-        hook = record_hook(plain, self.fields_hook(plain.fields), is_exact=self._is_exact)
-        takes_tag = any(field.name == member.tag_name for field in plain.fields)
-        return member_hook(member, shape, hook, takes_tag=takes_tag)
 
     # --- Writing ---------------------------------------------------------------------------------
 
@@ -489,7 +384,7 @@ class Converter(BaseConverter):
         Raises:
             TypeError: If it, or something in it, has no JSON form.
         """
-        if unstructure_as in (None, object) or not self._writes_declared:
+        if unstructure_as in (None, object) or not self._registry.writes_declared:
             return super().unstructure(obj)
         return super().unstructure(obj, hashable(unstructure_as))
 
@@ -504,7 +399,7 @@ class Converter(BaseConverter):
         """
         return self._registry.writes(class_)
 
-    def _make_writer(self, type_: Any) -> Writer:
+    def _make_writer(self, type_: object) -> Writer:
         return writer(type_, self)
 
     def field_types(self, class_: type[Any]) -> Mapping[str, Any]:
@@ -516,7 +411,7 @@ class Converter(BaseConverter):
         Returns:
             The types. Empty if they are not known, or do not matter.
         """
-        if not self._writes_declared:
+        if not self._registry.writes_declared:
             return {}
         try:
             shape = self._types.shape(Member(class_))
@@ -558,15 +453,3 @@ def _class_of_strategy(predicate: Callable[..., Any]) -> Any:
         return None
     defaults: tuple[Any, ...] = getattr(predicate, "__defaults__", None) or (None,)
     return defaults[0]
-
-
-def _called_late(make: Callable[[], Hook]) -> Hook:
-    hook: Hook | None = None
-
-    def structure(value: Any, type_: Any) -> Any:
-        nonlocal hook
-        if hook is None:
-            hook = make()
-        return hook(value, type_)
-
-    return structure

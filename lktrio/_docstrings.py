@@ -6,11 +6,13 @@ parameters it finds exist.
 
 from __future__ import annotations
 
-from typing import Final
+import dataclasses
+import inspect
+from typing import Any, Final
 
 import attrs
 
-__all__ = ["NO_DOCSTRING", "Docstring", "read_docstring"]
+__all__ = ["NO_DOCSTRING", "Docstring", "own_docstring", "read_docstring"]
 
 
 @attrs.frozen
@@ -74,3 +76,18 @@ def read_docstring(docstring: str | None) -> Docstring:
                 },
             )
     return best
+
+
+_UNWRITTEN_DOCSTRINGS: Final = ("An enumeration.", "Enum where members are also (and must be) ints")
+
+
+def own_docstring(class_: type[Any]) -> str | None:
+    """The docstring somebody wrote; not an inherited one, nor one that was generated."""
+    docstring: object = class_.__dict__.get("__doc__")
+    if not isinstance(docstring, str) or docstring in _UNWRITTEN_DOCSTRINGS:
+        return None
+    # Those of dataclasses and named tuples are the name and the signature.
+    may_be_generated = dataclasses.is_dataclass(class_) or issubclass(class_, tuple)
+    if may_be_generated and docstring.startswith(f"{class_.__name__}("):
+        return None
+    return inspect.cleandoc(docstring)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context, copy_context
 from functools import partial
+from types import NoneType
 from typing import Any, Final, cast
 
 import attrs
@@ -21,6 +22,7 @@ import trio
 from ._bare import raise_bare
 from ._calls import Call, read_call
 from ._chat_items import FunctionCall
+from ._checks import check_instance, check_integer
 from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolMetrics, check_instruments
@@ -30,7 +32,6 @@ from ._toolset import ToolContext
 
 __all__ = [
     "LimitedNursery",
-    "check_max_concurrency",
     "current_tool_thread_limiter",
     "execute_function_call",
     "execute_function_calls",
@@ -137,7 +138,7 @@ async def execute_function_calls(
             given.
         ValueError: If ``max_concurrency`` is less than 1.
     """
-    check_max_concurrency(max_concurrency)
+    check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
     _check_arguments(tool_calls, tool_ctx, call_ctx)
     told = check_instruments(instruments)
     await trio.lowlevel.checkpoint()
@@ -299,36 +300,11 @@ def _bind(
         ) from None
 
 
-def check_max_concurrency(value: object) -> None:
-    """Refuse what is no limit.
-
-    Raises:
-        TypeError: If it is neither an integer nor None.
-        ValueError: If it is less than 1.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"max_concurrency={value!r} is not accepted; it takes an integer or None")
-    if value < 1:
-        raise ValueError(
-            f"max_concurrency={value} lets no tool run; give 1 or more, or None for no limit"
-        )
-
-
 def _check_arguments(tool_calls: object, tool_ctx: object, call_ctx: object) -> None:
-    if not isinstance(tool_calls, Sequence):
-        raise TypeError(f"tool_calls must be a list of calls, not a {type(tool_calls).__name__}")
+    check_instance("tool_calls", tool_calls, Sequence, "a list of calls")
+    kinds = (FunctionToolCall, FunctionCall)
     for tool_call in cast("Sequence[object]", tool_calls):
-        if not isinstance(tool_call, FunctionToolCall | FunctionCall):
-            raise TypeError(
-                f"tool_call must be a FunctionToolCall or a FunctionCall, not a "
-                f"{type(tool_call).__name__}"
-            )
-    if not isinstance(tool_ctx, ToolContext):
-        raise TypeError(
-            f"tool_ctx must be a ToolContext, not a {type(tool_ctx).__name__}; "
-            "make one with ToolContext(tools)"
-        )
-    if call_ctx is not None and not isinstance(call_ctx, RunContext):
-        raise TypeError(f"call_ctx must be a RunContext or None, not a {type(call_ctx).__name__}")
+        check_instance("tool_call", tool_call, kinds, "a FunctionToolCall or a FunctionCall")
+    make = "make one with ToolContext(tools)"
+    check_instance("tool_ctx", tool_ctx, ToolContext, "a ToolContext", make)
+    check_instance("call_ctx", call_ctx, (RunContext, NoneType), "a RunContext or None")

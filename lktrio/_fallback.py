@@ -20,8 +20,15 @@ from ._availability import (
     ModelAvailability,
     ModelPool,
 )
-from ._callbacks import check_callable, check_sync_callable, not_awaitable
 from ._chat_model import ChatCall, ChatModel, outer_stream
+from ._checks import (
+    check_callable,
+    check_integer,
+    check_seconds,
+    check_sync_callable,
+    not_awaitable,
+    shown,
+)
 from ._children import (
     AdapterSource,
     Children,
@@ -33,16 +40,9 @@ from ._children import (
     result_of,
 )
 from ._chunks import ChatChunk, CollectedResponse
+from ._connect_options import APIConnectOptions, check_conn_options, timeout_or
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, complete_error
 from ._instruments import Instrument, check_instruments, join_instruments
-from ._json_values import shown
-from ._options import (
-    APIConnectOptions,
-    check_conn_options,
-    check_retries,
-    check_seconds,
-    timeout_or,
-)
 from ._source import ChunkSink
 from ._stream import LLMStream, call_on_output
 from ._task_stream import forget_locals
@@ -283,7 +283,7 @@ class FallbackAdapter(ChatModel):
     ) -> None:
         models = check_models(llm)
         check_seconds("attempt_timeout", attempt_timeout)
-        check_retries("max_retry_per_llm", max_retry_per_llm)
+        check_integer("max_retry_per_llm", max_retry_per_llm, least=0)
         check_seconds("retry_interval", retry_interval, zero=True, infinite=False)
         check_seconds("cooldown", cooldown, zero=True)
         check_sync_callable("should_fall_back", should_fall_back)

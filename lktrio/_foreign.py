@@ -10,29 +10,19 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast, get_origin
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, get_origin
 
-from ._leniency import read_container, read_integer, read_number
+from ._arguments import read_container
+from ._json_values import JSON_TYPES, LIST, OBJECT, SCHEMA, json_type_of
+from ._leniency import read_integer, read_number
+from ._mismatch import Mismatch, Problem, Refusal
 
-__all__ = ["ForeignMismatch", "ForeignType", "is_foreign", "unstructure_foreign"]
+__all__ = ["ForeignType", "is_foreign", "unstructure_foreign"]
 
 JSONSchema: TypeAlias = dict[str, Any]
-Path: TypeAlias = tuple[str | int, ...]
 
 _REF_PREFIX: Final = "#/$defs/"
-
-
-class ForeignMismatch(ValueError):
-    """The library refuses a value.
-
-    Args:
-        problems: For each problem, the path to it and what the library says.
-    """
-
-    def __init__(self, problems: Sequence[tuple[Path, str]]) -> None:
-        super().__init__()
-        self.problems = problems
 
 
 def is_foreign(class_: type[Any]) -> bool:
@@ -65,13 +55,12 @@ class ForeignType:
     """
 
     def __init__(self, python: Any) -> None:
-        self._validate: Callable[[Any], Any]
+        self._validate: Callable[[object], object]
         if _is_pydantic(get_origin(python) or python):
             self.schema, self._validate = _pydantic(python)
         else:
             self.schema, self._validate = _msgspec(python)
-        definitions = self.schema.pop("$defs", {})
-        self.definitions = cast("dict[str, JSONSchema]", definitions)
+        self.definitions = self.schema.pop("$defs", {})
 
     schema: JSONSchema
     """Its JSON Schema."""
@@ -79,7 +68,7 @@ class ForeignType:
     definitions: dict[str, JSONSchema]
     """What the schema refers to, by the names it uses."""
 
-    def structure(self, value: Any, *, lenient: bool, in_text: bool = False) -> Any:
+    def structure(self, value: object, *, lenient: bool, in_text: bool = False) -> object:
         """Make a value of the type.
 
         Args:
@@ -91,7 +80,7 @@ class ForeignType:
             What the library makes of it.
 
         Raises:
-            ForeignMismatch: If the library refuses it.
+            Mismatch: If the library refuses it.
         """
         if lenient:
             value = self._relax(value, self.schema, in_text)
@@ -102,11 +91,11 @@ class ForeignType:
             schema = self.definitions[schema["$ref"].removeprefix(_REF_PREFIX)]
         return schema
 
-    def _relax(self, value: Any, schema: Any, in_text: bool) -> Any:
+    def _relax(self, value: object, schema: object, in_text: bool) -> object:
         """Take the liberties, and leave out what is null for "use the default"."""
-        if not isinstance(schema, dict):
+        if not isinstance(schema, SCHEMA):
             return value
-        schema = self._resolve(cast("JSONSchema", schema))
+        schema = self._resolve(schema)
         options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
         if options:
             resolved = [self._resolve(option) for option in options]
@@ -116,14 +105,14 @@ class ForeignType:
             container = read_container(value)
             if types & _json_types(container):
                 return self._relax(container, schema, in_text=True)
-        if isinstance(value, dict):
-            return self._relax_object(cast("dict[str, Any]", value), schema, in_text)
-        if isinstance(value, list):
+        if isinstance(value, OBJECT):
+            return self._relax_object(value, schema, in_text)
+        if isinstance(value, LIST):
             items = schema.get("prefixItems", [])
             rest = schema.get("items")
             return [
                 self._relax(item, items[index] if index < len(items) else rest, in_text)
-                for index, item in enumerate(cast("list[object]", value))
+                for index, item in enumerate(value)
             ]
         if isinstance(value, str | float) and not types & _json_types(value):
             number = read_number(value) if "number" in types else None
@@ -133,11 +122,11 @@ class ForeignType:
         return value
 
     def _relax_object(
-        self, value: dict[str, Any], schema: JSONSchema, in_text: bool
-    ) -> dict[str, Any]:
+        self, value: dict[str, object], schema: JSONSchema, in_text: bool
+    ) -> dict[str, object]:
         properties: dict[str, Any] = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
-        relaxed: dict[str, Any] = {}
+        relaxed: dict[str, object] = {}
         for name, member in value.items():
             if name not in properties:
                 relaxed[name] = self._relax(member, schema.get("additionalProperties"), in_text)
@@ -145,7 +134,7 @@ class ForeignType:
                 relaxed[name] = self._relax(member, properties[name], in_text)
         return relaxed
 
-    def _relax_option(self, value: Any, options: list[JSONSchema], in_text: bool) -> Any:
+    def _relax_option(self, value: object, options: list[JSONSchema], in_text: bool) -> object:
         fitting = [option for option in options if _may_be(value, option)]
         if not fitting and isinstance(value, str) and not in_text:
             container = read_container(value)
@@ -168,61 +157,47 @@ class ForeignType:
 def _types(schema: JSONSchema) -> set[str]:
     types: str | list[str] = schema.get("type", [])
     if not types:
-        return {"null", "boolean", "integer", "number", "string", "array", "object"}
+        return set(JSON_TYPES)
     return {types} if isinstance(types, str) else set(types)
 
 
 def _json_types(value: object) -> set[str]:
-    match value:
-        case None:
-            return {"null"}
-        case bool():
-            return {"boolean"}
-        case int():
-            return {"integer", "number"}
-        case float():
-            return {"number"}
-        case str():
-            return {"string"}
-        case list():
-            return {"array"}
-        case _:
-            return {"object"}
+    type_ = json_type_of(value)
+    return {"integer", "number"} if type_ == "integer" else {type_}
 
 
 def _may_be(value: object, schema: JSONSchema) -> bool:
     """Whether a value is of the right JSON type and, for an object, has the right tags."""
     if not _types(schema) & _json_types(value):
         return False
-    if not isinstance(value, dict):
+    if not isinstance(value, OBJECT):
         return True
-    members = cast("dict[str, Any]", value)
     properties: dict[str, Any] = schema.get("properties", {})
     for name, member in properties.items():
         allowed: list[Any] = [member["const"]] if "const" in member else member.get("enum", [])
-        if allowed and name in members and members[name] not in allowed:
+        if allowed and name in value and value[name] not in allowed:
             return False
-    return set(schema.get("required", [])) <= members.keys()
+    return set(schema.get("required", [])) <= value.keys()
 
 
 # --- pydantic ------------------------------------------------------------------------------------
 
 
-def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
+def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[object], object]]:
     pydantic: Any = sys.modules["pydantic"]
     adapter = pydantic.TypeAdapter(python)
 
-    def validate(value: Any) -> Any:
+    def validate(value: object) -> object:
         # From JSON text, because strict mode takes strings for dates and the like only there.
         text = json.dumps(value)
         try:
             return adapter.validate_json(text, strict=True)
         except pydantic.ValidationError as error:
-            problems = [
-                (tuple(item["loc"]), _lower_first(item["msg"]))
-                for item in error.errors(include_url=False, include_context=False)
-            ]
-            raise ForeignMismatch(problems) from None
+            found = error.errors(include_url=False, include_context=False)
+        # Not where that error is known: it quotes the value.
+        raise Mismatch(
+            Problem(tuple(item["loc"]), Refusal(_lower_first(item["msg"]))) for item in found
+        )
 
     return adapter.json_schema(ref_template=_REF_PREFIX + "{model}"), validate
 
@@ -237,28 +212,29 @@ _MSGSPEC_PATH: Final = re.compile(r" - at `(key in )?\$(?P<path>[^`]*)`$")
 _MSGSPEC_STEP: Final = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>[0-9]+)\]")
 
 
-def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[Any], Any]]:
+def _msgspec(python: Any) -> tuple[JSONSchema, Callable[[object], object]]:
     msgspec: Any = sys.modules["msgspec"]
 
-    def validate(value: Any) -> Any:
+    def validate(value: object) -> object:
         try:
             return msgspec.convert(value, python, strict=True)
         except msgspec.ValidationError as error:
-            raise ForeignMismatch([_msgspec_problem(str(error))]) from None
+            problem = _msgspec_problem(str(error))
+        raise Mismatch([problem])
 
     return msgspec.json.schema(python), validate
 
 
-def _msgspec_problem(message: str) -> tuple[Path, str]:
+def _msgspec_problem(message: str) -> Problem:
     match = _MSGSPEC_PATH.search(message)
     if match is None:
-        return (), _lower_first(message)
+        return Problem((), Refusal(_lower_first(message)))
     steps = _MSGSPEC_STEP.finditer(match["path"])
     path = tuple(step["name"] or int(step["index"]) for step in steps)
-    return path, _lower_first(message[: match.start()])
+    return Problem(path, Refusal(_lower_first(message[: match.start()])))
 
 
-def unstructure_foreign(value: object) -> Mapping[str, Any] | None:
+def unstructure_foreign(value: object) -> object:
     """Write an instance of a foreign class as a JSON value.
 
     Args:
@@ -267,9 +243,10 @@ def unstructure_foreign(value: object) -> Mapping[str, Any] | None:
     Returns:
         The JSON value; None if the value is not foreign.
     """
-    if _is_pydantic(type(value)) and hasattr(value, "model_dump"):
-        dumped = cast("Any", value).model_dump(mode="json", by_alias=True)
-        return cast("Mapping[str, Any]", dumped)
+    dump: Callable[..., object] | None = getattr(value, "model_dump", None)
+    if dump is not None and _is_pydantic(type(value)):
+        return dump(mode="json", by_alias=True)
     if _is_msgspec(type(value)):
-        return cast("Mapping[str, Any]", sys.modules["msgspec"].to_builtins(value))
+        write: Callable[[object], object] = sys.modules["msgspec"].to_builtins
+        return write(value)
     return None

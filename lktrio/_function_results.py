@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 import attrs
 
 from ._chat_items import FunctionCall, FunctionCallOutput
+from ._clean import repair_surrogates
 from ._tool_values import StopResponse, ToolError, ToolResult
 from ._toolset import ToolContext
 from ._value import Value
@@ -25,7 +26,6 @@ __all__ = [
     "interrupted",
     "not_carried_out",
     "returned",
-    "sendable",
     "timed_out",
     "unknown_tool",
 ]
@@ -145,7 +145,7 @@ def unknown_tool(call: FunctionCall, name: str, tool_ctx: ToolContext) -> Functi
     """The result of a call of a tool that there is not."""
     logger.warning("the model called a tool that there is not: %s", call.name)
     names = ", ".join(tool_ctx.function_tools)
-    message = f"There is no tool named {sendable(name)!r}. " + (
+    message = f"There is no tool named {repair_surrogates(name)!r}. " + (
         f"The available tools are: {names}." if names else "No tools are available."
     )
     return _failure(call, message, ToolError(message))
@@ -184,7 +184,7 @@ def _output(
     return FunctionCallOutput(
         name=call.name,
         call_id=call.call_id,
-        output=sendable(text),
+        output=repair_surrogates(text),
         is_error=is_error,
         reply_required=reply_required,
         # Not before its call, whatever the clock was set to in between.
@@ -199,10 +199,3 @@ def _to_text(value: object, encode: Callable[[object], object]) -> str:
         return str.__str__(value)
     written = encode(value)
     return written if isinstance(written, str) else json.dumps(written, ensure_ascii=False)
-
-
-def sendable(text: str) -> str:
-    """Join halves of surrogate pairs, and replace what cannot be sent as UTF-8."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

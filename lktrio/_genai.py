@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from ._arguments import MalformedArguments, parse_arguments
+from ._arguments import parse_arguments
 from ._chat_context import ChatContext
 from ._chunks import CollectedResponse
 from ._errors import UNKNOWN_STATUS, APIError, APIStatusError
 from ._instruments import LLMMetrics, RequestInfo
+from ._mismatch import Mismatch
 from ._toolset import ToolContext
 
 __all__ = [
@@ -287,6 +288,6 @@ def _part(part: dict[str, Any]) -> dict[str, Any]:
 def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:
     # If they cannot be read, they stay as the model wrote them.
     value: object = arguments
-    with contextlib.suppress(MalformedArguments):
+    with contextlib.suppress(Mismatch):
         value = parse_arguments(arguments).values
     return {"type": "tool_call", "id": call_id, "name": name, "arguments": value}

@@ -16,8 +16,8 @@ from trio.lowlevel import enable_ki_protection
 
 from . import _later as later
 from ._bare import raise_bare
-from ._callbacks import check_sync_callable, not_awaitable
 from ._chat_model import ChatCall, ChatModel, outer_stream
+from ._checks import check_seconds, check_share, check_sync_callable, not_awaitable
 from ._children import (
     AdapterSource,
     Children,
@@ -30,10 +30,9 @@ from ._children import (
     the_same_model_may_help,
 )
 from ._chunks import ChatChunk, CompletionUsage
+from ._connect_options import APIConnectOptions, check_conn_options
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
-from ._json_values import shown
-from ._options import APIConnectOptions, check_conn_options, check_seconds
 from ._rounds import add_usage
 from ._source import ChunkSink, weight
 from ._stream import LLMStream, call_on_output
@@ -388,13 +387,7 @@ class HedgeAdapter(ChatModel):
         models = check_models((llm,) if isinstance(llm, ChatModel) else llm)
         self._models = models * 2 if len(models) == 1 else models
         check_seconds("after", after, zero=True)
-        if isinstance(budget, bool) or not isinstance(budget, int | float):
-            raise TypeError(f"budget={shown(budget)} is not accepted; it takes a share from 0 to 1")
-        if not 0 <= budget <= 1:
-            raise ValueError(
-                f"budget={shown(budget)} is not accepted; it takes a share from 0 to 1, for "
-                "example 0.1 for one request in ten"
-            )
+        check_share("budget", budget, "0.1 for one request in ten")
         check_sync_callable("should_hedge", should_hedge)
         self._after = after
         self._may_help = should_hedge

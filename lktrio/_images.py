@@ -13,7 +13,7 @@ import binascii
 import re
 from typing import Final
 
-from ._json_values import shown
+from ._checks import shown
 
 __all__ = ["data_url", "image_url"]
 

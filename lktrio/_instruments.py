@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol, cast
 
 import attrs
 
-from ._callbacks import is_async_callable, not_awaitable
 from ._chat_context import ChatContext
 from ._chat_items import FunctionCall
+from ._checks import is_async_callable, not_awaitable
 from ._chunks import CollectedResponse, CompletionUsage
 from ._errors import APIError
 from ._function_results import FunctionCallResult

@@ -7,13 +7,42 @@ are named, with the path to them. This module knows nothing of what the values m
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
-__all__ = ["check_depth", "check_json", "check_text", "encode_json", "plain_json", "shown"]
+from ._checks import shown
+from ._mismatch import Mismatch, Path, refused
+
+__all__ = [
+    "ARRAY",
+    "JSON_TYPES",
+    "LIST",
+    "MAPPING",
+    "OBJECT",
+    "SCHEMA",
+    "check_depth",
+    "check_json",
+    "check_json_value",
+    "check_text",
+    "encode_json",
+    "json_type_of",
+    "plain_json",
+    "plain_object",
+    "shown",
+    "way_to",
+]
+
+# For `isinstance`: built-in classes by which a type checker knows what is in their instances.
+OBJECT: Final[type[dict[str, object]]] = dict
+SCHEMA: Final[type[dict[str, Any]]] = dict
+LIST: Final[type[list[object]]] = list
+ARRAY: Final[tuple[type[list[object]], type[tuple[object, ...]]]] = (list, tuple)
+MAPPING: Final = cast("type[Mapping[str, object]]", Mapping)
+
+JSON_TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
+"""The types of JSON Schema, by name."""
 
 _MAX_DEPTH: Final = 100
 """Levels of nesting; a container that holds itself is found by it, too."""
@@ -21,23 +50,26 @@ _MAX_DEPTH: Final = 100
 _SHOWN_STEPS: Final = 8
 """Steps of a path that an error message shows."""
 
-_repr: Final = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 100
 
-
-def shown(value: object) -> str:
-    """A short ``repr`` for error messages, whatever the size of the value."""
-    return _repr.repr(value)
-
-
-class _NotJSON(Exception):
-    """Carries the way back from the offending value to the one that was checked."""
-
-    def __init__(self, error: type[TypeError | ValueError], problem: str) -> None:
-        super().__init__(problem)
-        self.error = error
-        self.problem = problem
-        self.steps: list[object] = []
+def json_type_of(value: object) -> str:
+    """The JSON type of a value, or an empty string if it has none."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list() | tuple():
+            return "array"
+        case Mapping():
+            return "object"
+        case _:
+            return ""
 
 
 def check_json(value: object, path: str) -> None:
@@ -56,13 +88,41 @@ def check_json(value: object, path: str) -> None:
             surrogate, more than 100 levels of nesting, or itself.
     """
     try:
-        _check(value, _MAX_DEPTH)
-    except _NotJSON as not_json:
-        for step in reversed(not_json.steps[-_SHOWN_STEPS:]):
-            path += f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{step!r}]"
-        if len(not_json.steps) > _SHOWN_STEPS:
-            path += "..."
-        raise not_json.error(f"{path} {not_json.problem}") from None
+        check_json_value(value)
+    except Mismatch as mismatch:
+        (problem,) = mismatch.problems
+    else:
+        return
+    kind = TypeError if problem.cause.is_wrong_type else ValueError
+    raise kind(f"{path}{way_to(problem.path)} {problem.message}")
+
+
+def check_json_value(value: object) -> None:
+    """Make sure that a value can be written as JSON, as `check_json` does.
+
+    Args:
+        value: The value.
+
+    Raises:
+        Mismatch: If it cannot. It has one problem.
+    """
+    _check(value, _MAX_DEPTH)
+
+
+def way_to(path: Path) -> str:
+    """A path in a value as the author of a program would write it, to follow a name.
+
+    Args:
+        path: Names of members, and positions in lists.
+
+    Returns:
+        The first few steps, for example ``.tools[0]["a b"]``.
+    """
+    steps = [
+        f".{step}" if isinstance(step, str) and step.isidentifier() else f"[{shown(step)}]"
+        for step in path[:_SHOWN_STEPS]
+    ]
+    return "".join(steps) + ("..." if len(path) > _SHOWN_STEPS else "")
 
 
 def check_depth(value: object, path: str) -> None:
@@ -88,10 +148,10 @@ _HOLDERS: tuple[type[object], ...] = (Mapping, list, tuple)
 
 
 def _parts_of(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
-        parts: Iterable[object] = cast("Mapping[object, object]", value).values()
-    elif isinstance(value, list | tuple):
-        parts = cast("Sequence[object]", value)
+    if isinstance(value, MAPPING):
+        parts: Iterable[object] = value.values()
+    elif isinstance(value, ARRAY):
+        parts = value
     else:
         return ()
     return (part for part in parts if isinstance(part, _HOLDERS))
@@ -120,58 +180,56 @@ def _check(value: object, depth: int) -> None:
         if not value.isascii():
             problem = _surrogate_problem(value)
             if problem is not None:
-                raise _NotJSON(ValueError, problem)
+                raise refused(problem)
     elif value is None or isinstance(value, bool):
         pass
-    elif isinstance(value, dict):
-        _check_members(cast("dict[object, object]", value), depth)
-    elif isinstance(value, (list, tuple)):
-        _check_elements(cast("Sequence[object]", value), depth)
+    elif isinstance(value, OBJECT):
+        _check_members(value, depth)
+    elif isinstance(value, ARRAY):
+        _check_elements(value, depth)
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
-            raise _NotJSON(
-                ValueError, "is an integer of more than 64 bits; send it as a string instead"
-            )
+            raise refused("is an integer of more than 64 bits; send it as a string instead")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise _NotJSON(ValueError, f"is {value}, which JSON has no word for; send None instead")
-    elif isinstance(value, Mapping):
-        _check_members(cast("Mapping[object, object]", value), depth)
+            raise refused(f"is {value}, which JSON has no word for; send None instead")
+    elif isinstance(value, MAPPING):
+        _check_members(value, depth)
     else:
-        raise _NotJSON(
-            TypeError,
+        raise refused(
             f"is of type {type(value).__name__}, which is not a JSON value; convert it to a "
             f"string, number, bool, None, list or dict",
+            is_wrong_type=True,
         )
 
 
-def _check_members(members: Mapping[object, object], depth: int) -> None:
+def _check_members(members: Mapping[str, object], depth: int) -> None:
     if not depth:
-        raise _NotJSON(ValueError, _TOO_DEEP)
+        raise refused(_TOO_DEEP)
     for key, member in members.items():
-        if not isinstance(key, str):
-            raise _NotJSON(
-                TypeError,
+        if not isinstance(cast("object", key), str):
+            raise refused(
                 f"has the key {shown(key)} of type {type(key).__name__}; keys of a JSON object "
                 f"are strings",
+                is_wrong_type=True,
             )
         try:
             if not key.isascii():
                 _check(key, depth)
             _check(member, depth - 1)
-        except _NotJSON as not_json:
-            not_json.steps.append(key)
+        except Mismatch as mismatch:
+            mismatch.problems = tuple(mismatch.under(key))
             raise
 
 
 def _check_elements(elements: Sequence[object], depth: int) -> None:
     if not depth:
-        raise _NotJSON(ValueError, _TOO_DEEP)
+        raise refused(_TOO_DEEP)
     for index, element in enumerate(elements):
         try:
             _check(element, depth - 1)
-        except _NotJSON as not_json:
-            not_json.steps.append(index)
+        except Mismatch as mismatch:
+            mismatch.problems = tuple(mismatch.under(index))
             raise
 
 
@@ -202,6 +260,11 @@ def encode_json(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+def plain_object(value: Mapping[str, object]) -> dict[str, Any]:
+    """Copy an object that `check_json` has accepted, as `plain_json` does."""
+    return {str.__str__(name): plain_json(member) for name, member in value.items()}
+
+
 def plain_json(value: object) -> object:
     """Copy a value that `check_json` has accepted.
 
@@ -220,10 +283,11 @@ def plain_json(value: object) -> object:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, list | tuple):
-        return [plain_json(item) for item in cast("Sequence[object]", value)]
-    members = cast("Mapping[str, object]", value).items()
-    return {str.__str__(name): plain_json(member) for name, member in members}
+    if isinstance(value, ARRAY):
+        return [plain_json(item) for item in value]
+    if isinstance(value, MAPPING):
+        return plain_object(value)
+    raise AssertionError(f"{type(value).__name__} was not checked")
 
 
 def _plain(value: object) -> object:

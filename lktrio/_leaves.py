@@ -14,10 +14,12 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from ._json_values import check_json
+from ._descriptions import Broken, unfit
+from ._json_values import check_json_value
 from ._leniency import Tolerance, read_integer, read_number, tolerate
-from ._mismatch import Broken, Mismatch, Problem, mismatch, refused
-from ._shapes import Anything, Choice, Constraints, Null, Scalar, Shape, Text
+from ._metadata import Constraints
+from ._mismatch import Mismatch, Problem
+from ._shapes import Anything, Choice, Null, Scalar, Shape, Text
 
 __all__ = ["Hook", "broken_rule", "constrained", "leaf_hook", "write_duration"]
 
@@ -50,14 +52,14 @@ def leaf_hook(shape: Shape, *, is_exact: bool) -> Hook | None:
             return None
 
 
-def _structure_anything(value: Any, _: Any) -> Any:
+def _structure_anything(value: object, _: object) -> object:
     return value
 
 
 def _null_hook(shape: Null) -> Hook:
-    def structure(value: Any, _: Any) -> None:
+    def structure(value: object, _: object) -> None:
         if value is not None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
 
     return structure
 
@@ -65,31 +67,24 @@ def _null_hook(shape: Null) -> Hook:
 # --- Scalars -------------------------------------------------------------------------------------
 
 
-def _str_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> str:
-        if not isinstance(value, str):
-            raise mismatch(shape, value)
-        return value
+def _plain_hook(shape: Scalar) -> Hook:
+    python = shape.python
 
-    return structure
-
-
-def _bool_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> bool:
-        if not isinstance(value, bool):
-            raise mismatch(shape, value)
+    def structure(value: object, _: object) -> object:
+        if not isinstance(value, python):
+            raise unfit(shape, value)
         return value
 
     return structure
 
 
 def _int_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> int:
+    def structure(value: object, _: object) -> int:
         if type(value) is int:
             return value
         integer = read_integer(value)
         if integer is None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if isinstance(value, str | float):
             tolerate(Tolerance.LIBERTIES)
         return integer
@@ -98,26 +93,26 @@ def _int_hook(shape: Scalar) -> Hook:
 
 
 def _float_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> float:
+    def structure(value: object, _: object) -> float:
         if type(value) is float and math.isfinite(value):
             return value
         number = read_number(value)
         if number is None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if isinstance(value, str):
             tolerate(Tolerance.LIBERTIES)
         try:
             return float(number)
         except OverflowError:
             pass
-        raise mismatch(shape, value)
+        raise unfit(shape, value)
 
     return structure
 
 
 _SCALARS: Final[dict[type[Any], Callable[[Scalar], Hook]]] = {
-    str: _str_hook,
-    bool: _bool_hook,
+    str: _plain_hook,
+    bool: _plain_hook,
     int: _int_hook,
     float: _float_hook,
 }
@@ -127,7 +122,7 @@ def _choice_hook(choice: Choice) -> Hook:
     # By type as well: to Python True is 1, and 1 is 1.0. An integral float is an integer to JSON.
     values = {(type(value), value): member for value, member in choice.members}
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         if isinstance(value, str | int | float | None):
             key = (type(value), value)
             if key not in values and isinstance(value, float) and value.is_integer():
@@ -136,7 +131,7 @@ def _choice_hook(choice: Choice) -> Hook:
                 key = (float, value)
             if key in values:
                 return values[key]
-        raise mismatch(choice, value)
+        raise unfit(choice, value)
 
     return structure
 
@@ -145,32 +140,32 @@ def _choice_hook(choice: Choice) -> Hook:
 
 
 def _exact_str_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> str:
+    def structure(value: object, _: object) -> str:
         if not isinstance(value, str):
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if not value.isascii():
-            _check(value)
+            check_json_value(value)
         return value
 
     return structure
 
 
 def _exact_int_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> int:
+    def structure(value: object, _: object) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         if not -(2**31) <= value < 2**31:
-            _check(value)
+            check_json_value(value)
         return value
 
     return structure
 
 
 def _exact_float_hook(shape: Scalar) -> Hook:
-    def structure(value: Any, _: Any) -> float:
+    def structure(value: object, _: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise mismatch(shape, value)
-        _check(value)
+            raise unfit(shape, value)
+        check_json_value(value)
         return value
 
     return structure
@@ -178,7 +173,7 @@ def _exact_float_hook(shape: Scalar) -> Hook:
 
 _EXACT_SCALARS: Final[dict[type[Any], Callable[[Scalar], Hook]]] = {
     str: _exact_str_hook,
-    bool: _bool_hook,
+    bool: _plain_hook,
     int: _exact_int_hook,
     float: _exact_float_hook,
 }
@@ -187,30 +182,19 @@ _EXACT_SCALARS: Final[dict[type[Any], Callable[[Scalar], Hook]]] = {
 def _exact_choice_hook(choice: Choice) -> Hook:
     values = {(type(value), value): member for value, member in choice.members}
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         # The text of a member of a string enumeration is wanted, not its name.
         plain = str.__str__(value) if isinstance(value, str) else value
         if isinstance(plain, str | int | float | None) and (type(plain), plain) in values:
             return values[type(plain), plain]
-        raise mismatch(choice, value)
+        raise unfit(choice, value)
 
     return structure
 
 
-def _structure_json(value: Any, _: Any) -> Any:
-    _check(value)
+def _structure_json(value: object, _: object) -> object:
+    check_json_value(value)
     return value
-
-
-def _check(value: object) -> None:
-    try:
-        check_json(value, "")
-    except (TypeError, ValueError) as error:
-        reason, wrong_type = str(error), isinstance(error, TypeError)
-    else:
-        return
-    # Not where the error is known: it may quote what was checked.
-    raise refused(reason, wrong_type=wrong_type)
 
 
 # --- Types that are written as strings -----------------------------------------------------------
@@ -278,7 +262,7 @@ def _text_hook(shape: Text, python: type[Any]) -> Hook:
     read = _READERS.get(python, python)
     takes_numbers = python is decimal.Decimal
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         text = value
         if takes_numbers and not isinstance(value, bool) and isinstance(value, int | float):
             # The shortest digits that give the number: 1.1 is Decimal("1.1").
@@ -288,7 +272,7 @@ def _text_hook(shape: Text, python: type[Any]) -> Hook:
                 return read(text)
             except (ValueError, OverflowError, decimal.InvalidOperation):
                 pass
-        raise mismatch(shape, value)
+        raise unfit(shape, value)
 
     return structure
 
@@ -324,7 +308,7 @@ def constrained(structure_inner: Hook, inner_type: Any, constraints: Constraints
         The hook.
     """
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         structured = structure_inner(value, inner_type)
         rule = broken_rule(structured, constraints)
         if rule is not None:

@@ -19,41 +19,37 @@ import trio
 
 from . import _later as later
 from ._attempt import ChatRequest
-from ._callbacks import check_sync_callable
 from ._chat_context import check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
+from ._checks import check_flag, check_instance, check_name, check_sync_callable, refusal
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, check_conn_options, timeout_or
 from ._connections import Auth, Authority, Connections
 from ._credentials import (
     Credentials,
     authorization_fault,
-    check_plain_http,
     credential_words,
     credentials_in,
     is_credential,
-    resolve_base_url,
     resolve_credentials,
     secret_words,
 )
 from ._errors import APITimeoutError
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
+from ._messages import build_messages
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    ChatCompletionOptions,
-    InferenceClass,
-    NamedToolChoice,
+from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
+from ._origins import check_plain_http, resolve_base_url
+from ._request import RequestSource, prewarm
+from ._request_body import encode_request
+from ._request_draft import RequestDraft, prepared
+from ._request_options import (
     RequestOptions,
-    check_conn_options,
     check_inference_class,
     merge_options,
     structure_options,
-    timeout_or,
 )
-from ._request import RequestSource, prewarm
-from ._request_body import build_messages, encode_request
-from ._request_draft import RequestDraft, prepared
 from ._response_format import answer_shape
 from ._secret import Secret, SecretWords
 from ._stream import LLMStream
@@ -173,7 +169,7 @@ class LLM(ChatModel):
             check_sync_callable("prepare", prepare)
         self._prepare = prepare
         self._converter = check_converter(converter)
-        self._model = _checked_name("model", model)
+        self._model = _checked_model(model)
         self._upstream = None if provider is None else _checked_provider(provider)
         self._base_url = resolve_base_url(base_url, os.environ)
         self._auth: Authority
@@ -181,7 +177,8 @@ class LLM(ChatModel):
             self._auth = _checked_auth(auth, api_key, api_secret)
         else:
             self._auth = resolve_credentials(api_key, api_secret, os.environ)
-        self._allow_insecure = _checked_flag("allow_insecure", allow_insecure)
+        check_flag("allow_insecure", allow_insecure)
+        self._allow_insecure = allow_insecure
         check_plain_http(
             self._base_url,
             has_credentials=self._auth is not None,
@@ -190,8 +187,10 @@ class LLM(ChatModel):
         self._inference_class: InferenceClass | None = check_inference_class(inference_class)
         self._options = self._checked_options(extra_kwargs)
         self._cache_breakpoints: CacheBreakpoints = _checked_breakpoints(prompt_cache_breakpoints)
-        self._strict_tool_schema = _checked_flag("strict_tool_schema", strict_tool_schema)
-        self._model_table = _checked_table(model_table)
+        check_flag("strict_tool_schema", strict_tool_schema)
+        self._strict_tool_schema = strict_tool_schema
+        check_instance("model_table", model_table, ModelTable, "a ModelTable")
+        self._model_table = model_table
         # Looking a model up compares its name with many patterns: not for every request.
         self._facts = self._model_table.facts(self._model)
         self._instruments = check_instruments(instruments)
@@ -309,7 +308,7 @@ class LLM(ChatModel):
             ValueError: As in the constructor; then nothing is changed.
             TypeError: As in the constructor; then nothing is changed.
         """
-        new_model = _checked_name("model", model) if is_given(model) else self._model
+        new_model = _checked_model(model) if is_given(model) else self._model
         options = self._checked_options(extra_kwargs) if is_given(extra_kwargs) else self._options
         if is_given(prompt_cache_breakpoints):
             self._cache_breakpoints = _checked_breakpoints(prompt_cache_breakpoints)
@@ -471,34 +470,15 @@ class LLM(ChatModel):
         return headers, auth, secrets
 
 
-def _checked_provider(value: object) -> str:
-    name = _checked_name("provider", value)
-    if not name.isascii() or name != name.strip():
-        raise ValueError(
-            f"provider={name!r} cannot be sent in a header: it takes ASCII without blanks around it"
-        )
-    return name
+def _checked_model(value: str) -> str:
+    check_name("model", value, "openai/gpt-4.1-mini")
+    return value
 
 
-def _checked_flag(parameter: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    raise TypeError(f"{parameter}={value!r} is not accepted; it takes True or False")
-
-
-def _checked_table(value: object) -> ModelTable:
-    if isinstance(value, ModelTable):
-        return value
-    raise TypeError(f"model_table must be a ModelTable, not a {type(value).__name__}")
-
-
-def _checked_name(parameter: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{parameter} must be a string, not a {type(value).__name__}")
-    if not value.strip() or not value.isprintable():
-        raise ValueError(
-            f"{parameter}={value!r} is not a name; give one such as 'openai/gpt-4.1-mini'"
-        )
+def _checked_provider(value: str) -> str:
+    check_name("provider", value, "azure")
+    if not value.isascii() or value != value.strip():
+        raise ValueError(refusal("provider", value, "ASCII without blanks around it, for a header"))
     return value
 
 
@@ -523,7 +503,7 @@ def _checked_breakpoints(value: object) -> CacheBreakpoints:
         return "auto"
     if isinstance(value, bool):
         return value
-    raise ValueError(f"prompt_cache_breakpoints={value!r} is none of True, False and 'auto'")
+    raise ValueError(refusal("prompt_cache_breakpoints", value, "True, False or 'auto'"))
 
 
 def _check_tool_choice(choice: object, names: Collection[str]) -> None:

@@ -29,8 +29,9 @@ from ._chat_items import (
     UnknownContent,
     UnknownItem,
 )
+from ._checks import shown
 from ._images import image_url
-from ._json_values import check_json, check_text, shown
+from ._json_values import check_json, check_text
 
 __all__ = ["ContentBesideCalls", "build_messages"]
 

@@ -18,16 +18,10 @@ from typing import Any, Final, Protocol, TypeAlias, Union, cast
 import attrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
-from ._json_values import check_json, plain_json
+from ._descriptions import Refused
+from ._json_values import JSON_TYPES, LIST, MAPPING, OBJECT, check_json, json_type_of, plain_object
 from ._leaves import Hook
-from ._mismatch import (
-    MAX_PROBLEMS,
-    Mismatch,
-    Problem,
-    Refusal,
-    Refused,
-    json_type_of,
-)
+from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import Custom, Member
 
 __all__ = [
@@ -181,7 +175,7 @@ class Registry:
     """What a converter was told of types."""
 
     def __init__(self) -> None:
-        self._predicates: list[Predicate] = []
+        self._readers: list[Predicate] = []
         self._writers: list[Predicate] = []
         self._schemas: list[Custom] = []
         self._strategies: list[tuple[Any, _Strategy]] = []
@@ -189,30 +183,26 @@ class Registry:
         self._interns: dict[Any, Member] = {}
         self.unions: list[Any] = []
         """The unions that are read as a whole."""
+        self.writes_declared = False
+        """Whether there is a hook that writes values by what they are declared as."""
 
-    def add_hook(self, type_: Any, predicate: Predicate | None = None) -> None:
+    def add_hook(
+        self, type_: object, predicate: Predicate | None = None, *, writes: bool = False
+    ) -> None:
         """Take note of a hook.
 
         Args:
-            type_: What it reads; ignored if there is a predicate.
-            predicate: Says what it reads.
+            type_: What it is for; ignored if there is a predicate.
+            predicate: Says what it is for.
+            writes: Whether it writes values. Otherwise it reads them.
         """
         if predicate is None:
             self._add_union(type_)
-        self._predicates.append(predicate or _is_of(type_))
+        if writes and not isinstance(type_, type):
+            self.writes_declared = True
+        (self._writers if writes else self._readers).append(predicate or _is_of(type_))
 
-    def add_writer(self, type_: Any, predicate: Predicate | None = None) -> None:
-        """Take note of a hook that writes.
-
-        Args:
-            type_: What it writes; ignored if there is a predicate.
-            predicate: Says what it writes.
-        """
-        if predicate is None:
-            self._add_union(type_)
-        self._writers.append(predicate or _is_of(type_))
-
-    def add_strategy(self, type_: Any, strategy: _Strategy) -> None:
+    def add_strategy(self, type_: object, strategy: _Strategy) -> None:
         """Take note of what a strategy has set up.
 
         Args:
@@ -223,7 +213,7 @@ class Registry:
         self._members.clear()
         self._add_union(type_)
 
-    def add_schema(self, type_: Any, schema: Mapping[str, Any]) -> None:
+    def add_schema(self, type_: object, schema: Mapping[str, Any]) -> None:
         """Take note of a schema.
 
         Args:
@@ -233,28 +223,28 @@ class Registry:
         self._schemas.append(Custom(type_, schema, _types_of(schema)))
         self._add_union(type_)
 
-    def _add_union(self, type_: Any) -> None:
+    def _add_union(self, type_: object) -> None:
         if typing.get_origin(type_) in (Union, types.UnionType) and type_ not in self.unions:
             self.unions.append(type_)
 
-    def reads(self, type_: Any) -> bool:
+    def reads(self, type_: object) -> bool:
         """Whether there is a hook that reads a type."""
-        return any(_holds(predicate, type_) for predicate in self._predicates)
+        return any(_holds(predicate, type_) for predicate in self._readers)
 
-    def writes(self, type_: Any) -> bool:
+    def writes(self, type_: object) -> bool:
         """Whether there is a hook that writes a type."""
         return any(_holds(predicate, type_) for predicate in self._writers)
 
-    def strategy_of(self, type_: Any) -> _Strategy | None:
+    def strategy_of(self, type_: object) -> _Strategy | None:
         """What a strategy has set up for a type."""
         strategies = reversed(self._strategies)
         return next((strategy for known, strategy in strategies if known == type_), None)
 
-    def custom(self, type_: Any) -> Custom | None:
+    def custom(self, type_: object) -> Custom | None:
         """The schema of a type: the one that was registered last."""
         return next((known for known in reversed(self._schemas) if known.type == type_), None)
 
-    def members(self, type_: Any) -> tuple[Member, ...] | None:
+    def members(self, type_: object) -> tuple[Member, ...] | None:
         """The classes that a type stands for by a strategy."""
         for place in reversed(range(len(self._strategies))):
             known, strategy = self._strategies[place]
@@ -285,7 +275,7 @@ def _is_of(known: Any) -> Predicate:
     return lambda type_: bool(type_ == known)
 
 
-def _holds(predicate: Predicate, type_: Any) -> bool:
+def _holds(predicate: Predicate, type_: object) -> bool:
     try:
         return bool(predicate(type_))
     except Exception:  # noqa: BLE001  cattrs takes a predicate that fails for one that does not hold
@@ -294,12 +284,8 @@ def _holds(predicate: Predicate, type_: Any) -> bool:
 
 # --- Schemas -------------------------------------------------------------------------------------
 
-_EVERY_TYPE: Final = frozenset(
-    {"null", "boolean", "integer", "number", "string", "array", "object"}
-)
 
-
-def check_schema(type_: Any, schema: object) -> dict[str, Any]:
+def check_schema(type_: object, schema: object) -> dict[str, Any]:
     """Refuse what is no JSON Schema, and copy it otherwise.
 
     Args:
@@ -314,10 +300,10 @@ def check_schema(type_: Any, schema: object) -> dict[str, Any]:
         ValueError: If it refers to a definition that it does not have.
     """
     name = getattr(type_, "__name__", None) or str(type_)
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, MAPPING):
         raise TypeError(f"the JSON Schema of {name} must be a mapping, got {schema!r}")
-    check_json(cast("object", schema), f"the JSON Schema of {name}")
-    plain = cast("dict[str, Any]", plain_json(cast("object", schema)))
+    check_json(schema, f"the JSON Schema of {name}")
+    plain = plain_object(schema)
     definitions: dict[str, Any] = plain.get("$defs", {})
     for reference in _references(plain):
         if not reference.startswith(_PREFIX) or reference.removeprefix(_PREFIX) not in definitions:
@@ -331,15 +317,15 @@ def check_schema(type_: Any, schema: object) -> dict[str, Any]:
 _PREFIX: Final = "#/$defs/"
 
 
-def _references(schema: Any) -> Iterator[str]:
-    if isinstance(schema, dict):
-        for name, member in cast("dict[str, Any]", schema).items():
+def _references(schema: object) -> Iterator[str]:
+    if isinstance(schema, OBJECT):
+        for name, member in schema.items():
             if name == "$ref" and isinstance(member, str):
                 yield member
             else:
                 yield from _references(member)
-    elif isinstance(schema, list):
-        for item in cast("list[object]", schema):
+    elif isinstance(schema, LIST):
+        for item in schema:
             yield from _references(item)
 
 
@@ -348,8 +334,8 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
     named_types: object = schema.get("type")
     if isinstance(named_types, str):
         named_types = [named_types]
-    if isinstance(named_types, list):
-        named = frozenset(cast("list[str]", named_types))
+    if isinstance(named_types, LIST):
+        named = frozenset(map(str, named_types))
         # A number may be written as an integer.
         return named | {"integer"} if "number" in named else named
     if "const" in schema:
@@ -359,13 +345,13 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
     for keyword in ("anyOf", "oneOf"):
         if schema.get(keyword):
             return frozenset[str]().union(*map(_types_of, schema[keyword]))
-    return _EVERY_TYPE
+    return JSON_TYPES
 
 
 # --- Hooks of the program ------------------------------------------------------------------------
 
 
-def guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
+def guarded(hook: Hook, type_: object, custom: Custom | None) -> Hook:
     """Make the refusals of a program's hook mismatches.
 
     Args:
@@ -379,14 +365,14 @@ def guarded(hook: Hook, type_: Any, custom: Custom | None) -> Hook:
     """
     name = getattr(type_, "__name__", None) or str(type_).replace("typing.", "")
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         try:
             return hook(value, type_)
         except Mismatch:
             raise
         except BaseValidationError as error:
             # It was made by code of cattrs, which takes every exception for a problem.
-            raise Mismatch(_problems_of(error)[:MAX_PROBLEMS]) from error
+            raise Mismatch(_problems_of(error)) from error
         except (ValueError, TypeError) as error:
             cause = Refused(name, custom, value, str(error))
             raise Mismatch([Problem((), cause)]) from error

@@ -7,25 +7,18 @@ only the first. It does not know how a hook is found.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeGuard
 
 import attrs
 
-from ._foreign import ForeignMismatch, ForeignType
+from ._descriptions import Missing, Unknown, describe, unfit
+from ._foreign import ForeignType
+from ._json_values import LIST, OBJECT
 from ._leaves import Hook
 from ._leniency import Tolerance, container_of, in_text, tolerate, trial
-from ._mismatch import (
-    MAX_PROBLEMS,
-    Mismatch,
-    Missing,
-    Problem,
-    Refusal,
-    Unknown,
-    describe,
-    mismatch,
-    refused,
-)
+from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, refused
 from ._shapes import (
+    Anything,
     Array,
     Choice,
     Field,
@@ -42,7 +35,6 @@ __all__ = [
     "FieldsHook",
     "Part",
     "array_hook",
-    "exact_fields_hook",
     "fields_hook",
     "foreign_hook",
     "mapping_hook",
@@ -51,7 +43,7 @@ __all__ = [
     "tuple_hook",
 ]
 
-FieldsHook: TypeAlias = Callable[[Mapping[str, Any]], dict[str, Any]]
+FieldsHook: TypeAlias = Callable[[Mapping[str, object]], dict[str, Any]]
 """Takes the members of an object, and returns the arguments of a class or function."""
 
 
@@ -69,42 +61,89 @@ class Part:
     """Classes whose values are what they are made of."""
 
 
+_Step: TypeAlias = tuple[str, str, Collection[type[Any]], Hook, Field, bool]
+"""How a member is read: its name, that of the argument, the classes whose values are what they are
+made of, the hook, the field, and whether null means the default."""
+
+_UNKNOWN: Final = Field("", "", Anything(), required=False)
+_MISSING: Final = object()
+
+
+def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    return type(value) is dict
+
+
+def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    return type(value) is dict or isinstance(value, Mapping)
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return type(value) is list
+
+
+def _is_array(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)
+
+
+def _collect(problems: list[Problem], mismatch: Mismatch, step: str | int) -> bool:
+    """Add what is wrong with a part. Whether that is enough."""
+    problems += mismatch.under(step)
+    return len(problems) >= MAX_PROBLEMS
+
+
 # --- Objects -------------------------------------------------------------------------------------
 
 
-def fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
+def fields_hook(fields: Sequence[Field], parts: Sequence[Part], *, is_exact: bool) -> FieldsHook:
     """Make what reads the arguments of a class or function.
 
     Args:
         fields: The fields or parameters.
         parts: What each is made by.
+        is_exact: Whether there must be no other members, and null means nothing but null.
 
     Returns:
         The hook. What is to have the default of the class or function is not in what it returns.
     """
-    known = {field.name: None for field in fields}
-    plan = [
-        (
+    plan: dict[str, _Step] = {
+        field.name: (
             field.name,
             field.argument,
             part.as_it_is,
             part.hook,
             field,
             # Null where the default is meant.
-            not field.required and not accepts_null(field.shape),
+            not is_exact and not field.required and not accepts_null(field.shape),
         )
         for field, part in zip(fields, parts, strict=True)
-    ]
+    }
+    all_steps = list(plan.values())
+    required = [field for field in fields if field.required]
 
-    def structure(value: Mapping[str, Any]) -> dict[str, Any]:
+    def refuse(_: object, __: object) -> object:
+        raise Mismatch([Problem((), Unknown(list(plan)))])
+
+    def step_of(name: str) -> _Step:
+        return plan.get(name) or (name, name, (), refuse, _UNKNOWN, False)
+
+    def structure(value: Mapping[str, object]) -> dict[str, Any]:
         arguments: dict[str, Any] = {}
         problems: list[Problem] = []
-        for name, argument, as_it_is, hook, field, null_is_default in plan:
+        steps: Iterable[_Step] = all_steps
+        if is_exact:
+            # A program gives few of many members; a model gives most of few.
+            steps = map(step_of, value)
+            problems += [
+                Problem((field.name,), Missing(field, value, plan))
+                for field in required
+                if field.name not in value
+            ]
+        for name, argument, as_it_is, hook, field, null_is_default in steps:
             if name not in value:
                 if field.make_default is not None:
                     arguments[argument] = field.make_default()
                 elif field.required:
-                    problems.append(Problem((name,), Missing(field, value, known)))
+                    problems.append(Problem((name,), Missing(field, value, plan)))
                 continue
             member = value[name]
             if type(member) in as_it_is:
@@ -115,50 +154,11 @@ def fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
             else:
                 try:
                     arguments[argument] = hook(member, field.type)
-                except Mismatch as misfit:
-                    problems += misfit.under(name)
-                    if len(problems) >= MAX_PROBLEMS:
+                except Mismatch as mismatch:
+                    if _collect(problems, mismatch, name):
                         break
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
-        return arguments
-
-    return structure
-
-
-def exact_fields_hook(fields: Sequence[Field], parts: Sequence[Part]) -> FieldsHook:
-    """Make what reads the members of an object that knows no others and has no defaults.
-
-    Args:
-        fields: The members.
-        parts: What each is made by.
-
-    Returns:
-        The hook.
-    """
-    plan = {field.name: (field, part.hook) for field, part in zip(fields, parts, strict=True)}
-    required = [field for field in fields if field.required]
-
-    def structure(value: Mapping[str, Any]) -> dict[str, Any]:
-        arguments: dict[str, Any] = {}
-        problems = [
-            Problem((field.name,), Missing(field, value, plan))
-            for field in required
-            if field.name not in value
-        ]
-        for name, member in value.items():
-            if name not in plan:
-                problems.append(Problem((name,), Unknown(list(plan))))
-                continue
-            field, hook = plan[name]
-            try:
-                arguments[field.argument] = hook(member, field.type)
-            except Mismatch as misfit:
-                problems += misfit.under(name)
-            if len(problems) >= MAX_PROBLEMS:
-                break
-        if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         return arguments
 
     return structure
@@ -168,19 +168,16 @@ def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool)
     """Make what reads a class with fields."""
     names = {field.name for field in record.fields}
     build, is_tuple = record.build, record.is_tuple
+    is_taken = _is_mapping if is_exact else _is_object
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not dict:
-            if is_exact and isinstance(value, Mapping):
-                pass
-            elif is_tuple and isinstance(value, list):
-                value = _named(cast("list[object]", value), record)
-            else:
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
+            if not is_tuple or not isinstance(value, LIST):
                 return from_other(value)
-        members = cast("Mapping[str, object]", value)
-        if trial.get() is not None and not members.keys() <= names:
+            value = _named(value, record)
+        if trial.get() is not None and not value.keys() <= names:
             tolerate(Tolerance.UNKNOWN_KEYS)
-        arguments = structure_fields(members)
+        arguments = structure_fields(value)
         try:
             return build(**arguments)
         except (ValueError, TypeError) as error:
@@ -191,9 +188,9 @@ def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool)
     return structure
 
 
-def _named(items: list[object], record: Record) -> dict[str, Any]:
+def _named(items: list[object], record: Record) -> dict[str, object]:
     if len(items) > len(record.fields):
-        raise mismatch(record, items)
+        raise unfit(record, items)
     return {field.name: item for field, item in zip(record.fields, items, strict=False)}
 
 
@@ -214,26 +211,23 @@ def member_hook(member: Member, shape: Shape, hook: Hook, *, takes_tag: bool) ->
         return hook
     tags = Choice(tuple((tag, tag) for tag in member.tags))
 
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict):
-            raise mismatch(shape, value)
-        members = cast("dict[str, Any]", value)
-        tag: object = members.get(tag_name, _MISSING)
+    def structure(value: object, _: object) -> object:
+        if not isinstance(value, OBJECT):
+            raise unfit(shape, value)
+        members = value
+        tag = members.get(tag_name, _MISSING)
         is_meant = _is_among(tag, member.tags) or (
             member.is_default and not _is_among(tag, member.other_tags)
         )
         if not is_meant:
             nothing = f"expected {describe(tags)}, got nothing"
-            misfit = refused(nothing) if tag is _MISSING else mismatch(tags, tag)
-            raise Mismatch(misfit.under(tag_name))
+            mismatch = refused(nothing) if tag is _MISSING else unfit(tags, tag)
+            raise Mismatch(mismatch.under(tag_name))
         if not takes_tag:
             members = {name: part for name, part in members.items() if name != tag_name}
         return hook(members, member.type)
 
     return structure
-
-
-_MISSING: Final = object()
 
 
 def _is_among(tag: object, tags: Iterable[object]) -> bool:
@@ -245,14 +239,15 @@ def mapping_hook(mapping: StringKeyed, key: Part, value: Part, *, is_exact: bool
     """Make what reads a mapping."""
     key_hook, key_type = key.hook, key.type
     hook, value_type, as_it_is = value.hook, value.type, value.as_it_is
+    is_taken = _is_mapping if is_exact else _is_object
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not dict and not (is_exact and isinstance(value, Mapping)):
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
             return from_other(value)
         structured: dict[Any, Any] = {}
         problems: list[Problem] = []
         current = trial.get()
-        for name, member in cast("Mapping[str, Any]", value).items():
+        for name, member in value.items():
             try:
                 if current is None:
                     structured_name = key_hook(name, key_type)
@@ -266,12 +261,11 @@ def mapping_hook(mapping: StringKeyed, key: Part, value: Part, *, is_exact: bool
                 structured[structured_name] = (
                     member if type(member) in as_it_is else hook(member, value_type)
                 )
-            except Mismatch as misfit:
-                problems += misfit.under(name)
-                if len(problems) >= MAX_PROBLEMS:
+            except Mismatch as mismatch:
+                if _collect(problems, mismatch, name):
                     break
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         return mapping.build(structured)
 
     from_other = _other(mapping, structure, is_exact=is_exact)
@@ -285,24 +279,24 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
     """Make what reads a list, a set, or a tuple of any length."""
     hook, item_type, as_it_is = item.hook, item.type, item.as_it_is
     build = array.build
+    is_taken = _is_array if is_exact else _is_list
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not list and not (is_exact and isinstance(value, list | tuple)):
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
             return from_other(value)
-        structured: list[Any] = []
+        structured: list[object] = []
         problems: list[Problem] = []
-        for index, each in enumerate(cast("Sequence[Any]", value)):
+        for index, each in enumerate(value):
             if type(each) in as_it_is:
                 structured.append(each)
                 continue
             try:
                 structured.append(hook(each, item_type))
-            except Mismatch as misfit:
-                problems += misfit.under(index)
-                if len(problems) >= MAX_PROBLEMS:
+            except Mismatch as mismatch:
+                if _collect(problems, mismatch, index):
                     break
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         if build is list:
             return structured
         try:
@@ -317,37 +311,37 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
 
 def tuple_hook(fixed: FixedTuple, parts: Sequence[Part], *, is_exact: bool) -> Hook:
     """Make what reads a tuple of a fixed length."""
+    is_taken = _is_array if is_exact else _is_list
 
-    def structure(value: Any, _: Any) -> Any:
-        if type(value) is not list and not (is_exact and isinstance(value, list | tuple)):
+    def structure(value: object, _: object) -> object:
+        if not is_taken(value):
             return from_other(value)
-        items = cast("Sequence[Any]", value)
-        if len(items) != len(parts):
-            raise mismatch(fixed, value)
-        structured: list[Any] = []
+        if len(value) != len(parts):
+            raise unfit(fixed, value)
+        structured: list[object] = []
         problems: list[Problem] = []
         for index, part in enumerate(parts):
             try:
-                structured.append(part.hook(items[index], part.type))
-            except Mismatch as misfit:
-                problems += misfit.under(index)
+                structured.append(part.hook(value[index], part.type))
+            except Mismatch as mismatch:
+                _collect(problems, mismatch, index)
         if problems:
-            raise Mismatch(problems[:MAX_PROBLEMS])
+            raise Mismatch(problems)
         return tuple(structured)
 
     from_other = _other(fixed, structure, is_exact=is_exact)
     return structure
 
 
-def _other(shape: Shape, hook: Hook, *, is_exact: bool) -> Callable[[Any], Any]:
+def _other(shape: Shape, hook: Hook, *, is_exact: bool) -> Callable[[object], object]:
     """What becomes of a value that is not an array or object, where one is wanted."""
 
-    def structure(value: Any) -> Any:
+    def structure(value: object) -> object:
         container = None
         if isinstance(value, str) and not is_exact:
             container = container_of(value)
         if container is None:
-            raise mismatch(shape, value)
+            raise unfit(shape, value)
         tolerate(Tolerance.LIBERTIES)
         token = in_text.set(True)
         try:
@@ -365,16 +359,12 @@ def foreign_hook(foreign: Foreign) -> Hook:
     """Make what reads a type that another library reads."""
     type_ = ForeignType(foreign.python)
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         if trial.get() is not None:
             try:
                 return type_.structure(value, lenient=False)
-            except ForeignMismatch:
+            except Mismatch:
                 tolerate(Tolerance.LIBERTIES)
-        try:
-            return type_.structure(value, lenient=True, in_text=in_text.get())
-        except ForeignMismatch as error:
-            problems = error.problems
-        raise Mismatch(Problem(path, Refusal(message)) for path, message in problems[:MAX_PROBLEMS])
+        return type_.structure(value, lenient=True, in_text=in_text.get())
 
     return structure

@@ -29,16 +29,13 @@ from ._clocks import AttemptRecord
 from ._connections import Authority, Connections
 from ._errors import APIConnectionError, APIError, APITimeoutError, complete_error
 from ._http import HTTPRequest, HTTPResponse, Phase
+from ._redaction import redact, redact_error
 from ._response import Attempt, ResponseInfo
 from ._retry import delay_before_retry
 from ._secret import SecretWords
+from ._server_errors import status_error
 from ._source import ChunkSink, ReportingSource
 from ._task_stream import forget_locals
-from ._wire import (
-    redact,
-    redact_error,
-    status_error,
-)
 
 __all__ = ["RequestSource", "prewarm"]
 

@@ -13,9 +13,10 @@ from typing import Any, cast
 import attrs
 import msgspec
 
-from ._callbacks import not_awaitable
+from ._checks import not_awaitable
 from ._json_values import check_json, encode_json
-from ._options import QueryValue, RequestOptions, structure_options
+from ._options import QueryValue
+from ._request_options import RequestOptions, structure_options
 
 __all__ = ["Prepare", "RequestDraft", "prepared"]
 

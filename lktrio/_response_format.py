@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
-from ._arguments import MalformedArguments, parse_arguments
+from ._arguments import parse_arguments
 from ._chunks import CollectedResponse
 from ._errors import APIRefusalError, APIResponseFormatError
+from ._json_values import OBJECT
+from ._mismatch import Mismatch, refused
 from ._partial_json import MISSING, PartialJSON
 
 # What reads types is a quarter of the package, and only programs that ask for one need it: it is
@@ -51,8 +53,10 @@ class AnswerShape:
     """
 
     def __init__(self, type_: Any, converter: Converter | None = None) -> None:
+        from ._introspection import Types
         from ._schema import object_schema, root_schema
-        from ._shapes import Field, Types, UnsupportedType, hashable
+        from ._shapes import Field
+        from ._type_hints import UnsupportedType, hashable
 
         self._type_name = getattr(type_, "__name__", None) or str(type_)
         self._type = hashable(type_)
@@ -76,11 +80,11 @@ class AnswerShape:
         """The strict schema."""
 
     def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:
-        from ._strict_schema import NotStrict, strict_schema
+        from ._strict_schema import UnsupportedSchema, strict_schema
 
         try:
             return strict_schema(plain)
-        except NotStrict as exc:
+        except UnsupportedSchema as exc:
             raise ValueError(
                 f"response_format={self._type_name} has no strict schema: {exc}. Change the type, "
                 "or give the response_format as a dict with a schema of your own"
@@ -101,8 +105,6 @@ class AnswerShape:
             APIRefusalError: The model declined.
             APIResponseFormatError: The answer does not fit.
         """
-        from ._mismatch import Mismatch
-
         if answer.refusal and not answer.text:
             raise APIRefusalError(answer.refusal)
         reasons: list[str]
@@ -110,8 +112,6 @@ class AnswerShape:
             if self._structure is None:
                 self._structure = self._make_structure()
             return self._structure(_decode(answer.text))
-        except MalformedArguments as exc:
-            reasons = [_about_the_answer(exc)]
         except Mismatch as exc:
             reasons = [str(problem) for problem in exc.problems]
         if answer.finish_reason == "length":
@@ -194,11 +194,7 @@ class PartialValue:
             self.read_on()
         value = self._json.value()
         if self._is_wrapped and value is not MISSING:
-            value = (
-                cast("dict[str, Any]", value).get(_WRAPPED, MISSING)
-                if isinstance(value, dict)
-                else MISSING
-            )
+            value = value.get(_WRAPPED, MISSING) if isinstance(value, OBJECT) else MISSING
         if value is MISSING or value == self._last:
             return MISSING
         self._last = value
@@ -236,9 +232,8 @@ def _cached_shape(
     return AnswerShape(response_format, converter)
 
 
-def _about_the_answer(exc: MalformedArguments) -> str:
+def _about_the_answer(text: str) -> str:
     """What is wrong, said of one answer in place of a call's arguments."""
-    text = str(exc)
     for plural, singular in (
         ("The arguments are", "the answer is"),
         ("The arguments hold", "the answer holds"),
@@ -251,5 +246,9 @@ def _about_the_answer(exc: MalformedArguments) -> str:
 
 def _decode(text: str) -> dict[str, Any]:
     if not text.strip():
-        raise MalformedArguments("the answer is empty")
-    return parse_arguments(text).values
+        raise refused("the answer is empty")
+    try:
+        return parse_arguments(text).values
+    except Mismatch as mismatch:
+        reason = _about_the_answer(str(mismatch))
+    raise refused(reason)

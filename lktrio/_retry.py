@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+from ._connect_options import APIConnectOptions
 from ._errors import APIError, APIStatusError
-from ._options import APIConnectOptions
 
 __all__ = ["FIRST_DELAY", "JITTER", "delay_before_retry"]
 

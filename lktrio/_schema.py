@@ -17,17 +17,19 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
+from ._checks import is_number
+from ._declared import NO_DEFAULT
+from ._descriptions import describe
 from ._foreign import ForeignType
-from ._mismatch import describe
+from ._json_values import LIST, SCHEMA
+from ._metadata import Constraints
 from ._shapes import (
-    NO_DEFAULT,
     Alias,
     Anything,
     Array,
     Choice,
-    Constraints,
     Custom,
     Field,
     FixedTuple,
@@ -337,8 +339,8 @@ def _with_items(schema: JSONSchema) -> JSONSchema:
     if "array" not in ([types] if isinstance(types, str) else types) or isinstance(items, dict):
         return schema
     copy = {key: schema[key] for key in schema if key not in ("items", "additionalItems")}
-    if isinstance(items, list):
-        copy["prefixItems"] = cast("list[JSONSchema]", items)
+    if isinstance(items, LIST):
+        copy["prefixItems"] = items
         items = schema.get("additionalItems")
     places: list[JSONSchema] = copy.get("prefixItems", [])
     if items is False:
@@ -400,9 +402,7 @@ def _keywords(schema: JSONSchema, constraints: Constraints) -> list[tuple[str, A
 def _number(bound: Any) -> int | float | None:
     if isinstance(bound, decimal.Decimal):
         bound = int(bound) if bound == bound.to_integral_value() else float(bound)
-    if isinstance(bound, bool) or not isinstance(bound, int | float) or not math.isfinite(bound):
-        return None
-    return bound
+    return bound if is_number(bound) and math.isfinite(bound) else None
 
 
 # --- Walking through schemas ---------------------------------------------------------------------
@@ -434,8 +434,8 @@ def map_subschemas(schema: JSONSchema, change: Callable[[JSONSchema], JSONSchema
         The copy.
     """
 
-    def changed(subschema: Any) -> Any:
-        return change(cast("JSONSchema", subschema)) if isinstance(subschema, dict) else subschema
+    def changed(subschema: object) -> object:
+        return change(subschema) if isinstance(subschema, SCHEMA) else subschema
 
     copy: JSONSchema = {}
     for keyword, value in schema.items():

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
+from ._json_values import json_type_of
 from ._schema import REF_PREFIX, JSONSchema, map_subschemas, references
 
-__all__ = ["NotStrict", "strict_schema"]
+__all__ = ["UnsupportedSchema", "strict_schema"]
 
 _MAX_PROPERTIES: Final = 5000
 _MAX_NESTING: Final = 10
@@ -74,8 +75,8 @@ _ANNOTATIONS: Final = frozenset(
 _NULL: Final[JSONSchema] = {"type": "null"}
 
 
-class NotStrict(ValueError):
-    """A schema cannot be put in the strict dialect. The message says where and why."""
+class UnsupportedSchema(ValueError):
+    """The strict dialect cannot express a schema. The message says where and why."""
 
 
 def strict_schema(schema: JSONSchema) -> JSONSchema:
@@ -88,12 +89,12 @@ def strict_schema(schema: JSONSchema) -> JSONSchema:
         A new schema.
 
     Raises:
-        NotStrict: If the dialect cannot express it.
+        UnsupportedSchema: If the dialect cannot express it.
     """
     translation = _Translation(schema.get("$defs", {}))
     root = translation.translate({key: schema[key] for key in schema if key != "$defs"}, "")
     if root.get("type") != "object":
-        raise NotStrict("the value must be an object")
+        raise UnsupportedSchema("the value must be an object")
     definitions = translation.translate_definitions(root)
     _check_limits(root, definitions)
     _tell_options_apart(root, definitions)
@@ -117,7 +118,7 @@ class _Translation:
     def translate(self, schema: JSONSchema, path: str) -> JSONSchema:
         refused = sorted(schema.keys() & _REFUSED)
         if refused:
-            raise NotStrict(f"{path or 'it'} uses {refused[0]}")
+            raise UnsupportedSchema(f"{path or 'it'} uses {refused[0]}")
         if "$ref" in schema:
             return self._reference(schema, path)
         for keyword in ("anyOf", "oneOf", "allOf"):
@@ -128,7 +129,7 @@ class _Translation:
             return _choice(schema, path)
         types = _types(schema)
         if not types:
-            raise NotStrict(f"{path or 'it'} may be any JSON value")
+            raise UnsupportedSchema(f"{path or 'it'} may be any JSON value")
         strict: JSONSchema = {"type": schema["type"]}
         if "object" in types:
             strict.update(self._object(schema, path))
@@ -153,7 +154,7 @@ class _Translation:
             return self.translate({**options[0], **rest}, path)
         description = rest.get("description")
         if keyword == "allOf" or rest.keys() - _ANNOTATIONS - {"description"}:
-            raise NotStrict(f"{path or 'it'} must fit several schemas at once")
+            raise UnsupportedSchema(f"{path or 'it'} must fit several schemas at once")
         strict: list[JSONSchema] = []
         for option in options:
             translated = self.translate(option, path)
@@ -167,7 +168,7 @@ class _Translation:
 
     def _object(self, schema: JSONSchema, path: str) -> JSONSchema:
         if schema.get("additionalProperties") or "properties" not in schema:
-            raise NotStrict(f"{path or 'it'} may have any keys")
+            raise UnsupportedSchema(f"{path or 'it'} may have any keys")
         properties: dict[str, JSONSchema] = {}
         required: list[str] = schema.get("required", [])
         for name, member in schema["properties"].items():
@@ -200,25 +201,16 @@ def _items(schema: JSONSchema, path: str) -> JSONSchema:
         return cast("JSONSchema", schema.get("items", {}))
     is_fixed = schema.get("minItems") == schema.get("maxItems") == len(places)
     if not is_fixed or any(place != places[0] for place in places):
-        raise NotStrict(f"{path or 'it'} is an array whose items differ by position")
+        raise UnsupportedSchema(f"{path or 'it'} is an array whose items differ by position")
     return places[0]
-
-
-_TYPE_NAMES: Final[dict[type[object], str]] = {
-    str: "string",
-    bool: "boolean",
-    int: "integer",
-    float: "number",
-    type(None): "null",
-}
 
 
 def _choice(schema: JSONSchema, path: str) -> JSONSchema:
     # "schema must have a 'type' key", which need not be there in JSON Schema.
     values: list[object] = [schema["const"]] if "const" in schema else schema["enum"]
-    types = list(dict.fromkeys(_TYPE_NAMES.get(type(value), "") for value in values))
-    if "" in types:
-        raise NotStrict(f"{path or 'it'} is one of several arrays or objects")
+    types = list(dict.fromkeys(map(json_type_of, values)))
+    if "array" in types or "object" in types:
+        raise UnsupportedSchema(f"{path or 'it'} is one of several arrays or objects")
     keyword = "const" if "const" in schema else "enum"
     strict = {"type": types[0] if len(types) == 1 else types, keyword: schema[keyword]}
     return _with_description(strict, schema.get("description"))
@@ -272,25 +264,29 @@ def _check_limits(root: JSONSchema, definitions: Mapping[str, JSONSchema]) -> No
     constants = [schema["const"] for schema in schemas if "const" in schema]
     characters = sum(len(str(text)) for text in [*names, *definitions, *values, *constants])
     if len(names) > _MAX_PROPERTIES:
-        raise NotStrict(f"it has {len(names)} properties, and {_MAX_PROPERTIES} are allowed")
+        raise UnsupportedSchema(
+            f"it has {len(names)} properties, and {_MAX_PROPERTIES} are allowed"
+        )
     if characters > _MAX_CHARACTERS:
-        raise NotStrict(
+        raise UnsupportedSchema(
             f"its names and values have {characters} characters, and {_MAX_CHARACTERS} are allowed"
         )
     if len(values) > _MAX_ENUM_VALUES:
-        raise NotStrict(
+        raise UnsupportedSchema(
             f"its enumerations have {len(values)} values, and {_MAX_ENUM_VALUES} are allowed"
         )
     for enum in enums:
         length = sum(len(str(value)) for value in enum)
         if len(enum) > _LONG_ENUM and length > _MAX_LONG_ENUM_CHARACTERS:
-            raise NotStrict(
+            raise UnsupportedSchema(
                 f"an enumeration of {len(enum)} values has {length} characters, and "
                 f"{_MAX_LONG_ENUM_CHARACTERS} are allowed"
             )
     nesting = _nesting(root, definitions, {})
     if nesting > _MAX_NESTING:
-        raise NotStrict(f"it has {nesting} levels of nesting, and {_MAX_NESTING} are allowed")
+        raise UnsupportedSchema(
+            f"it has {nesting} levels of nesting, and {_MAX_NESTING} are allowed"
+        )
 
 
 def _walk(root: JSONSchema, definitions: Mapping[str, JSONSchema]) -> Iterator[JSONSchema]:
@@ -349,7 +345,9 @@ def _tell_options_apart(root: JSONSchema, definitions: Mapping[str, JSONSchema])
         if not _differ_at_once(objects):
             _put_own_keys_first(objects)
     if not all(_differ_at_once(objects) for objects in unions):
-        raise NotStrict("the objects of a union have the same keys, and no tag to tell them apart")
+        raise UnsupportedSchema(
+            "the objects of a union have the same keys, and no tag to tell them apart"
+        )
 
 
 def _differ_at_once(objects: list[JSONSchema]) -> bool:

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 
-from ._wire import repair_surrogates
+from ._clean import repair_surrogates
 
 __all__ = ["SurrogateJoiner", "ThinkingFilter"]
 

@@ -21,11 +21,12 @@ from . import _later as later
 from ._arguments import Arguments, UnreadableArguments
 from ._declared import read_specifier
 from ._docstrings import read_docstring
+from ._introspection import Types
 from ._json_values import check_json, plain_json
 from ._mismatch import COUNTED_PROBLEMS, Mismatch
 from ._schema import JSONSchema, object_schema
-from ._shapes import Field, Types, UnresolvedAnnotation, UnsupportedType, type_parameters
-from ._strict_schema import NotStrict, strict_schema
+from ._shapes import Field
+from ._strict_schema import UnsupportedSchema, strict_schema
 from ._tool_signature import (
     Receiver,
     bare_function,
@@ -36,6 +37,7 @@ from ._tool_signature import (
     read_raw_parameters,
 )
 from ._tool_values import DecodedArguments, Parameter, ToolError, ToolOptions, ToolResult
+from ._type_hints import UnresolvedAnnotation, UnsupportedType, type_parameters
 
 __all__ = ["RawDefinition", "TypedDefinition"]
 
@@ -102,7 +104,7 @@ class TypedDefinition:
             return strict_schema(
                 object_schema(self._fields, tuples_as_objects=True, write=self._write_default)
             )
-        except NotStrict as reason:
+        except UnsupportedSchema as reason:
             logger.debug("tool %s is sent without strict: %s", self.name, reason)
             return None
 

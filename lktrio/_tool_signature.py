@@ -17,8 +17,9 @@ from typing import Any, Final, Literal, TypeAlias, cast
 import attrs
 
 from ._declared import read_specifier
-from ._shapes import Types, UnresolvedAnnotation, UnsupportedType
+from ._introspection import Types
 from ._tool_values import Parameter, RunContext
+from ._type_hints import UnresolvedAnnotation, UnsupportedType
 
 __all__ = [
     "Receiver",

@@ -22,7 +22,12 @@ from typing import (
 )
 
 from . import _later as later
-from ._arguments import Arguments, UnreadableArguments, read_arguments
+from ._arguments import (
+    Arguments,
+    UnreadableArguments,
+    read_arguments,
+)
+from ._checks import check_flag, check_seconds
 from ._tool_values import DecodedArguments, ToolOptions
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
@@ -428,13 +433,8 @@ def function_tool(
 
 
 def _check_options(timeout: float | None, abandon_on_cancel: bool) -> ToolOptions:
-    if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-            raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")
-        if not timeout > 0:
-            raise ValueError(f"timeout must be positive, got {timeout!r}; None is no timeout")
-    if not isinstance(abandon_on_cancel, bool):
-        raise TypeError(f"abandon_on_cancel must be True or False, got {abandon_on_cancel!r}")
+    check_seconds("timeout", timeout, none="no timeout")
+    check_flag("abandon_on_cancel", abandon_on_cancel)
     return ToolOptions(timeout, abandon_on_cancel)
 
 

@@ -14,18 +14,12 @@ from trio.lowlevel import enable_ki_protection
 
 from ._chat_context import ChatContext, check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
+from ._checks import check_integer
 from ._chunks import CollectedResponse, CompletionUsage
-from ._execution import check_max_concurrency
+from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
-from ._json_values import shown
 from ._not_given import NOT_GIVEN, NotGivenOr
-from ._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
-    ChatCompletionOptions,
-    InferenceClass,
-    ToolChoice,
-)
+from ._options import ChatCompletionOptions, InferenceClass, ToolChoice
 from ._rounds import Round
 from ._stream import LLMStream
 from ._task_stream import Channel, StreamTerms, TaskStream
@@ -174,10 +168,7 @@ class Turn(TaskStream[TurnEvent]):
             RuntimeError: The turn was not entered.
             trio.ClosedResourceError: The turn was left.
         """
-        if isinstance(characters, bool) or not isinstance(characters, int):
-            raise TypeError(f"characters={shown(characters)} is not accepted; it takes an integer")
-        if characters < 0:
-            raise ValueError(f"characters={characters} is not accepted; it takes 0 or more")
+        check_integer("characters", characters, least=0)
         self._check_usable()
         self._spoken = characters
 
@@ -308,8 +299,8 @@ def run_turn(
         raise ValueError(
             "chat_ctx is read-only, and a turn is appended to it; give a copy: chat_ctx.copy()"
         )
-    _check_max_rounds(max_rounds)
-    check_max_concurrency(max_concurrency)
+    check_integer("max_rounds", max_rounds, least=1)
+    check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
     offered = tuple(tools or ())
     call = ChatCall(
         chat_ctx=chat_ctx,
@@ -341,10 +332,3 @@ def run_turn(
         userdata=userdata,
     )
     return Turn(settings, model.stream(first))
-
-
-def _check_max_rounds(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"max_rounds={value!r} is not accepted; it takes an integer")
-    if value < 1:
-        raise ValueError(f"max_rounds={value} lets the model say nothing; give 1 or more")

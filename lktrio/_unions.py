@@ -9,13 +9,15 @@ from __future__ import annotations
 import decimal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias
 
 import attrs
 
+from ._descriptions import Unfit, describe
+from ._json_values import LIST, OBJECT, json_type_of
 from ._leaves import Hook
 from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
-from ._mismatch import Mismatch, Problem, Refusal, Unfit, describe, json_type_of
+from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import (
     Alias,
     Anything,
@@ -60,7 +62,7 @@ class Option:
         object.__setattr__(self, "bare", _bare(self.shape))
 
 
-def _ranked(options: Sequence[Option], value: Any) -> list[int]:
+def _ranked(options: Sequence[Option], value: object) -> list[int]:
     """In which order the members are tried.
 
     The type JSON itself would choose comes first, so that nothing is lost: a string stays a
@@ -71,7 +73,7 @@ def _ranked(options: Sequence[Option], value: Any) -> list[int]:
     return sorted(range(len(options)), key=lambda place: _rank(options[place].bare, value))
 
 
-def _rank(member: Shape, value: Any) -> tuple[int, int]:
+def _rank(member: Shape, value: object) -> tuple[int, int]:
     match member:
         case Scalar(python=python):
             return (0 if type(value) is python else _SCALAR_RANKS[python]), 0
@@ -79,8 +81,8 @@ def _rank(member: Shape, value: Any) -> tuple[int, int]:
             return 4, 0
         case Text(python=python):
             return (6 if python in (decimal.Decimal, bytes) else 5), 0
-        case Record() if isinstance(value, dict):
-            known = cast("dict[str, Any]", value).keys() & _names(member)
+        case Record() if isinstance(value, OBJECT):
+            known = value.keys() & _names(member)
             return 7, -len(known)
         case Record() | Foreign() | FixedTuple():
             return 7, 0
@@ -118,7 +120,7 @@ def _bare(shape: Shape) -> Shape:
                 return shape
 
 
-def _sole_option(options: Sequence[Option]) -> Callable[[Any], Sequence[int] | None] | None:
+def _sole_option(options: Sequence[Option]) -> Callable[[object], Sequence[int] | None] | None:
     """Find the member by its tag, where a tag alone decides.
 
     Args:
@@ -135,23 +137,23 @@ def _sole_option(options: Sequence[Option]) -> Callable[[Any], Sequence[int] | N
     if not tags or len(takers) < 2:
         return None
     name, choices = next(iter(tags.items()))
-    places: dict[Any, tuple[int, ...]] = {}
+    places: dict[object, tuple[int, ...]] = {}
     for place, choice in zip(takers, choices, strict=True):
         for allowed, _ in choice.members:
             if allowed in places:
                 return None
             places[allowed] = (place,)
 
-    def choose(value: Any) -> Sequence[int] | None:
-        if not isinstance(value, dict):
+    def choose(value: object) -> Sequence[int] | None:
+        if not isinstance(value, OBJECT):
             return None
-        tag: object = cast("dict[str, Any]", value).get(name, _MISSING)
+        tag = value.get(name, _MISSING)
         return places.get(tag, ()) if isinstance(tag, str | int) else None
 
     return choose
 
 
-def _is_default(type_: Any) -> bool:
+def _is_default(type_: object) -> bool:
     return isinstance(type_, Member) and type_.is_default
 
 
@@ -168,7 +170,7 @@ def _takes_objects(member: Shape) -> bool:
 def _union_mismatch(
     union: OneOf,
     options: Sequence[Option],
-    value: Any,
+    value: object,
     failures: Mapping[int, tuple[Problem, ...]],
     *,
     names_all: bool,
@@ -188,21 +190,20 @@ def _union_mismatch(
     """
     whole = (Problem((), Unfit(union, value)),)
     meant = [place for place, option in enumerate(options) if _may_be_meant(option.bare, value)]
-    if isinstance(value, dict):
-        members = cast("dict[str, Any]", value)
+    if isinstance(value, OBJECT):
         tags = _tags(options[place].bare for place in meant)
         for name, choices in tags.items():
             tagged = [
                 place
                 for place, choice in zip(meant, choices, strict=True)
-                if any(members.get(name, _MISSING) == allowed for allowed, _ in choice.members)
+                if any(value.get(name, _MISSING) == allowed for allowed, _ in choice.members)
             ]
             if len(tagged) == 1 and tagged[0] in failures:
                 return failures[tagged[0]]
             if not tagged:
                 allowed = Choice(tuple(member for choice in choices for member in choice.members))
-                if name in members:
-                    return (Problem((name,), Unfit(allowed, members[name])),)
+                if name in value:
+                    return (Problem((name,), Unfit(allowed, value[name])),)
                 return (Problem((name,), Refusal(f"expected {describe(allowed)}, got nothing")),)
     if len(meant) == 1 and meant[0] in failures:
         problems = failures[meant[0]]
@@ -214,7 +215,7 @@ def _union_mismatch(
 _MISSING: Final = object()
 
 
-def _may_be_meant(member: Shape, value: Any) -> bool:
+def _may_be_meant(member: Shape, value: object) -> bool:
     if isinstance(member, Custom):
         return json_type_of(value) in member.json_types
     match value:
@@ -250,7 +251,7 @@ def _tags(members: Iterable[Shape]) -> dict[str, list[Choice]]:
 
 # --- Trying --------------------------------------------------------------------------------------
 
-_Outcome: TypeAlias = tuple[Any, Tolerance, tuple[Problem, ...] | None]
+_Outcome: TypeAlias = tuple[object, Tolerance, tuple[Problem, ...] | None]
 """What a value became, what had to be tolerated for it, and what was wrong if it became nothing."""
 
 
@@ -265,13 +266,13 @@ def exact_union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
         The hook.
     """
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         failures: dict[int, tuple[Problem, ...]] = {}
         for place, option in enumerate(options):
             try:
                 return option.hook(value, option.type)
-            except Mismatch as misfit:
-                failures[place] = misfit.problems
+            except Mismatch as mismatch:
+                failures[place] = mismatch.problems
         for problems in failures.values():
             if isinstance(problems[0].cause, Refusal):
                 # This was the right member, so what it says is the more helpful.
@@ -292,12 +293,11 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
         The hook.
     """
     reads_text = any(
-        _may_be_meant(option.bare, list[Any]()) or _may_be_meant(option.bare, dict[str, Any]())
-        for option in options
+        _may_be_meant(option.bare, []) or _may_be_meant(option.bare, {}) for option in options
     )
     choose = _sole_option(options) if len(options) > 2 or reads_text else None
 
-    def try_options(value: Any, memo: Memo) -> _Outcome:
+    def try_options(value: object, memo: Memo) -> _Outcome:
         failures: dict[int, tuple[Problem, ...]] = {}
         best: _Outcome | None = None
         only = None if choose is None else choose(value)
@@ -307,8 +307,8 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
             token = trial.set(attempt)
             try:
                 structured = option.hook(value, option.type)
-            except Mismatch as misfit:
-                failures[place] = misfit.problems
+            except Mismatch as mismatch:
+                failures[place] = mismatch.problems
                 continue
             finally:
                 trial.reset(token)
@@ -334,19 +334,19 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
             if not any(_may_be_meant(option.bare, container) for option in options):
                 return outcome
             return structure(container, None), Tolerance.LIBERTIES, None
-        except Mismatch as misfit:
-            return None, Tolerance.NOTHING, misfit.problems
+        except Mismatch as mismatch:
+            return None, Tolerance.NOTHING, mismatch.problems
         finally:
             in_text.reset(token_in_text)
             trial.reset(token)
 
-    def structure(value: Any, _: Any) -> Any:
+    def structure(value: object, _: object) -> object:
         current = trial.get()
         memo: Memo = {} if current is None else current.memo
-        if isinstance(value, dict | list):
+        if isinstance(value, (OBJECT, LIST)):
             # A part of a value is looked at again for every member its parents may be. What was
             # found the first time is kept, or the work would double with every level.
-            key = id(cast("object", value)), id(union)
+            key = id(value), id(union)
             if key not in memo:
                 memo[key] = value, try_options(value, memo)
             outcome: _Outcome = memo[key][1]
@@ -367,15 +367,15 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
     (place,) = others
     hook, type_ = options[place].hook, options[place].type
 
-    def structure_optional(value: Any, _: Any) -> Any:
+    def structure_optional(value: object, _: object) -> object:
         if value is None:
             return None
         if reads_text and isinstance(value, str):
             return structure(value, None)
         try:
             return hook(value, type_)
-        except Mismatch as misfit:
-            failures = {place: misfit.problems}
+        except Mismatch as mismatch:
+            failures = {place: mismatch.problems}
         raise Mismatch(_union_mismatch(union, options, value, failures, names_all=False))
 
     return structure_optional

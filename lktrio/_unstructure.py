@@ -15,20 +15,26 @@ import pathlib
 import types
 import typing
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, Union, cast
 
 import attrs
 
 from ._foreign import unstructure_foreign
+from ._introspection import Types
+from ._json_values import MAPPING
 from ._leaves import write_duration
-from ._shapes import Types, hashable, peel, upper_bound
+from ._type_hints import hashable, peel, upper_bound
 
 __all__ = ["BY_CLASS", "Writer", "writer"]
 
 Writer: TypeAlias = Callable[[Any], Any]
 """Takes a Python value and returns a JSON value."""
+
+
+_TUPLE: Final[type[tuple[object, ...]]] = tuple
+_COLLECTION: Final = cast("tuple[type[Collection[object]], ...]", (Sequence, AbstractSet))
 
 
 class _Converter(Protocol):
@@ -42,7 +48,7 @@ class _Converter(Protocol):
     def field_types(self, class_: type[Any]) -> Mapping[str, Any]: ...
 
 
-def writer(type_: Any, converter: _Converter) -> Writer:
+def writer(type_: object, converter: _Converter) -> Writer:
     """Make what writes values of a type.
 
     Args:
@@ -160,7 +166,7 @@ def _named_tuple_writer(class_: type[Any], converter: _Converter) -> Writer:
 # --- By what a value is declared as --------------------------------------------------------------
 
 
-def _declared_writer(type_: Any, converter: _Converter) -> Writer | None:
+def _declared_writer(type_: object, converter: _Converter) -> Writer | None:
     """What writes values by what they are declared as; None if their class says enough.
 
     A value may be of another class than it was declared as: then it is written by its class.
@@ -201,7 +207,7 @@ def _union_writer(args: Sequence[Any], converter: _Converter) -> Writer:
     return write_member
 
 
-def _classes(type_: Any) -> tuple[type[Any], ...]:
+def _classes(type_: object) -> tuple[type[Any], ...]:
     """The classes of the values of a type, as far as that is plain."""
     while (peeled := peel(type_)) is not None:
         type_ = peeled[0]
@@ -212,7 +218,7 @@ def _classes(type_: Any) -> tuple[type[Any], ...]:
     return (class_,) if isinstance(class_, type) else ()
 
 
-def _alias_writer(type_: Any, converter: _Converter) -> Writer | None:
+def _alias_writer(type_: object, converter: _Converter) -> Writer | None:
     shape = converter.types.shape(type_)
     target: Any = getattr(shape, "target_type", None)
     return None if target is None else lambda value: converter.unstructure(value, target)
@@ -222,9 +228,9 @@ def _array_writer(item_type: Any, converter: _Converter) -> Writer:
     write = converter.unstructure
 
     def write_array(value: Any) -> Any:
-        if not isinstance(value, Sequence | AbstractSet) or isinstance(value, str | bytes):
+        if not isinstance(value, _COLLECTION) or isinstance(value, str | bytes):
             return write(value)
-        return [write(item, item_type) for item in cast("Sequence[Any]", value)]
+        return [write(item, item_type) for item in value]
 
     return write_array
 
@@ -233,9 +239,9 @@ def _tuple_writer(item_types: Sequence[Any], converter: _Converter) -> Writer:
     write = converter.unstructure
 
     def write_tuple(value: Any) -> Any:
-        if not isinstance(value, tuple) or len(cast("tuple[Any]", value)) != len(item_types):
+        if not isinstance(value, _TUPLE) or len(value) != len(item_types):
             return write(value)
-        items = zip(cast("tuple[Any]", value), item_types, strict=True)
+        items = zip(value, item_types, strict=True)
         return [write(item, item_type) for item, item_type in items]
 
     return write_tuple
@@ -246,11 +252,11 @@ def _mapping_writer(args: Sequence[Any], converter: _Converter) -> Writer:
     write = converter.unstructure
 
     def write_mapping(value: Any) -> Any:
-        if not isinstance(value, Mapping):
+        if not isinstance(value, MAPPING):
             return write(value)
         return {
             _key(key, lambda key: write(key, key_type)): write(member, value_type)
-            for key, member in cast("Mapping[object, object]", value).items()
+            for key, member in value.items()
         }
 
     return write_mapping

@@ -77,6 +77,7 @@ import attrs
 import trio
 
 from ._chat_items import FunctionCall
+from ._checks import check_flag
 from ._chunks import CollectedResponse
 from ._errors import APIError
 from ._function_results import FunctionCallResult
@@ -232,10 +233,7 @@ class OpenTelemetryInstrument(Instrument):
     ) -> None:
         if capture_content is None:
             capture_content = os.environ.get(_CAPTURE_VARIABLE, "").lower() in _CAPTURE_WORDS
-        elif not isinstance(capture_content, bool):
-            raise TypeError(
-                f"capture_content={capture_content!r} is not accepted; it takes True, False or None"
-            )
+        check_flag("capture_content", capture_content, optional=True)
         self._captures = capture_content
         self._provider_name = provider_name
         self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider)

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from lktrio._arguments import MalformedArguments, parse_arguments, read_container
+from lktrio._arguments import parse_arguments, read_container
+from lktrio._mismatch import Mismatch
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_what_is_closed_but_malformed_is_repaired(raw: str, values: dict[str, ob
     ids=repr,
 )
 def test_what_was_cut_off_is_never_completed(raw: str) -> None:
-    with pytest.raises(MalformedArguments, match="cut off"):
+    with pytest.raises(Mismatch, match="cut off"):
         parse_arguments(raw)
 
 
@@ -108,7 +109,7 @@ def test_what_was_cut_off_is_never_completed(raw: str) -> None:
     ids=lambda text: repr(text[:40]),
 )
 def test_what_is_no_object_is_refused(raw: str, message: str) -> None:
-    with pytest.raises(MalformedArguments, match=message):
+    with pytest.raises(Mismatch, match=message):
         parse_arguments(raw)
 
 
@@ -142,7 +143,7 @@ def test_what_is_no_object_is_refused(raw: str, message: str) -> None:
 )
 def test_a_word_without_quotes_is_no_value(raw: str, word: str) -> None:
     # RFC 8259, section 3: "The literal names MUST be lowercase. No other literal names are allowed."
-    with pytest.raises(MalformedArguments) as caught:
+    with pytest.raises(Mismatch) as caught:
         parse_arguments(raw)
 
     if word != "NaN":
@@ -211,9 +212,7 @@ def test_the_canonical_text_keeps_characters_as_they_are() -> None:
     ids=["objects", "arrays", "far too deep", "open", "malformed"],
 )
 def test_nesting_is_limited(raw: str) -> None:
-    with pytest.raises(
-        MalformedArguments, match=r"nested too deeply: more than 50 levels|not valid"
-    ):
+    with pytest.raises(Mismatch, match=r"nested too deeply: more than 50 levels|not valid"):
         parse_arguments(raw)
 
 
@@ -225,7 +224,7 @@ def test_the_length_is_limited() -> None:
     longest = '{"a": "' + "x" * 999_991 + '"}'
 
     assert parse_arguments(longest).canonical == longest
-    with pytest.raises(MalformedArguments, match="1000001 characters long, and at most 1000000"):
+    with pytest.raises(Mismatch, match="1000001 characters long, and at most 1000000"):
         parse_arguments(longest + " ")
 
 
@@ -244,7 +243,7 @@ def test_the_length_is_limited() -> None:
 )
 def test_a_repair_that_would_take_too_long_is_not_begun(raw: str) -> None:
     started = time.process_time()
-    with pytest.raises(MalformedArguments, match=r"not valid JSON|more than 10000 values"):
+    with pytest.raises(Mismatch, match=r"not valid JSON|more than 10000 values"):
         parse_arguments(raw)
 
     # Without the limits these take from one second to four minutes.

@@ -21,8 +21,7 @@ from lktrio._chunks import (
 )
 from lktrio._errors import APIConnectionError
 from lktrio._models import DEFAULT_MODEL_TABLE
-from lktrio._tool_calls import MAX_TOOL_CALLS
-from lktrio._wire import (
+from lktrio._payloads import (
     CallPayload,
     ChoicePayload,
     ChunkPayload,
@@ -32,6 +31,7 @@ from lktrio._wire import (
     TaintedChunkPayload,
     UsagePayload,
 )
+from lktrio._tool_calls import MAX_TOOL_CALLS
 
 PARIS = '{"city":"Paris"}'
 USAGE = UsagePayload(9, 3, 12)

@@ -10,19 +10,29 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from lktrio import APIConnectionError, APIConnectOptions, APIError, APIStatusError, APITimeoutError
+from lktrio import (
+    APIConnectionError,
+    APIConnectOptions,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    _decoding,
+    _payloads,
+    _server_errors,
+)
 from lktrio import _json_text as json_text
-from lktrio import _wire as wire
 from lktrio._answer import AnswerReader
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import parse_arguments
 from lktrio._assembler import Assembler
 from lktrio._chunks import ChatChunk, ChoiceDelta, CollectedResponse
+from lktrio._headers import HeaderFacts
 from lktrio._json_text import (
     MAX_DECODED_VALUES,
     MAX_DEPTH,
@@ -31,9 +41,11 @@ from lktrio._json_text import (
     SLICE,
     ObjectScanner,
 )
+from lktrio._mismatch import Mismatch
+from lktrio._redaction import redact_error
+from lktrio._server_errors import status_error
 from lktrio._stream import _PartialValues, _Values
 from lktrio._tool_calls import MAX_ARGUMENTS_CHARACTERS, MAX_TOOL_CALLS
-from lktrio._wire import HeaderFacts, redact_error, status_error
 from tests.answers import catch_up, read
 from tests.engine import ask, open_llm
 from tests.linear_work import calls_made
@@ -131,8 +143,9 @@ class Spy:
         self.decoded: list[int] = []
         self._monkeypatch = monkeypatch
         self._note_scanned()
-        self._note_decoded("_decode_chunk")
-        self._note_decoded("loads")
+        self._note_decoded(_payloads, "_decode_chunk")
+        self._note_decoded(_decoding, "loads")
+        self._note_decoded(_server_errors, "loads")
 
     def _note_scanned(self) -> None:
         scan = ObjectScanner._feed
@@ -143,8 +156,8 @@ class Spy:
 
         self._monkeypatch.setattr(ObjectScanner, "_feed", noting)
 
-    def _note_decoded(self, name: str) -> None:
-        decode: Callable[[Any], Any] = getattr(wire, name)
+    def _note_decoded(self, module: ModuleType, name: str) -> None:
+        decode: Callable[[Any], Any] = getattr(module, name)
 
         def noting(data: Any) -> Any:
             text = data if isinstance(data, str) else data.decode("latin-1")
@@ -152,7 +165,7 @@ class Spy:
             assert text.count("\\") <= MAX_ESCAPES or len(text) <= SLICE
             return decode(data)
 
-        self._monkeypatch.setattr(wire, name, noting)
+        self._monkeypatch.setattr(module, name, noting)
 
 
 def values_in(text: str) -> int:
@@ -562,7 +575,7 @@ def test_arguments_are_read_in_a_short_step(form: str, unit: str, size: int) -> 
     text = form % (unit * (size // len(unit)))
 
     def act() -> None:
-        with contextlib.suppress(MalformedArguments):
+        with contextlib.suppress(Mismatch):
             parse_arguments(text)
 
     # The repair of what is malformed makes many calls, each of them short.
@@ -570,11 +583,11 @@ def test_arguments_are_read_in_a_short_step(form: str, unit: str, size: int) -> 
 
 
 def test_arguments_that_hold_too_much_are_refused_with_words_for_the_model() -> None:
-    with pytest.raises(MalformedArguments, match="hold more than 10000 values"):
+    with pytest.raises(Mismatch, match="hold more than 10000 values"):
         parse_arguments(json.dumps({"a": [0] * 10_001}))
     assert parse_arguments(json.dumps({"a": [0] * 9_990})).values == {"a": [0] * 9_990}
     inner = json.dumps({"a": [0] * 10_001})
-    with pytest.raises(MalformedArguments, match="hold more than 10000 values"):
+    with pytest.raises(Mismatch, match="hold more than 10000 values"):
         parse_arguments(json.dumps(inner))
 
 

@@ -19,8 +19,9 @@ import typing_extensions
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, MultipleOf
 
 from lktrio._converter import Converter
-from lktrio._mismatch import Mismatch, describe
-from lktrio._shapes import Types
+from lktrio._descriptions import describe
+from lktrio._introspection import Types
+from lktrio._mismatch import Mismatch
 
 
 def structure(type_: Any, value: Any) -> Any:

@@ -19,23 +19,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lktrio._credentials import (
-    DEFAULT_BASE_URL,
-    STAGING_BASE_URL,
     TOKEN_LIFETIME,
     Credentials,
-    Origin,
     access_token,
     authorization_fault,
-    check_plain_http,
     credential_words,
     credentials_in,
     is_credential,
+    resolve_credentials,
+    secret_words,
+)
+from lktrio._origins import (
+    DEFAULT_BASE_URL,
+    STAGING_BASE_URL,
+    Origin,
+    check_plain_http,
     is_local_host,
     origin,
     resolve_base_url,
-    resolve_credentials,
     same_origin,
-    secret_words,
 )
 
 SECRET = "secret-0123456789abcdef0123456789abcdef"

@@ -25,15 +25,18 @@ from lktrio import (
     _answer,
     _arguments,
     _assembler,
+    _attached,
     _attempt,
     _credentials,
+    _decoding,
     _json_text,
     _partial_json,
+    _payloads,
     _response_format,
+    _server_errors,
     _sse,
     _task_stream,
     _tool_calls,
-    _wire,
 )
 from lktrio._children import another_model_may_help
 from lktrio._errors import is_retryable_status
@@ -217,17 +220,17 @@ def test_the_bounds_of_every_step_are_those_of_the_code() -> None:
         "counting what is in a large event or a JSON body": f"{slice_} a step",
         "decoding one into the members that are read": f"{_json_text.MAX_DECODED_VALUES:,} values, "
         f"{_json_text.MAX_ESCAPES:,} escapes, {depth}",
-        "decoding bytes that are not UTF-8": f"{_wire._DECODED_AT_ONCE >> 20} MiB a step",
+        "decoding bytes that are not UTF-8": f"{_decoding._DECODED_AT_ONCE >> 20} MiB a step",
         "tolerant reading of what does not fit": f"{walked}, {depth}",
         "text, reasoning and refusal of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
-        "choices of a chunk": f"{_wire.MAX_CHOICES}",
+        "choices of a chunk": f"{_payloads.MAX_CHOICES}",
         "what a provider attached: copying, weighing, merging": f"{walked} a chunk, {depth}; "
-        f"{_tool_calls._VALUE_WEIGHT} characters of the answer's size for each value",
+        f"{_attached.VALUE_WEIGHT} characters of the answer's size for each value",
         "arguments of calls: following brackets, judging at the end": "as above",
-        "what an error of the server says: cleaning, redacting": f"{_wire._MAX_ERROR_BYTES >> 10} KiB, "
-        f"{_wire._MAX_ERROR_VALUES:,} values, {depth}",
-        "looking for the message in it": f"{_wire._MAX_PLACES:,} places, "
-        f"{_wire._MAX_ERROR_DEPTH} levels, {_wire._MAX_ERROR_BYTES >> 10} KiB of JSON in strings",
+        "what an error of the server says: cleaning, redacting": f"{_server_errors.MAX_ERROR_BYTES >> 10} KiB, "
+        f"{_server_errors._MAX_ERROR_VALUES:,} values, {depth}",
+        "looking for the message in it": f"{_server_errors._MAX_PLACES:,} places, "
+        f"{_server_errors._MAX_ERROR_DEPTH} levels, {_server_errors.MAX_ERROR_BYTES >> 10} KiB of JSON in strings",
         "putting the answer together at its end": "as above",
         "`stream.partial_values`": f"{_response_format._READ_AT_ONCE >> 10} Ki characters a step; "
         f"{_partial_json.MAX_CHARACTERS:,} characters, {walked}, {depth}",

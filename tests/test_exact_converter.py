@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lktrio._converter import Converter
-from lktrio._json_values import check_json, plain_json
-from lktrio._mismatch import Mismatch, Problem, Refusal, Unfit, describe, is_wrong_type
-from lktrio._options import structure_options
-from lktrio._shapes import Types
+from lktrio._descriptions import Unfit, describe, is_wrong_type
+from lktrio._introspection import Types
+from lktrio._json_values import check_json, plain_json, way_to
+from lktrio._mismatch import Mismatch, Problem, Refusal
+from lktrio._request_options import structure_options
 
 
 class Part(TypedDict):
@@ -204,8 +205,8 @@ def test_what_is_no_json_is_described(
 ) -> None:
     found = problem(value, wanted)
     assert isinstance(found.cause, Refusal)
-    assert found.message.startswith(reason)
-    assert found.cause.wrong_type is wrong_type
+    assert f"{way_to(found.path)} {found.message}".startswith(reason)
+    assert found.cause.is_wrong_type is wrong_type
 
 
 json_values = st.recursive(

@@ -17,10 +17,12 @@ import pydantic
 import pytest
 
 from lktrio._converter import Converter
+from lktrio._introspection import Types
 from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
-from lktrio._shapes import Field, Types, UnsupportedType
-from lktrio._strict_schema import NotStrict, strict_schema
+from lktrio._shapes import Field
+from lktrio._strict_schema import UnsupportedSchema, strict_schema
+from lktrio._type_hints import UnsupportedType
 from tests.json_schemas import fits, is_valid, strict_problems
 
 T = TypeVar("T")
@@ -148,7 +150,7 @@ def test_foreign_types_can_be_strict(type_: Any) -> None:
 
 @pytest.mark.parametrize("type_", [Model, Row], ids=repr)
 def test_foreign_types_that_cannot_be_strict_are_told(type_: Any) -> None:
-    with pytest.raises(NotStrict):
+    with pytest.raises(UnsupportedSchema):
         strict(type_)
 
 

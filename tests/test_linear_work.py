@@ -14,24 +14,18 @@ from typing import Any
 import pytest
 
 from lktrio import ChatContext, ChatMessage, FunctionCall, FunctionCallOutput
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import parse_arguments
 from lktrio._assembler import Assembler
 from lktrio._chat_items import ChatItem
 from lktrio._chunks import ChatChunk
+from lktrio._decoding import decode_event
+from lktrio._headers import HeaderFacts, read_headers
+from lktrio._mismatch import Mismatch
 from lktrio._partial_json import PartialJSON
+from lktrio._payloads import CallPayload, ChoicePayload, ChunkPayload, DeltaPayload, FunctionPayload
+from lktrio._redaction import redact_error
+from lktrio._server_errors import status_error
 from lktrio._tool_calls import MAX_TOOL_CALLS, ToolCallAssembler
-from lktrio._wire import (
-    CallPayload,
-    ChoicePayload,
-    ChunkPayload,
-    DeltaPayload,
-    FunctionPayload,
-    HeaderFacts,
-    decode_event,
-    read_headers,
-    redact_error,
-    status_error,
-)
 from tests.linear_work import assert_linear, calls_made
 
 Action = Callable[[], object]
@@ -193,7 +187,7 @@ def test_malformed_arguments_are_repaired_in_bounded_work(form: str, piece: str)
         text = form % (piece * (size // len(piece)))
 
         def act(text: str = text) -> None:
-            with contextlib.suppress(MalformedArguments):
+            with contextlib.suppress(Mismatch):
                 parse_arguments(text)
 
         assert calls_made(act, by_anybody=True) <= 1_500_000

@@ -13,16 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lktrio._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, timeout_or
 from lktrio._not_given import NOT_GIVEN
-from lktrio._options import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIConnectOptions,
-    ChatCompletionOptions,
+from lktrio._options import ChatCompletionOptions
+from lktrio._request_options import (
     RequestOptions,
     check_inference_class,
     merge_options,
     structure_options,
-    timeout_or,
 )
 
 DEFAULT = DEFAULT_API_CONNECT_OPTIONS
@@ -279,10 +277,35 @@ class TestStructure:
         message = refusal(ValueError, {"tool_choice": "maybe"}, parameter="chat()")
         assert message.startswith("chat(): tool_choice='maybe'")
 
-    @pytest.mark.parametrize("name", ["model", "messages", "stream", "tools"])
-    def test_extra_body_may_not_set_what_the_library_sets(self, name: str) -> None:
-        message = refusal(ValueError, {"extra_body": {name: 1}})
-        assert message.startswith(f"extra_kwargs: extra_body may not set '{name}': ")
+    @pytest.mark.parametrize(
+        ("name", "remedy"),
+        [
+            ("model", "LLM() and update_options()"),
+            ("messages", "chat_ctx"),
+            ("stream", "collect()"),
+            ("tools", "argument of chat()"),
+        ],
+    )
+    def test_extra_body_may_not_set_what_others_decide(self, name: str, remedy: str) -> None:
+        for value in (1, None):
+            message = refusal(ValueError, {"extra_body": {name: value}})
+            assert message.startswith(f"extra_kwargs: extra_body may not set '{name}': ")
+            assert remedy in message
+
+    @pytest.mark.parametrize(
+        ("options", "error", "words"),
+        [
+            ({"extra_body": {"top_k": math.nan}}, ValueError, "extra_body.top_k is nan"),
+            ({"extra_body": {"a": [{"b-c": {1}}]}}, TypeError, "extra_body.a[0]['b-c'] is of type set"),
+            ({"extra_body": {5: 1}}, TypeError, "extra_body[5] (int) is not accepted"),
+            ({"temperature": math.inf}, ValueError, "temperature is inf"),
+            ({"metadata": {"a": b"b"}}, TypeError, "metadata.a=b'b' (bytes) is not accepted"),
+        ],
+    )  # fmt: skip
+    def test_what_json_cannot_say_is_refused_with_its_path(
+        self, options: dict[str, Any], error: type[Exception], words: str
+    ) -> None:
+        assert refusal(error, options).startswith(f"extra_kwargs: {words}")
 
     @pytest.mark.parametrize(
         "value", [b"x", {1, 2}, pytest.param(object(), id="object"), {"a": {1: 2}}], ids=str

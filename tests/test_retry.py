@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lktrio._connect_options import APIConnectOptions
 from lktrio._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
-from lktrio._options import APIConnectOptions
 from lktrio._retry import FIRST_DELAY, JITTER, delay_before_retry
 
 LOST = APIConnectionError("lost")

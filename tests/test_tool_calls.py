@@ -1,7 +1,8 @@
 """Fragments of tool calls add up to calls, whatever servers do with indexes, ids and names.
 
-The first part follows the table of situations row by row. The names of the tests say what a server
-does; `w` and `t` are short for the declared tools `get_weather` and `get_time`.
+The first part follows the tables of situations, which `test_fragments` plays row by row. The names
+of the tests say what a server does; `w` and `t` are short for the declared tools `get_weather` and
+`get_time`.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio import _tool_calls
+from lktrio import _growing_call
+from lktrio._attached import copy_extra, merge_extra
 from lktrio._chunks import FunctionToolCall
 from lktrio._errors import APIConnectionError
 from lktrio._json_text import ObjectScanner, canonical_or_none
+from lktrio._payloads import CallPayload, FunctionPayload
 from lktrio._tool_calls import (
     MAX_TOOL_CALLS,
     ToolCallAssembler,
-    copy_extra,
+    _split_arguments,
     make_call_id,
-    merge_extra,
 )
-from lktrio._wire import CallPayload, FunctionPayload
 from tests.linear_work import assert_linear
 
 DECLARED = ("get_weather", "get_time", "now")
@@ -764,7 +765,7 @@ def test_more_objects_in_a_row_than_allowed_are_an_error_or_withheld(count: int)
     with pytest.raises(APIConnectionError, match="more than 1024 tool calls") as caught:
         assembler.result(cut=False)
     assert not caught.value.retryable
-    whole, withheld = assembler.result(cut=False, strict=False)
+    whole, withheld = assembler.result(cut=False, withholds_excess=True)
     assert spelled(whole) == [("a", "now", "{}")]
     assert spelled(withheld) == [("b", "now", '{"a":1}' * count)]
 
@@ -779,7 +780,7 @@ def test_objects_without_end_in_one_call_are_an_error_before_the_end(fragment: s
             assembler.add(entry(0, None, None, fragment))
     assert not caught.value.retryable
     assert sent.count("{") <= 2 * (MAX_TOOL_CALLS + 300)
-    whole, withheld = assembler.result(cut=True, strict=False)
+    whole, withheld = assembler.result(cut=True, withholds_excess=True)
     assert spelled(whole + withheld) == [("a", "now", sent)]
 
 
@@ -833,8 +834,8 @@ class CountingScanner(ObjectScanner):
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CountingText, "copied", 0)
     monkeypatch.setattr(CountingScanner, "scanned", 0)
-    monkeypatch.setattr(_tool_calls.io, "StringIO", CountingText)
-    monkeypatch.setattr(_tool_calls, "ObjectScanner", CountingScanner)
+    monkeypatch.setattr(_growing_call.io, "StringIO", CountingText)
+    monkeypatch.setattr(_growing_call, "ObjectScanner", CountingScanner)
 
 
 @pytest.mark.usefixtures("counted")
@@ -881,7 +882,7 @@ def test_adversarial_repeats_do_not_make_the_whole_arguments_be_read_again_and_a
         decoded += len(text)
         return canonical_or_none(text)
 
-    monkeypatch.setattr(_tool_calls, "canonical_or_none", counting)
+    monkeypatch.setattr(_growing_call, "canonical_or_none", counting)
     assembler = collect(entry(0, "a", "f", first))
     for _ in range(500):
         assembler.add(entry(0, call_id, name, fragment))
@@ -984,10 +985,10 @@ WRITTEN = st.lists(
 @given(WRITTEN, st.sampled_from(["", " ", "\x0b"]))
 def test_what_is_handed_out_unparsed_is_what_parsing_would_hand_out(text: str, end: str) -> None:
     assembler = collect(entry(0, "a", "now", "{" + text + "}" + end))
-    arguments = assembler._calls[0].arguments
+    arguments = assembler.calls.all[0].arguments
 
     whole, withheld = assembler.result(cut=False)
 
-    complete, incomplete = _tool_calls._split_arguments(arguments, cut=False)
+    complete, incomplete = _split_arguments(arguments, cut=False)
     assert [call.arguments for call in whole] == complete
     assert [call.arguments for call in withheld] == ([] if incomplete is None else [incomplete])

@@ -17,13 +17,14 @@ import pytest
 from hypothesis import strategies as st
 
 from lktrio import ToolError, function_tool
-from lktrio._arguments import MalformedArguments, parse_arguments
+from lktrio._arguments import parse_arguments
 from lktrio._converter import Converter
 from lktrio._docstrings import read_docstring
+from lktrio._introspection import Types
 from lktrio._mismatch import Mismatch
 from lktrio._schema import object_schema, root_schema
-from lktrio._shapes import Field, Shape, Types
-from lktrio._strict_schema import NotStrict, strict_schema
+from lktrio._shapes import Field, Shape
+from lktrio._strict_schema import UnsupportedSchema, strict_schema
 from tests.json_schemas import fits, is_valid, strict_problems
 
 
@@ -204,7 +205,7 @@ def strict_or_none(shape: Shape) -> dict[str, Any] | None:
     field = Field(name="it", argument="it", shape=shape, required=True)
     try:
         return strict_schema(object_schema([field], tuples_as_objects=True))
-    except NotStrict:
+    except UnsupportedSchema:
         return None
 
 
@@ -425,7 +426,7 @@ def test_no_arguments_are_made_of_a_truncated_object(
     text = json.dumps(arguments, ensure_ascii=data.draw(st.booleans()))
     cut = data.draw(st.integers(1, len(text) - 1))
 
-    with pytest.raises(MalformedArguments, match="cut off"):
+    with pytest.raises(Mismatch, match="cut off"):
         parse_arguments(text[:cut])
 
 

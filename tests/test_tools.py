@@ -152,11 +152,31 @@ def test_a_tool_has_options() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"timeout": 0}, ValueError, "timeout must be positive, got 0; None is no timeout"),
-        ({"timeout": float("nan")}, ValueError, "timeout must be positive, got nan"),
-        ({"timeout": "5"}, TypeError, "timeout must be a number of seconds or None, got '5'"),
-        ({"timeout": True}, TypeError, "timeout must be a number of seconds or None, got True"),
-        ({"abandon_on_cancel": 1}, TypeError, "abandon_on_cancel must be True or False, got 1"),
+        (
+            {"timeout": 0},
+            ValueError,
+            "timeout=0 is not accepted; it takes .* greater than 0, or None for no timeout",
+        ),
+        (
+            {"timeout": float("nan")},
+            ValueError,
+            "timeout=nan is not accepted; it takes a number of seconds, greater than 0",
+        ),
+        (
+            {"timeout": "5"},
+            TypeError,
+            "timeout='5' is not accepted; it takes a number of seconds, .* or None",
+        ),
+        (
+            {"timeout": True},
+            TypeError,
+            "timeout=True is not accepted; it takes a number of seconds, .* or None",
+        ),
+        (
+            {"abandon_on_cancel": 1},
+            TypeError,
+            "abandon_on_cancel=1 is not accepted; it takes True or False",
+        ),
         ({"abandon_on_cancel": True}, ValueError, "tool 'work' is async: leave it out"),
         (
             {"name": "no spaces"},

@@ -825,7 +825,9 @@ async def test_what_was_spoken_is_a_number_of_an_open_turn(autojump_clock: MockC
         with pytest.raises(RuntimeError, match="async with run_turn"):
             turn.set_spoken(0)
         async with turn:
-            with pytest.raises(ValueError, match="characters=-1 is not accepted; it takes 0 or"):
+            with pytest.raises(
+                ValueError, match="characters=-1 is not accepted; it takes an integer, 0 or"
+            ):
                 turn.set_spoken(-1)
             for wrong in (True, 1.5, "one"):
                 with pytest.raises(TypeError, match=r"characters=.* it takes an integer"):

@@ -14,37 +14,31 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lktrio import _wire
+from lktrio import _headers, _server_errors, _tolerant
 from lktrio._chunks import CompletionUsage
+from lktrio._clean import quote, repair_surrogates
+from lktrio._content_coding import content_codings
+from lktrio._decoding import Done, decode_body, decode_event
 from lktrio._errors import APIConnectionError, APIError, APIStatusError
-from lktrio._response import Quota, QuotaUsage
-from lktrio._wire import (
+from lktrio._headers import HeaderFacts, read_headers
+from lktrio._payloads import (
     CallPayload,
     ChoicePayload,
     ChunkPayload,
+    CompletionDetails,
     DeltaPayload,
-    Done,
     FunctionPayload,
     GroqPayload,
-    HeaderFacts,
+    PromptDetails,
     TaintedChunkPayload,
     UsagePayload,
     completion_usage,
-    content_codings,
-    decode_body,
-    decode_event,
     decode_plain,
-    payload_error,
-    quote,
-    read_headers,
-    reasoning_text,
-    redact,
-    redact_error,
-    redact_headers,
-    redact_text,
-    repair_surrogates,
-    status_error,
 )
+from lktrio._redaction import redact, redact_error, redact_headers, redact_text
+from lktrio._response import Quota, QuotaUsage
+from lktrio._server_errors import payload_error, status_error
+from lktrio._tolerant import reasoning_text
 from tests.wire_values import wire_values
 
 
@@ -501,6 +495,21 @@ def test_arguments_nested_too_deeply_to_be_serialised_are_a_connection_error() -
 )
 def test_surrogates_are_joined_or_replaced(text: str, repaired: str) -> None:
     assert repair_surrogates(text) == repaired
+
+
+def test_every_member_that_is_decoded_is_read_tolerantly_too() -> None:
+    kinds = [
+        CallPayload,
+        ChoicePayload,
+        ChunkPayload,
+        CompletionDetails,
+        FunctionPayload,
+        GroqPayload,
+        PromptDetails,
+        UsagePayload,
+    ]
+
+    assert {name for kind in kinds for name in kind.__struct_fields__} == set(_tolerant._READERS)
 
 
 # --- Usage ---------------------------------------------------------------------------------------
@@ -1116,7 +1125,7 @@ def test_what_the_headers_say_is_in_the_error() -> None:
 @given(st.text("<>!-/ abchdeiprstyl", max_size=60))
 @example("<script<style<head<!--<")
 def test_no_tag_stays_in_the_text_of_a_page_so_that_none_is_looked_at_twice(text: str) -> None:
-    assert "<" not in re.sub(_wire._HTML_NOISE, "", text)
+    assert "<" not in re.sub(_server_errors._HTML_NOISE, "", text)
 
 
 @pytest.mark.parametrize(
@@ -1447,7 +1456,7 @@ def test_a_reset_too_long_to_be_one_is_not_searched(monkeypatch: pytest.MonkeyPa
             searched.append(len(text))
             return []
 
-    monkeypatch.setattr(_wire, "_DURATION", Pattern())
+    monkeypatch.setattr(_headers, "_DURATION", Pattern())
     # Each digit could begin a number that goes on to the end.
     for length in (64, 65, 100_000):
         assert facts(x_ratelimit_reset="1" * (length - 1) + "x").reset_hint is None

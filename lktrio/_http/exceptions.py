@@ -23,7 +23,8 @@ from lktrio._errors import (
     Clock,
     is_retryable_status,
 )
-from lktrio._wire import read_headers, status_error
+from lktrio._headers import read_headers
+from lktrio._server_errors import status_error
 
 from .tunnel import ProxyRefused
 

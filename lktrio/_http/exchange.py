@@ -16,7 +16,7 @@ import httpx
 import trio
 
 from lktrio._content_coding import Decoder, make_decoder
-from lktrio._credentials import same_origin
+from lktrio._origins import same_origin
 from lktrio._secret import Secret
 from lktrio._value import Value
 

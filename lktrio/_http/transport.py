@@ -10,7 +10,6 @@ https://www.python-httpx.org/advanced/extensions/
 from __future__ import annotations
 
 import functools
-import math
 import ssl
 import types
 import warnings
@@ -21,6 +20,7 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
+from lktrio._checks import check_integer, check_seconds
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._secret import Secret
 
@@ -132,11 +132,14 @@ class TrioTransport(httpx.AsyncBaseTransport):
             # From here on no local variable shows it.
             url, proxy = Secret(proxy), None
             self._proxies = Proxies(url)
+        check_integer("max_keepalive", max_keepalive, least=0)
+        check_seconds("keepalive_seconds", keepalive_seconds, zero=True)
+        check_seconds("max_age_seconds", max_age_seconds, zero=True)
         self._network = network
         self._pool = Pool(
-            max_keepalive=int(_checked("max_keepalive", max_keepalive, int)),
-            keepalive_seconds=_checked("keepalive_seconds", keepalive_seconds, int | float),
-            max_age_seconds=_checked("max_age_seconds", max_age_seconds, int | float),
+            max_keepalive=max_keepalive,
+            keepalive_seconds=keepalive_seconds,
+            max_age_seconds=max_age_seconds,
         )
         self._in_use: set[Connection] = set()
 
@@ -318,11 +321,3 @@ class TrioTransport(httpx.AsyncBaseTransport):
             dead = self._pool.put(connection, trio.current_time())
         for one in dead:
             await one.close()
-
-
-def _checked(parameter: str, value: float, kind: type | types.UnionType) -> float:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{parameter} must be a number, not a {type(value).__name__}")
-    if not value >= 0 or (value == math.inf and kind is int):
-        raise ValueError(f"{parameter}={value} is not accepted; it takes 0 or more")
-    return value

@@ -18,7 +18,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypedDict
 
 import annotated_types
 import attrs
@@ -26,9 +26,11 @@ import h11
 import httpx
 
 from lktrio import ChatContext, ToolError, function_tool
-from lktrio._arguments import Arguments, MalformedArguments, parse_arguments
+from lktrio._arguments import Arguments, parse_arguments
 from lktrio._chunks import CollectedResponse
+from lktrio._decoding import Done, at_once, decode_body, decode_event, decode_event_in_steps
 from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
+from lktrio._headers import HeaderFacts, read_headers
 from lktrio._http.message import ResponseReader
 from lktrio._json_text import (
     MAX_DEPTH,
@@ -40,33 +42,19 @@ from lktrio._json_text import (
     leading_objects,
     loads,
 )
+from lktrio._mismatch import Mismatch
 from lktrio._partial_json import MISSING, PartialJSON
+from lktrio._payloads import CallPayload, ChunkPayload, FunctionPayload
+from lktrio._redaction import redact_error, redact_text
 from lktrio._response_format import AnswerShape, PartialValue
+from lktrio._server_errors import payload_error, status_error
 from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
 from lktrio._thinking import SurrogateJoiner, ThinkingFilter
 from lktrio._tool_calls import ToolCallAssembler
-from lktrio._wire import (
-    CallPayload,
-    ChunkPayload,
-    Done,
-    FunctionPayload,
-    HeaderFacts,
-    Steps,
-    decode_body,
-    decode_event,
-    decode_event_in_steps,
-    payload_error,
-    read_headers,
-    redact_error,
-    redact_text,
-    status_error,
-)
 from tests.answers import check_outcome, cut, one_by_one, read
 from tests.support import recorded
 
 __all__ = ["TARGETS", "Target"]
-
-T = TypeVar("T")
 
 
 @attrs.frozen
@@ -239,7 +227,7 @@ def payload(data: bytes) -> None:
     body = dice.rest()
     if body.count(b"{") + body.count(b"[") <= MAX_DEPTH:
         assert _said(lambda: decode_event(body, name)) == _said(
-            lambda: _to_the_end(decode_event_in_steps(body, name))
+            lambda: at_once(decode_event_in_steps(body, name))
         )
     with contextlib.suppress(APIConnectionError):
         decoded = decode_event(body, name)
@@ -253,15 +241,6 @@ def payload(data: bytes) -> None:
         decode_body(body)
     except APIError as error:
         check_error(error)
-
-
-def _to_the_end(steps: Steps[T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
 
 
 def _said(decode: Callable[[], object]) -> object:
@@ -327,7 +306,7 @@ _FRAGMENTS: Final = (
 
 def tool_calls(data: bytes) -> None:
     dice = _Dice(data)
-    strict = bool(dice.pick(2))
+    withholds_excess = bool(dice.pick(2))
     numbers = iter(range(10**9))
     calls = ToolCallAssembler(("now", "get_weather"), lambda: f"made-{next(numbers)}")
     handed_out: list[Any] = []
@@ -343,7 +322,9 @@ def tool_calls(data: bytes) -> None:
             if dice.pick(8) == 1:
                 handed_out += calls.take_ready(text_follows=bool(dice.pick(2)), tainted=True)
     with contextlib.suppress(APIConnectionError):
-        whole, withheld = calls.result(cut=bool(dice.pick(2)), tainted=True, strict=strict)
+        whole, withheld = calls.result(
+            cut=bool(dice.pick(2)), tainted=True, withholds_excess=withholds_excess
+        )
         ids = [call.call_id for call in (*whole, *withheld)]
         assert len(set(ids)) == len(ids)
         assert all(call in whole for call in handed_out)
@@ -525,7 +506,7 @@ def special(
 def arguments(data: bytes) -> None:
     text = _with_surrogates(data)
     parsed: Arguments | None = None
-    with contextlib.suppress(MalformedArguments):
+    with contextlib.suppress(Mismatch):
         parsed = parse_arguments(text)
     if parsed is not None:
         assert json.loads(parsed.canonical) == parsed.values

@@ -1,0 +1,234 @@
+"""Arguments of a program are checked here, so that all refusals speak with one voice.
+
+A refusal names the parameter, the value and what is taken instead. What an argument means, and
+what depends on another one, is known where it is used. Nothing of the package is imported here.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import reprlib
+from collections.abc import Callable
+from typing import Final, TypeGuard, TypeVar
+
+__all__ = [
+    "check_callable",
+    "check_flag",
+    "check_instance",
+    "check_integer",
+    "check_name",
+    "check_seconds",
+    "check_share",
+    "check_sync_callable",
+    "is_async_callable",
+    "is_integer",
+    "is_number",
+    "not_awaitable",
+    "refusal",
+    "shown",
+]
+
+T = TypeVar("T")
+
+_repr: Final = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 100
+
+
+def shown(value: object) -> str:
+    """A short ``repr`` for error messages, whatever the size of the value."""
+    return _repr.repr(value)
+
+
+def refusal(name: str, value: object, wanted: str) -> str:
+    """The sentence that refuses a value.
+
+    Args:
+        name: The parameter.
+        value: What was given.
+        wanted: What it takes, as half a sentence.
+    """
+    return f"{name}={shown(value)} is not accepted; it takes {wanted}"
+
+
+def _refused(name: str, value: object, wanted: str, *, fits_type: bool) -> ValueError | TypeError:
+    if fits_type:
+        return ValueError(refusal(name, value, wanted))
+    return TypeError(refusal(name, value, f"{wanted}, not a {type(value).__name__}"))
+
+
+# --- Numbers, flags and names --------------------------------------------------------------------
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer. True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value is an integer or a float. True and False are neither."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_integer(name: str, value: object, *, least: int, none: str | None = None) -> None:
+    """Refuse what is no integer, or too small.
+
+    Args:
+        name: The parameter.
+        value: What was given.
+        least: The smallest that is taken.
+        none: What None means. If it is not said, None is refused.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is less.
+    """
+    if value is None and none is not None:
+        return
+    if not is_integer(value) or value < least:
+        wanted = f"an integer, {least} or more" + (f", or None for {none}" if none else "")
+        raise _refused(name, value, wanted, fits_type=is_integer(value))
+
+
+def check_seconds(
+    name: str,
+    value: object,
+    *,
+    zero: bool = False,
+    infinite: bool = True,
+    none: str | None = None,
+) -> None:
+    """Refuse what is no number of seconds.
+
+    Args:
+        name: The parameter.
+        value: What was given.
+        zero: Whether 0 is taken.
+        infinite: Whether `math.inf` is taken.
+        none: What None means. If it is not said, None is refused.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is NaN, or out of range.
+    """
+    if value is None and none is not None:
+        return
+    if is_number(value):
+        # NaN fails every comparison.
+        in_range = value >= 0 if zero else value > 0
+        if in_range and (infinite or value != math.inf):
+            return
+    wanted = f"a number of seconds, {'at least' if zero else 'greater than'} 0"
+    if none is not None:
+        wanted += f", or None for {none}"
+    elif infinite:
+        wanted += ", math.inf for no limit"
+    raise _refused(name, value, wanted, fits_type=is_number(value))
+
+
+def check_share(name: str, value: object, example: str) -> None:
+    """Refuse what is no number from 0 to 1.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of range.
+    """
+    if not is_number(value) or not 0 <= value <= 1:
+        wanted = f"a share from 0 to 1, for example {example}"
+        raise _refused(name, value, wanted, fits_type=is_number(value))
+
+
+def check_flag(name: str, value: object, *, optional: bool = False) -> None:
+    """Refuse what is neither True nor False, nor None where that is taken.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(value, bool) and not (optional and value is None):
+        wanted = "True, False or None" if optional else "True or False"
+        raise _refused(name, value, wanted, fits_type=False)
+
+
+def check_name(name: str, value: object, example: str) -> None:
+    """Refuse what is no name: a string with something in it that can be printed.
+
+    Raises:
+        TypeError: It is no string.
+        ValueError: It is blank, or holds control characters.
+    """
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        wanted = f"a name such as {example!r}"
+        raise _refused(name, value, wanted, fits_type=isinstance(value, str))
+
+
+def check_instance(
+    name: str, value: object, classes: type | tuple[type, ...], wanted: str, advice: str = ""
+) -> None:
+    """Refuse what is of another class. The value is not shown: it may be long, or secret.
+
+    Args:
+        name: The parameter.
+        value: What was given.
+        classes: What it may be an instance of.
+        wanted: What that is, with its article.
+        advice: How to come by one, as half a sentence.
+
+    Raises:
+        TypeError: It is something else.
+    """
+    if not isinstance(value, classes):
+        text = f"{name} must be {wanted}, not a {type(value).__name__}"
+        raise TypeError(f"{text}; {advice}" if advice else text)
+
+
+# --- Callables -----------------------------------------------------------------------------------
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: It cannot.
+    """
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, not a {type(value).__name__}")
+
+
+def check_sync_callable(name: str, value: object) -> None:
+    """Refuse what cannot be called, and what would have to be awaited.
+
+    Raises:
+        TypeError: It cannot, or would have to be.
+    """
+    check_callable(name, value)
+    if is_async_callable(value):
+        raise TypeError(f"{name} must not be async: it is called, but never awaited")
+
+
+def is_async_callable(value: object) -> bool:
+    """Whether calling something gives an awaitable or an async iterator, as far as can be seen.
+
+    A function behind a decorator that does not say so is only found out by `not_awaitable`.
+    """
+    while isinstance(value, functools.partial):
+        value = value.func
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (value, getattr(value, "__call__", None))  # noqa: B004 - its kind is asked for
+    )
+
+
+def not_awaitable(name: str, call: Callable[[], T]) -> T:
+    """Call a callable and return what it returns.
+
+    Raises:
+        TypeError: That is an awaitable, which nobody would await.
+    """
+    value = call()
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            # Else Python warns that it was never awaited.
+            value.close()
+        raise TypeError(f"{name} must not be async: it is called, but never awaited")
+    return value
