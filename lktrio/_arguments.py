@@ -283,7 +283,7 @@ def _cut(word: str) -> str:
     return word if len(word) <= _MAX_QUOTE else word[:_MAX_QUOTE] + "..."
 
 
-def _loads(text: str) -> object:
+def _loads(text: str) -> Any:
     try:
         # Line breaks in strings are common, and plain enough.
         return json.loads(text, strict=False, parse_constant=_refuse_constant)
@@ -299,8 +299,8 @@ def _refuse_constant(name: str) -> None:
     raise refused(f"The arguments contain {name}, which is not a JSON number; use null.")
 
 
-def _is_nested_too_deeply(value: object, limit: int) -> bool:
-    level = [value] if isinstance(value, dict | list) else []
+def _is_nested_too_deeply(value: list[Any] | dict[str, Any], limit: int) -> bool:
+    level: list[list[Any] | dict[str, Any]] = [value]
     for _ in range(limit):
         level = [
             member

@@ -92,12 +92,14 @@ def check_word(literal: object) -> _Check:
 
 def check_names(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     """Refuse what is neither a list of strings nor None."""
-    if value is None:
-        return
-    if not isinstance(value, list) or not all(
-        isinstance(member, str) for member in cast("list[object]", value)
-    ):
+    if value is not None and not _is_list_of_text(value):
         raise TypeError(refusal(attribute.name, value, "a list of names or None"))
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(member, str) for member in cast("list[object]", value)
+    )
 
 
 # Converters. Containers are copied, so that no two values and no caller share one.

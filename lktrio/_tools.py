@@ -209,7 +209,7 @@ def decode_call(
     tool: Tool[..., Any], arguments: Arguments | UnreadableArguments
 ) -> DecodedArguments:
     """Do what `Tool.decode_arguments` does, with arguments that have been parsed."""
-    return tool._definition.decode(arguments)
+    return tool._definition.decode(arguments)  # pyright: ignore[reportPrivateUsage]
 
 
 @public
