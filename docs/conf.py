@@ -55,7 +55,7 @@ nitpick_ignore_regex = [
         "py:class",
         r"lktrio\._\w+\.(DecodedArguments|FunctionName|PredictionContent)",
     ),
-    ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|opentelemetry|pytest)\..*"),
+    ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|mcp|mcp_types|opentelemetry|pytest)\..*"),
 ]
 if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     extensions.append("sphinx.ext.intersphinx")
@@ -65,7 +65,7 @@ if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     }
 else:
     nitpick_ignore_regex += [
-        ("py:.*", r"(abc|collections|contextvars|math|pathlib|ssl|trio|typing)\..*|fnmatch"),
+        ("py:.*", r"(abc|collections|contextvars|math|os|pathlib|ssl|trio|typing)\..*|fnmatch"),
     ]
 
 
@@ -113,7 +113,7 @@ def _docstring_of_data(name: str) -> list[str]:
     return []
 
 
-_PACKAGES = ("lktrio", "lktrio.testing", "lktrio.opentelemetry")
+_PACKAGES = ("lktrio", "lktrio.testing", "lktrio.opentelemetry", "lktrio.mcp")
 
 
 # --- references ---------------------------------------------------------------------------------

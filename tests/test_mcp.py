@@ -925,3 +925,15 @@ def test_secrets_are_not_shown() -> None:
 def test_a_set_is_named_after_its_server(server: Any, label: str) -> None:
     assert MCPToolset(server).id == label
     assert MCPToolset(server, id="mine").id == "mine"
+
+
+async def test_a_server_in_this_process_needs_no_transport(autojump_clock: MockClock) -> None:
+    kitchen = Kitchen(cook=said("done"), wash=forever, bake=said("burnt", is_error=True))
+
+    async with MCPToolset(kitchen.server, timeout=5) as tools:
+        assert tools.id == "kitchen"
+        assert await read(tools, "cook") == "done"
+        assert await read(tools, "wash") == "wash timed out after 5 seconds."
+        assert (await call(tools, "bake")).is_error
+
+    assert kitchen.cancelled == ["wash"]

@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import PurePath
-from typing import TextIO, TypeAlias, cast
+from typing import Any, TextIO, TypeAlias, cast
 
 import attrs
 import httpx2
 from mcp import StdioServerParameters, stdio_client
 from mcp.client import Transport
 from mcp.client.streamable_http import streamable_http_client
+from mcp.server import Server
+from mcp.server.mcpserver import MCPServer as ServerInProcess
 
 from lktrio._credentials import credentials_in, is_local_host, origin
 from lktrio._value import Value
@@ -140,9 +142,12 @@ class MCPServerHTTP(Value):
             )
 
 
-MCPServer: TypeAlias = MCPServerStdio | MCPServerHTTP | Callable[[], Transport]
-"""How a server is reached: `MCPServerStdio`, `MCPServerHTTP`, or a function that makes any other
-transport of the SDK, for example ``lambda: sse_client(url)``. It is asked for each connection."""
+MCPServer: TypeAlias = (
+    MCPServerStdio | MCPServerHTTP | Server[Any] | ServerInProcess | Callable[[], Transport]
+)
+"""How a server is reached: `MCPServerStdio`, `MCPServerHTTP`; or, in a test, a server of the SDK in
+this process; or a function that makes any other transport of the SDK, for example
+``lambda: sse_client(url)``, and is asked for each connection."""
 
 
 def check_server(server: object) -> None:
@@ -151,10 +156,11 @@ def check_server(server: object) -> None:
     Raises:
         TypeError: If it is something else than a `MCPServer`.
     """
-    if not isinstance(server, MCPServerStdio | MCPServerHTTP) and not callable(server):
+    known = MCPServerStdio | MCPServerHTTP | Server | ServerInProcess
+    if not isinstance(server, known) and not callable(server):
         raise TypeError(
-            f"server must be a MCPServerStdio or a MCPServerHTTP, or a function that makes a "
-            f"transport of the SDK, not a {type(server).__name__}"
+            f"server must be a MCPServerStdio or a MCPServerHTTP, or a server or a function that "
+            f"makes a transport of the SDK, not a {type(server).__name__}"
         )
 
 
@@ -164,6 +170,8 @@ def label_of(server: MCPServer) -> str:
         return PurePath(server.command).name
     if isinstance(server, MCPServerHTTP):
         return origin(server.url).host
+    if isinstance(server, Server | ServerInProcess):
+        return server.name
     return getattr(server, "__name__", type(server).__name__)
 
 
@@ -173,8 +181,9 @@ async def open_transport(
     *,
     connect_timeout: float,
     on_status: Callable[[int], None],
-) -> Transport:
-    """Make the SDK's transport to a server. It is for its caller to enter.
+) -> Transport | Server[Any] | ServerInProcess:
+    """Make the SDK's transport to a server; for one in this process, there is none. It is for the
+    caller to enter.
 
     Args:
         server: Where it is.
@@ -190,6 +199,8 @@ async def open_transport(
             cwd=None if server.cwd is None else os.fspath(server.cwd),
         )
         return stdio_client(parameters, errlog=_error_output(server))
+    if isinstance(server, Server | ServerInProcess):
+        return server
     if not isinstance(server, MCPServerHTTP):
         return server()
     client = server.http_client

@@ -23,6 +23,8 @@ import httpx2
 import trio
 from mcp import Client, Implementation, MCPError
 from mcp.client import Transport
+from mcp.server import Server
+from mcp.server.mcpserver import MCPServer as ServerInProcess
 from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_REQUEST, CallToolResult
 from mcp_types import Tool as ServerTool
@@ -48,7 +50,14 @@ _UNKNOWN_EFFECT: Final = "Whether the call had an effect is not known."
 
 
 class MCPServerError(Exception):
-    """An MCP server cannot be started or reached, or does not speak the protocol."""
+    """An MCP server cannot be started or reached, or does not speak the protocol.
+
+    Args:
+        message: Which server, and why.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 class MCPCallError(Exception):
@@ -219,11 +228,13 @@ class _Session:
 
     async def _hold(self, connect_timeout: float, task_status: trio.TaskStatus[None]) -> None:
         async with AsyncExitStack() as stack:
-            transport = await open_transport(
+            target = await open_transport(
                 self._server, stack, connect_timeout=connect_timeout, on_status=self._note_status
             )
+            if not isinstance(target, Server | ServerInProcess):
+                target = _WatchedTransport(target, self)
             client = Client(
-                _WatchedTransport(transport, self),
+                target,
                 client_info=Implementation(name="lktrio", version=__version__),
                 cache=None,
             )
