@@ -31,6 +31,7 @@ from ._function_results import (
     unknown_tool,
 )
 from ._instruments import Instrument, ToolWatch, check_instruments
+from ._on_trio import check_on_trio
 from ._tools import DecodedArguments, RunContext, Tool, ToolContext, ToolError
 
 __all__ = [
@@ -111,6 +112,7 @@ async def execute_function_call(
     """
     _check_arguments([tool_call], tool_ctx, call_ctx)
     told = check_instruments(instruments)
+    check_on_trio()
     await trio.lowlevel.checkpoint()
     call = read_call(tool_call, tool_ctx)
     return await run_call(call, tool_call.name, tool_ctx, call_ctx, instruments=told)
@@ -146,6 +148,7 @@ async def execute_function_calls(
     check_max_concurrency(max_concurrency)
     _check_arguments(tool_calls, tool_ctx, call_ctx)
     told = check_instruments(instruments)
+    check_on_trio()
     await trio.lowlevel.checkpoint()
     results: dict[int, FunctionCallResult] = {}
 

@@ -36,6 +36,7 @@ from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
+from ._on_trio import check_on_trio
 from ._options import (
     DEFAULT_API_CONNECT_OPTIONS,
     ChatCompletionOptions,
@@ -231,6 +232,7 @@ class LLM(ChatModel):
     # --- lifetime -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        check_on_trio()
         self._gateway.open()
         return self
 

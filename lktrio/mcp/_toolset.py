@@ -21,6 +21,7 @@ from trio.lowlevel import current_task, enable_ki_protection
 
 from lktrio._bare import raise_bare
 from lktrio._converter import Converter, make_converter
+from lktrio._on_trio import LEFT_BY_A_GENERATOR, check_on_trio
 from lktrio._tools import RawFunctionTool, Tool, ToolError, Toolset, function_tool
 
 from ._results import text_of
@@ -142,6 +143,7 @@ class MCPToolset(Toolset):
             RuntimeError: It was entered before.
             ValueError: ``allowed_tools`` names what there is not.
         """
+        check_on_trio()
         if self._connection is not None:
             raise RuntimeError(f"{self!r} was entered before; make another one")
         self._owner = current_task()
@@ -171,8 +173,10 @@ class MCPToolset(Toolset):
         if current_task() is not self._owner:
             # Trio's own state must not be touched from here: the whole run would die.
             self._nursery.cancel_scope.cancel()
+            hint = LEFT_BY_A_GENERATOR if isinstance(exc, GeneratorExit) else ""
             raise RuntimeError(
-                "a toolset must be left by the task that entered it; its session has been cancelled"
+                "a toolset must be left by the task that entered it; its session has been "
+                f"cancelled{hint}"
             )
         await self._leave()
 

@@ -17,6 +17,7 @@ import trio.testing
 from lktrio._http import set_default_network
 from lktrio._llm import LLM
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
+from lktrio._on_trio import check_on_trio
 
 from ._desk import Desk, Entry, GatewayScript, RecordedRequest, ScriptItem, described, snapshot
 from ._http import HTTPClient
@@ -115,6 +116,7 @@ class ScriptedGateway:
     # --- lifetime -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        check_on_trio()
         clock = trio.lowlevel.current_clock()
         if (
             self._loopback
