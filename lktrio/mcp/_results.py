@@ -76,10 +76,11 @@ def _text(block: ContentBlock) -> str:
         case ResourceLink():
             described = f" ({block.description})" if block.description else ""
             return f"[resource {block.title or block.name}: {block.uri}{described}]"
-        case EmbeddedResource(resource=BlobResourceContents() as blob):
-            return _named(f"resource {blob.uri}", blob.mime_type, blob.blob)
         case EmbeddedResource():
-            return block.resource.text
+            resource = block.resource
+            if isinstance(resource, BlobResourceContents):
+                return _named(f"resource {resource.uri}", resource.mime_type, resource.blob)
+            return resource.text
 
 
 def _named(what: str, mime_type: str | None, data: str) -> str:

@@ -181,7 +181,7 @@ async def open_transport(
     *,
     connect_timeout: float,
     on_status: Callable[[int], None],
-) -> Transport | Server[Any] | ServerInProcess:
+) -> Transport | Server[Any] | ServerInProcess[Any]:
     """Make the SDK's transport to a server; for one in this process, there is none. It is for the
     caller to enter.
 
@@ -200,7 +200,7 @@ async def open_transport(
         )
         return stdio_client(parameters, errlog=_error_output(server))
     if isinstance(server, Server | ServerInProcess):
-        return server
+        return cast("Server[Any] | ServerInProcess[Any]", server)
     if not isinstance(server, MCPServerHTTP):
         return server()
     client = server.http_client

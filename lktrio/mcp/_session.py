@@ -16,7 +16,7 @@ import math
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import anyio
 import httpx2
@@ -29,6 +29,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_REQUEST, CallToolResult
 from mcp_types import Tool as ServerTool
 
+from lktrio._bare import bare
 from lktrio._version import __version__
 
 from ._servers import MCPServer, MCPServerHTTP, open_transport
@@ -269,8 +270,8 @@ class _Session:
         if self._status is not None:
             return f"it answered with status {self._status}"
         leaf = failure
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
+        if isinstance(leaf, BaseExceptionGroup):
+            leaf = bare(cast("BaseExceptionGroup[BaseException]", leaf))
         self._was_reached = not isinstance(leaf, httpx2.ConnectError)
         text = str(leaf).rstrip(".")
         return text if isinstance(leaf, MCPError) and text else f"{type(leaf).__name__}: {text}"
@@ -332,10 +333,10 @@ class _WatchedTransport:
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
     ) -> bool | None:
-        return await self._transport.__aexit__(exc_type, exc, traceback)
+        return await self._transport.__aexit__(exc_type, exc_val, exc_tb)
 
 
 class _WatchedStream:
@@ -380,9 +381,9 @@ class _WatchedStream:
     async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
     ) -> bool | None:
         self._session.torn()
-        closed: bool | None = await self._stream.__aexit__(exc_type, exc, traceback)
+        closed: bool | None = await self._stream.__aexit__(exc_type, exc_val, exc_tb)
         return closed
