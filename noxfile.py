@@ -69,7 +69,7 @@ def typing_legacy(session: nox.Session) -> None:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """Run the tests against the built and installed package; arguments go to pytest."""
-    session.install(".", *_group("test"))
+    session.install(".", *_group("test_all"))
     session.run("pytest", *PARALLEL, *session.posargs)
 
 
@@ -93,14 +93,16 @@ def floors(session: nox.Session) -> None:
     """Run the tests with the oldest release of every dependency that pyproject.toml admits."""
     project = PYPROJECT["project"]
     needed = project["dependencies"] + project["optional-dependencies"]["opentelemetry"]
-    oldest = [
-        f"{requirement.name}=={specifier.version}"
-        for requirement in map(Requirement, needed)
-        for specifier in requirement.specifier
-        if specifier.operator == ">="
-    ]
-    session.install(".", *oldest, *_group("test"))
+    session.install(".", *_oldest(needed), *_group("test"))
     session.run("pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def mcp(session: nox.Session) -> None:
+    """Run the tests of `lktrio.mcp` with the oldest SDK and Trio that its extra admits."""
+    oldest = _oldest(PYPROJECT["project"]["optional-dependencies"]["mcp"])
+    session.install(".[mcp]", *oldest, *_group("test"))
+    session.run("pytest", *PARALLEL, "tests/test_mcp.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -145,14 +147,14 @@ def package(session: nox.Session) -> None:
 @nox.session
 def readme(session: nox.Session) -> None:
     """Execute the code blocks of README.md and of the documentation."""
-    session.install(".", *_group("test"))
+    session.install(".", *_group("test_all"))
     session.run("pytest", "tests/test_readme.py", "tests/test_docs.py", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html; a warning fails. Needs no network."""
-    session.install(".[opentelemetry]", *_group("docs"))
+    session.install(".[opentelemetry,mcp]", *_group("docs"))
     session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "docs", "docs/_build/html")
 
 
@@ -218,6 +220,15 @@ def fuzz(session: nox.Session) -> None:
 def _contents(wheel: Path) -> dict[str, int]:
     with zipfile.ZipFile(wheel) as archive:
         return {each.filename: each.CRC for each in archive.infolist()}
+
+
+def _oldest(requirements: list[str]) -> list[str]:
+    return [
+        f"{requirement.name}=={specifier.version}"
+        for requirement in map(Requirement, requirements)
+        for specifier in requirement.specifier
+        if specifier.operator == ">="
+    ]
 
 
 def _group(name: str) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
         "py:class",
         r"lktrio\._\w+\.(DecodedArguments|FunctionName|NamedTool|PredictionContent|ToolGroup)",
     ),
-    ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|opentelemetry|pytest)\..*"),
+    ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|mcp|mcp_types|opentelemetry|pytest)\..*"),
 ]
 if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     extensions.append("sphinx.ext.intersphinx")
@@ -72,7 +72,7 @@ if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
     }
 else:
     nitpick_ignore_regex += [
-        ("py:.*", r"(abc|collections|contextvars|math|pathlib|ssl|trio|typing)\..*|fnmatch"),
+        ("py:.*", r"(abc|collections|contextvars|math|os|pathlib|ssl|trio|typing)\..*|fnmatch"),
     ]
 
 

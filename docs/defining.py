@@ -11,7 +11,7 @@ import importlib
 import inspect
 import sys
 
-PACKAGES = ("lktrio", "lktrio.testing", "lktrio.opentelemetry")
+PACKAGES = ("lktrio", "lktrio.testing", "lktrio.opentelemetry", "lktrio.mcp")
 
 
 def put_back() -> None:

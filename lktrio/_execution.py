@@ -26,6 +26,7 @@ from ._checks import check_instance, check_integer
 from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolMetrics, check_instruments
+from ._on_trio import check_on_trio
 from ._public import public
 from ._tool_values import DecodedArguments, RunContext, ToolError
 from ._tools import Tool, decode_call
@@ -110,6 +111,7 @@ async def execute_function_call(
     """
     _check_arguments([tool_call], tool_ctx, call_ctx)
     told = check_instruments(instruments)
+    check_on_trio()
     await trio.lowlevel.checkpoint()
     return await run_call(read_call(tool_call, tool_ctx), tool_ctx, call_ctx, instruments=told)
 
@@ -145,6 +147,7 @@ async def execute_function_calls(
     check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
     _check_arguments(tool_calls, tool_ctx, call_ctx)
     told = check_instruments(instruments)
+    check_on_trio()
     await trio.lowlevel.checkpoint()
     results: dict[int, FunctionCallResult] = {}
 

@@ -40,6 +40,7 @@ from ._instruments import Instrument, RequestInfo, check_instruments, join_instr
 from ._messages import build_messages
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
 from ._not_given import NOT_GIVEN, NotGivenOr, is_given
+from ._on_trio import check_on_trio
 from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
 from ._origins import check_plain_http, resolve_base_url
 from ._public import public
@@ -243,6 +244,7 @@ class LLM(ChatModel):
     # --- lifetime -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        check_on_trio()
         self._connections.open()
         return self
 

@@ -55,7 +55,8 @@ def build_messages(
 
     An assistant message and its calls are one message, the outputs of the calls follow it.
     Calls without an output and outputs without a call are left out with a warning that names
-    their ids: servers refuse them. Audio, handoffs and configuration updates are left out.
+    their ids: servers refuse them. Audio is left out with one warning for the whole process.
+    Handoffs and configuration updates are the program's own, and are left out.
 
     Args:
         items: The conversation.
@@ -291,7 +292,9 @@ def _content(
                     item.id,
                     part.type,
                 )
-            elif not isinstance(part, AudioContent):
+            elif isinstance(part, AudioContent):
+                _say_once("audio", part_index, item.id)
+            else:
                 raise TypeError(
                     f"chat_ctx.items[{item_index}].content[{part_index}]={shown(part)} is not "
                     f"accepted; it takes a string, ImageContent, AudioContent or CacheBreakpoint"
@@ -300,6 +303,22 @@ def _content(
         return "\n".join(texts)
     _end_text(parts, joint, texts)
     return parts
+
+
+_said: Final[set[str]] = set()
+"""What has been logged of this process, because it would be the same at every request."""
+
+
+def _say_once(kind: str, part_index: int, item_id: str) -> None:
+    if kind not in _said:
+        _said.add(kind)
+        logger.warning(
+            "%s in a message has no form on the wire and is not sent: content %d of item %s, and "
+            "all that follows; add the words as text",
+            kind,
+            part_index,
+            item_id,
+        )
 
 
 def _end_text(parts: list[dict[str, object]], joint: str, texts: list[str]) -> None:

@@ -19,6 +19,7 @@ from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_prote
 
 from ._bare import bare, raise_bare
 from ._errors import APIError, logged_facts
+from ._on_trio import LEFT_BY_A_GENERATOR, check_on_trio
 
 __all__ = [
     "MAX_UNDELIVERED_BYTES",
@@ -180,6 +181,7 @@ class TaskStream(abc.ABC, Generic[T]):
 
     @enable_ki_protection
     async def __aenter__(self) -> Self:
+        check_on_trio()
         terms = self._terms
         if self._state != "new":
             raise RuntimeError(
@@ -202,12 +204,15 @@ class TaskStream(abc.ABC, Generic[T]):
         traceback: types.TracebackType | None,
     ) -> None:
         try:
-            await self._leave(is_early=exc is not None or not self._channel.is_complete)
+            await self._leave(
+                is_early=exc is not None or not self._channel.is_complete,
+                hint=LEFT_BY_A_GENERATOR if isinstance(exc, GeneratorExit) else "",
+            )
         finally:
             # What was raised by the cancellation knows this frame.
             del self, exc, traceback
 
-    async def _leave(self, *, is_early: bool) -> None:
+    async def _leave(self, *, is_early: bool, hint: str) -> None:
         nursery, manager, terms = self._nursery, self._manager, self._terms
         if nursery is None or manager is None:
             raise RuntimeError(f"this {terms.noun} was not entered; write: {terms.statement}")
@@ -216,7 +221,7 @@ class TaskStream(abc.ABC, Generic[T]):
             self._scope.cancel()
             raise RuntimeError(
                 f"a {terms.noun} must be left by the task that entered it; "
-                f"its {terms.work} has been cancelled"
+                f"its {terms.work} has been cancelled{hint}"
             )
         if is_early:
             self._state = "closed"

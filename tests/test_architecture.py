@@ -223,8 +223,11 @@ LATER = {
     "cattrs",
     "cryptography",
     "docstring_parser",
+    "httpx2",
     "json_repair",
     "jwt",
+    "mcp",
+    "mcp_types",
     "opentelemetry",
     "pydantic",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import os
 import re
@@ -13,6 +12,7 @@ import typing
 from pathlib import Path
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 import lktrio
@@ -41,6 +41,7 @@ from lktrio import (
 from lktrio._children import another_model_may_help
 from lktrio._errors import is_retryable_status
 from lktrio._http import message, transport
+from lktrio.testing import ScriptedGateway, reply, tool_call
 from tests.benchmarks.document import put
 from tests.documents import (
     DOCS,
@@ -130,6 +131,8 @@ WITH_CODE = [page for page in pages()[1:] if blocks(page, "python")]
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.stem)
 async def test_a_page_can_be_typed_in(page: Path, autojump_clock: MockClock) -> None:
+    if page.stem == "mcp":
+        pytest.importorskip("lktrio.mcp", exc_type=ImportError)
     await run_page(page, SERVERS)
 
 
@@ -154,6 +157,24 @@ def test_the_tests_that_are_shown_pass_as_a_users_do(tmp_path: Path) -> None:
     assert count > 3
     whole = shown["test_waiter.py"]
     assert len(whole[whole.index("async def") :].splitlines()) < 20
+
+
+async def test_the_program_with_an_mcp_server_is_run(tmp_path: Path) -> None:
+    pytest.importorskip("lktrio.mcp", exc_type=ImportError)
+    for name, source in files(HOWTO / "mcp.md").items():
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    script = [tool_call("dish_of", {"day": "Monday"}), reply("There is soup.")]
+    async with ScriptedGateway(script, loopback=True) as gateway:
+        package = str(Path(lktrio.__file__).parent.parent)
+        ran = await trio.run_process(
+            [sys.executable, "-W", "error", "waiter.py"],
+            cwd=tmp_path,
+            env={**os.environ, **gateway.environ, "PYTHONPATH": package},
+            capture_stdout=True,
+        )
+
+    assert ran.stdout.decode() == f"There is soup.{os.linesep}"
+    assert gateway.last_request.tool_outputs == {"call_0": "Soup, and nothing but soup, on Monday."}
 
 
 # --- what the blocks do -------------------------------------------------------------------------
@@ -302,9 +323,11 @@ def test_every_server_of_a_page_is_there_and_every_one_there_is_used() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["lktrio", "lktrio.testing", "lktrio.testing.pytest", "lktrio.opentelemetry"]
+    "package",
+    ["lktrio", "lktrio.testing", "lktrio.testing.pytest", "lktrio.opentelemetry", "lktrio.mcp"],
 )
 def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
+    room = pytest.importorskip(package, exc_type=ImportError)
     described: list[str] = []
     for page in DOCS.glob("reference/*.rst"):
         written = page.read_text(encoding="utf-8")
@@ -312,7 +335,7 @@ def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
         names = re.findall(r"^\.\. auto(?!module)\w+:: (?:(\S+)\.)?(\w+)", written, re.MULTILINE)
         described += [name for place, name in names if (place or where) == package]
 
-    assert sorted(described) == sorted(importlib.import_module(package).__all__)
+    assert sorted(described) == sorted(room.__all__)
 
 
 def test_the_reference_finds_every_definition_where_it_was_written() -> None:

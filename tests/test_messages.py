@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -105,6 +107,27 @@ def test_texts_are_joined_with_newlines_and_audio_is_left_out(
     parts: list[Any], expected: str
 ) -> None:
     assert content(*parts) == expected
+
+
+def test_that_audio_is_not_sent_is_said_once_and_not_quoted() -> None:
+    # In a process of its own, because once is once for a process.
+    program = """
+from lktrio import LLM, AudioContent, ChatContext
+
+chat_ctx = ChatContext()
+for _ in range(2):
+    chat_ctx.add_message(role="user", content=["Hi", AudioContent(transcript="a secret")])
+llm = LLM("m", base_url="http://localhost/v1", auth=None)
+for _ in range(3):
+    llm.chat(chat_ctx=chat_ctx)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("audio in a message has no form on the wire and is not sent: content 1 ")
+    assert "secret" not in line
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import inspect
 import pydoc
 import traceback
@@ -14,7 +16,9 @@ import lktrio
 import lktrio.opentelemetry
 import lktrio.testing
 
-ROOMS = (lktrio, lktrio.testing, lktrio.opentelemetry)
+ROOMS = [lktrio, lktrio.testing, lktrio.opentelemetry]
+with contextlib.suppress(ImportError):  # the SDK of the extra mcp need not be here
+    ROOMS.append(importlib.import_module("lktrio.mcp"))
 PUBLIC = {
     f"{room.__name__}.{name}": getattr(room, name)
     for room in ROOMS

@@ -550,6 +550,28 @@ async def test_a_program_of_another_server_is_led_here_too(autojump_clock: MockC
     assert gateway.last_request.headers["host"] == "api.example.com"
 
 
+@pytest.mark.parametrize("auth", ["Bearer sk-1", "Basic abc", "Bearer ey.not.ours", None])
+async def test_a_program_of_another_server_needs_no_words_about_its_header(
+    auth: str | None, autojump_clock: MockClock
+) -> None:
+    async with ScriptedGateway(["Hi"]) as gateway:
+        with gateway.installed():
+            async with LLM("m", auth=auth, base_url="http://localhost:8080/v1") as llm:
+                await llm.prewarm()
+                assert (await ask(llm)).text == "Hi"
+    assert gateway.last_request.headers["host"] == "localhost:8080"
+    assert gateway.last_request.refused is None
+
+
+async def test_a_program_of_livekit_is_checked_wherever_it_asks(autojump_clock: MockClock) -> None:
+    async with ScriptedGateway(["Hi"], allow_unused=True) as gateway:
+        with gateway.installed():
+            for base_url in (gateway.base_url, "https://agent-gateway.livekit.cloud/v1"):
+                async with LLM("m", auth="Bearer sk-1", base_url=base_url) as llm:
+                    with pytest.raises(APIStatusError, match=r"JSON Web Token.*\(auth=\.\.\.\)"):
+                        await ask(llm)
+
+
 # --- Over loopback TCP ----------------------------------------------------------------------------
 
 

@@ -153,6 +153,8 @@ class Desk(Answers):
         api_key: See there.
         api_secret: See there.
         auth: See there.
+        own_host: The host that the gateway has in memory, where requests to others come as well;
+            None on a port, where there is no telling.
 
     Raises:
         TypeError: The script holds something that is no reply.
@@ -166,6 +168,7 @@ class Desk(Answers):
         api_key: str,
         api_secret: str,
         auth: NotGivenOr[str | None],
+        own_host: str | None,
     ) -> None:
         self.queue: deque[ScriptItem] = deque()
         """The replies that have not been given yet."""
@@ -178,6 +181,7 @@ class Desk(Answers):
         self._api_key = api_key
         self._api_secret = api_secret
         self._auth = auth
+        self._own_host = own_host
         self._for_all: Callable[[RecordedRequest], object] | None = None
         self._down: NoConnection | None = None
         if isinstance(script, NoConnection):
@@ -216,7 +220,7 @@ class Desk(Answers):
 
     def reply_to(self, request: Request) -> Reply:
         path = urlsplit(request.target).path
-        fault = self._fault_of(request.header("authorization"))
+        fault = self._fault_of(request)
         if request.method == "GET" and path.endswith("/models"):
             return _models() if fault is None else _refusal(fault)
         if request.method != "POST" or not path.endswith("/chat/completions"):
@@ -238,14 +242,24 @@ class Desk(Answers):
         self.arrived = trio.Event()
         return made
 
-    def _fault_of(self, authorization: str | None) -> str | None:
+    def _fault_of(self, request: Request) -> str | None:
+        authorization = request.header("authorization")
         if is_given(self._auth):
             if self._auth is None or authorization == self._auth:
                 return None
             return "the Authorization header is not the one that this gateway takes"
-        return fault_of_token(
+        if not self._is_livekits(request.header("host") or ""):
+            # A program of another server, which has an idea of authorisation of its own.
+            return None
+        fault = fault_of_token(
             authorization, api_key=self._api_key, api_secret=self._api_secret, now=time.time()
         )
+        if fault is not None and not (authorization or "").lower().startswith("bearer ey"):
+            fault += "; for a program with another header, or none, give ScriptedGateway(auth=...)"
+        return fault
+
+    def _is_livekits(self, host: str) -> bool:
+        return self._own_host in (None, host) or host.endswith(".livekit.cloud")
 
     def _scripted(self, entry: Entry) -> Reply:
         seen = snapshot(entry, None, None)

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import trio
 import trio.testing
@@ -17,6 +18,7 @@ import trio.testing
 from lktrio._http import set_default_network
 from lktrio._llm import LLM
 from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
+from lktrio._on_trio import check_on_trio
 from lktrio._public import public
 
 from ._desk import Desk, Entry, GatewayScript, RecordedRequest, ScriptItem, described, snapshot
@@ -61,9 +63,10 @@ class ScriptedGateway:
     in another process, for other HTTP clients, and for other languages.
 
     It checks the token of a request as the gateway does (signature, issuer, time, grant), and
-    answers 401 with the reason. What the script has no reply for is answered with status 400 and
-    raised as a `ScriptError` where the block is left. So are replies that were never asked for. If
-    another exception leaves the block, both are noted on that one.
+    answers 401 with the reason. A program of another server, which is led here by `installed` and
+    asks for an address of its own, may send any header or none. What the script has no reply for is
+    answered with status 400 and raised as a `ScriptError` where the block is left. So are replies
+    that were never asked for. If another exception leaves the block, both are noted on that one.
 
     Args:
         script: Replies in their order: `reply`, `error`, `events`, `raw`, a string, `tool_call`,
@@ -73,8 +76,8 @@ class ScriptedGateway:
         loopback: Listen on a TCP port of 127.0.0.1 instead of in memory.
         api_key: The key that must have issued the token.
         api_secret: The secret that must have signed it.
-        auth: In place of key and secret, the value that the ``Authorization`` header must have;
-            None: it is not looked at.
+        auth: In place of key and secret, the value that the ``Authorization`` header must have,
+            whoever is asked for; None: it is not looked at.
         connect_delay: Seconds until a connection stands (in memory only).
         allow_unused: Do not report replies that were never asked for.
 
@@ -101,7 +104,13 @@ class ScriptedGateway:
         self._auth = auth
         self._loopback = loopback
         self._allow_unused = allow_unused
-        self._desk = Desk(script, api_key=api_key, api_secret=api_secret, auth=auth)
+        self._desk = Desk(
+            script,
+            api_key=api_key,
+            api_secret=api_secret,
+            auth=auth,
+            own_host=None if loopback else urlsplit(_MEMORY_URL).netloc,
+        )
         self._server: MemoryNetwork | LoopbackServer
         if loopback:
             self._server = LoopbackServer(self._desk)
@@ -117,6 +126,7 @@ class ScriptedGateway:
     # --- lifetime -------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        check_on_trio()
         clock = trio.lowlevel.current_clock()
         if (
             self._loopback
