@@ -107,6 +107,8 @@ def read_signature(
         default = re.compile(r"attr_dict\['(\w+)'\]\.default")
         text = default.sub(lambda found: repr(defaults[found[1]]), text)
         text = text.replace("= NOTHING", "= ...")
+    # What msgspec shows of a default that is made anew for each.
+    text = text.replace("= <factory>", "= ...")
     return text or None, returns
 
 
