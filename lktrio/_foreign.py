@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias, get_origin
 
-from ._json_values import JSON_TYPES, LIST, OBJECT, SCHEMA, json_type_of
+from ._json_values import JSON_TYPES, is_list, is_object, is_schema, json_type_of
 from ._leniency import read_container, read_integer, read_number
 from ._mismatch import Mismatch, Problem, Refusal
 
@@ -92,7 +92,7 @@ class ForeignType:
 
     def _relax(self, value: object, schema: object, in_text: bool) -> object:
         """Take the liberties, and leave out what is null for "use the default"."""
-        if not isinstance(schema, SCHEMA):
+        if not is_schema(schema):
             return value
         schema = self._resolve(schema)
         options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
@@ -104,9 +104,9 @@ class ForeignType:
             container = read_container(value)
             if types & _json_types(container):
                 return self._relax(container, schema, in_text=True)
-        if isinstance(value, OBJECT):
+        if is_object(value):
             return self._relax_object(value, schema, in_text)
-        if isinstance(value, LIST):
+        if is_list(value):
             items = schema.get("prefixItems", [])
             rest = schema.get("items")
             return [
@@ -169,7 +169,7 @@ def _may_be(value: object, schema: JSONSchema) -> bool:
     """Whether a value is of the right JSON type and, for an object, has the right tags."""
     if not _types(schema) & _json_types(value):
         return False
-    if not isinstance(value, OBJECT):
+    if not is_object(value):
         return True
     properties: dict[str, Any] = schema.get("properties", {})
     for name, member in properties.items():

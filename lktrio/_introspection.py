@@ -389,7 +389,7 @@ class Types:
         return StringKeyed(key, value, key_type, value_type, build)
 
     def _alias(self, type_: object) -> Shape:
-        alias = typing.get_origin(type_) or type_
+        alias: Any = typing.get_origin(type_) or type_
         reference = Alias(definition_name(type_))
         self._known[lookup_key(type_)] = reference
         parameters = dict(zip(alias.__type_params__, typing.get_args(type_), strict=False))

@@ -144,7 +144,8 @@ def peel(type_: object) -> tuple[Any, tuple[Any, ...]] | None:
         return None
     origin = typing.get_origin(type_)
     if origin is typing.Annotated:
-        return type_.__origin__, type_.__metadata__
+        inner, *metadata = typing.get_args(type_)
+        return inner, tuple(metadata)
     if origin in (Union, types.UnionType, Literal) or isinstance(origin, type):
         return None
     if isinstance(type_, typing.NewType):
@@ -171,8 +172,9 @@ def hashable(type_: object) -> Any:
         return type_
     origin = typing.get_origin(type_)
     if origin is typing.Annotated:
-        inner = hashable(type_.__origin__)
-        found = [part for part in read_metadata(type_.__metadata__) if part is not None]
+        inner, *metadata = typing.get_args(type_)
+        inner = hashable(inner)
+        found = [part for part in read_metadata(metadata) if part is not None]
         return typing.Annotated[(inner, *found)] if found else inner
     if origin is None:
         return type_
@@ -237,7 +239,7 @@ def shown_type(type_: object) -> str:
 
 def definition_name(type_: object) -> str:
     """A name for a class, an alias, or one of those with arguments."""
-    origin = typing.get_origin(type_) or type_
+    origin: Any = typing.get_origin(type_) or type_
     names = [origin.__name__, *(_argument_name(arg) for arg in typing.get_args(type_))]
     return "_".join(names)
 
