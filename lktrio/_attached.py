@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ._clean import is_array, is_object
+from ._json_values import is_list, is_object
 
 __all__ = ["VALUE_WEIGHT", "copy_extra", "merge_extra"]
 
@@ -49,7 +49,7 @@ def _weight(value: object) -> int:
         weight += VALUE_WEIGHT
         if isinstance(item, str):
             weight += len(item)
-        elif is_array(item):
+        elif is_list(item):
             rest += item
         elif is_object(item):
             rest += item

@@ -9,32 +9,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Collection, Iterable
-from typing import Final, TypeGuard, TypeVar
+from typing import Final, TypeVar
 
 from ._json_text import MAX_DEPTH, MAX_WALKED_VALUES
+from ._json_values import is_array, is_object
 
 __all__ = [
     "clean",
     "decode_text",
     "excerpt",
-    "is_array",
-    "is_object",
     "pruned",
     "quote",
     "repair_surrogates",
 ]
 
 T = TypeVar("T")
-
-
-def is_object(value: object) -> TypeGuard[dict[str, object]]:
-    """Whether a decoded JSON value is an object."""
-    return isinstance(value, dict)
-
-
-def is_array(value: object) -> TypeGuard[list[object]]:
-    """Whether a decoded JSON value is an array."""
-    return isinstance(value, list)
 
 
 def repair_surrogates(text: str) -> str:

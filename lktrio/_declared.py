@@ -20,7 +20,6 @@ __all__ = ["NO_DEFAULT", "Declared", "merge", "metadata_description", "read_spec
 NO_DEFAULT: Final = inspect.Parameter.empty
 """There is no default, or it is made anew each time."""
 
-_DATACLASS_FIELD: Final[type[dataclasses.Field[object]]] = dataclasses.Field
 _ATTRS_FIELD: Final[type[object]] = type(cast("object", attrs.field()))
 _ATTRS_FACTORY: Final[type[object]] = type(cast("object", attrs.Factory(list[Any])))
 """attrs.Factory is a class, and its stub is a function."""
@@ -63,10 +62,11 @@ def read_specifier(value: object) -> Declared | None:
     Returns:
         What it says; None if it is no field specifier.
     """
-    if isinstance(value, _DATACLASS_FIELD):
+    if isinstance(value, dataclasses.Field):
+        field = cast("Any", value)
         return attrs.evolve(
-            _declared(value.default, value.default_factory),
-            description=metadata_description(value.metadata),
+            _declared(field.default, field.default_factory),
+            description=metadata_description(field.metadata),
         )
     if isinstance(value, _ATTRS_FIELD):
         return _read_attrs(value)

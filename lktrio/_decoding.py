@@ -13,9 +13,10 @@ import re
 from collections.abc import Generator
 from typing import Final, TypeAlias, TypeVar
 
-from ._clean import decode_text, is_array, is_object, quote
+from ._clean import decode_text, quote
 from ._errors import APIConnectionError, APIStatusError
 from ._json_text import MAX_WALKED_VALUES, SLICE, JSONMeter, ends_early, loads
+from ._json_values import is_list, is_object
 from ._payloads import ChunkPayload, decode_typed, has_free_members
 from ._server_errors import MAX_ERROR_BYTES, MAX_QUOTED, body_error, error_excerpt, names_error
 from ._tolerant import read_chunk
@@ -134,7 +135,7 @@ def _read_document(body: bytes) -> Steps[tuple[object, ChunkPayload]]:
     text = yield from _decode_text_in_steps(body)
     try:
         value = loads(text)
-        if is_array(value) and len(value) == 1:
+        if is_list(value) and len(value) == 1:
             value = value[0]
         yield
         return value, read_chunk(value) if is_object(value) else ChunkPayload()

@@ -11,11 +11,11 @@ import decimal
 import pathlib
 import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import attrs
 
-from ._json_values import JSON_TYPES, LIST, OBJECT, json_type_of
+from ._json_values import JSON_TYPES, is_list, is_object, json_type_of
 from ._mismatch import Mismatch, Problem
 from ._shapes import (
     Alias,
@@ -50,6 +50,17 @@ __all__ = [
 ]
 
 
+class _OfRightType:
+    """What is wrong is not the type."""
+
+    __slots__ = ()
+
+    @property
+    def is_wrong_type(self) -> bool:
+        """False."""
+        return False
+
+
 @attrs.frozen(eq=False)
 class Unfit:
     """A value is not what was expected."""
@@ -68,10 +79,8 @@ class Unfit:
 
 
 @attrs.frozen(eq=False)
-class Missing:
+class Missing(_OfRightType):
     """A member is not there."""
-
-    is_wrong_type: ClassVar = False
 
     field: Field
     members: Mapping[str, object]
@@ -85,10 +94,8 @@ class Missing:
 
 
 @attrs.frozen(eq=False)
-class Unknown:
+class Unknown(_OfRightType):
     """A member is there that nobody knows."""
-
-    is_wrong_type: ClassVar = False
 
     known: Sequence[str]
 
@@ -98,10 +105,8 @@ class Unknown:
 
 
 @attrs.frozen(eq=False)
-class Broken:
+class Broken(_OfRightType):
     """A value breaks a constraint."""
-
-    is_wrong_type: ClassVar = False
 
     rule: str
     value: object
@@ -112,10 +117,8 @@ class Broken:
 
 
 @attrs.frozen(eq=False)
-class Refused:
+class Refused(_OfRightType):
     """A value was refused by a hook of the program."""
-
-    is_wrong_type: ClassVar = False
 
     name: str
     custom: Custom | None
@@ -335,10 +338,10 @@ def found(value: object) -> str:
     Returns:
         Half a sentence, for after "got".
     """
-    if isinstance(value, OBJECT):
+    if is_object(value):
         keys = _listed(value)
         return _cut(f"an object with {keys}") if keys else "an empty object"
-    if isinstance(value, LIST):
+    if is_list(value):
         return f"an array of {len(value)} item{'' if len(value) == 1 else 's'}"
     match value:
         case str():

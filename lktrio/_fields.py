@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias, cast
 
 import attrs
 
@@ -42,7 +42,6 @@ class DeclaredField:
 FieldsReader: TypeAlias = Callable[[type[Any], Mapping[str, Any]], Iterator[DeclaredField]]
 """Takes a class and its annotations, evaluated, and gives its fields in order."""
 
-_INIT_VAR: Final[type[dataclasses.InitVar[object]]] = dataclasses.InitVar
 _FACTORY: Final[type[object]] = type(attrs.Factory(list[Any]))
 """attrs.Factory is a class, and its stub is a function."""
 
@@ -91,8 +90,8 @@ def _dataclass_fields(class_: type[Any], hints: Mapping[str, Any]) -> Iterator[D
     for name in sorted(parameters, key=list(hints).index):
         parameter, field = parameters[name], fields.get(name)
         hint = hints.get(name)
-        if isinstance(hint, _INIT_VAR):
-            hint = hint.type
+        if isinstance(hint, dataclasses.InitVar):
+            hint = cast("Any", hint).type
         stated: Any = parameter.default if field is None else field.default
         required = parameter.default is parameter.empty
         declared = read_specifier(stated)

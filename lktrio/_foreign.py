@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias, get_origin
 
 from ._arguments import read_container
-from ._json_values import JSON_TYPES, LIST, OBJECT, SCHEMA, json_type_of
+from ._json_values import JSON_TYPES, is_list, is_object, is_schema, json_type_of
 from ._leniency import read_integer, read_number
 from ._mismatch import Mismatch, Problem, Refusal
 
@@ -93,7 +93,7 @@ class ForeignType:
 
     def _relax(self, value: object, schema: object, in_text: bool) -> object:
         """Take the liberties, and leave out what is null for "use the default"."""
-        if not isinstance(schema, SCHEMA):
+        if not is_schema(schema):
             return value
         schema = self._resolve(schema)
         options: list[JSONSchema] = schema.get("anyOf") or schema.get("oneOf") or []
@@ -105,9 +105,9 @@ class ForeignType:
             container = read_container(value)
             if types & _json_types(container):
                 return self._relax(container, schema, in_text=True)
-        if isinstance(value, OBJECT):
+        if is_object(value):
             return self._relax_object(value, schema, in_text)
-        if isinstance(value, LIST):
+        if is_list(value):
             items = schema.get("prefixItems", [])
             rest = schema.get("items")
             return [
@@ -170,7 +170,7 @@ def _may_be(value: object, schema: JSONSchema) -> bool:
     """Whether a value is of the right JSON type and, for an object, has the right tags."""
     if not _types(schema) & _json_types(value):
         return False
-    if not isinstance(value, OBJECT):
+    if not is_object(value):
         return True
     properties: dict[str, Any] = schema.get("properties", {})
     for name, member in properties.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -16,30 +16,23 @@ from ._checks import shown
 from ._mismatch import Mismatch, Path, refused
 
 __all__ = [
-    "ARRAY",
     "JSON_TYPES",
-    "LIST",
-    "MAPPING",
-    "OBJECT",
-    "SCHEMA",
     "check_depth",
     "check_json",
     "check_json_value",
     "check_text",
     "encode_json",
+    "is_array",
+    "is_list",
+    "is_mapping",
+    "is_object",
+    "is_schema",
     "json_type_of",
     "plain_json",
     "plain_object",
     "shown",
     "way_to",
 ]
-
-# For `isinstance`: built-in classes by which a type checker knows what is in their instances.
-OBJECT: Final[type[dict[str, object]]] = dict
-SCHEMA: Final[type[dict[str, Any]]] = dict
-LIST: Final[type[list[object]]] = list
-ARRAY: Final[tuple[type[list[object]], type[tuple[object, ...]]]] = (list, tuple)
-MAPPING: Final = cast("type[Mapping[str, object]]", Mapping)
 
 JSON_TYPES: Final = frozenset({"null", "boolean", "integer", "number", "string", "array", "object"})
 """The types of JSON Schema, by name."""
@@ -49,6 +42,36 @@ _MAX_DEPTH: Final = 100
 
 _SHOWN_STEPS: Final = 8
 """Steps of a path that an error message shows."""
+
+
+# --- What a type checker is told -----------------------------------------------------------------
+# It knows of a dict no more than that it is one. That the names in an object of JSON are strings
+# is known here.
+
+
+def is_object(value: object) -> TypeGuard[dict[str, object]]:
+    """Whether a JSON value is an object."""
+    return isinstance(value, dict)
+
+
+def is_schema(value: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a part of a JSON Schema is a schema with keywords."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Whether a JSON value is an array."""
+    return isinstance(value, list)
+
+
+def is_array(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether a value of a program is written as an array."""
+    return isinstance(value, (list, tuple))
+
+
+def is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether a value of a program is written as an object."""
+    return isinstance(value, (dict, Mapping))
 
 
 def json_type_of(value: object) -> str:
@@ -148,9 +171,9 @@ _HOLDERS: tuple[type[object], ...] = (Mapping, list, tuple)
 
 
 def _parts_of(value: object) -> Iterable[object]:
-    if isinstance(value, MAPPING):
+    if is_mapping(value):
         parts: Iterable[object] = value.values()
-    elif isinstance(value, ARRAY):
+    elif is_array(value):
         parts = value
     else:
         return ()
@@ -183,17 +206,17 @@ def _check(value: object, depth: int) -> None:
                 raise refused(problem)
     elif value is None or isinstance(value, bool):
         pass
-    elif isinstance(value, OBJECT):
-        _check_members(value, depth)
-    elif isinstance(value, ARRAY):
-        _check_elements(value, depth)
     elif isinstance(value, int):
         if not -(2**63) <= value < 2**64:
             raise refused("is an integer of more than 64 bits; send it as a string instead")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise refused(f"is {value}, which JSON has no word for; send None instead")
-    elif isinstance(value, MAPPING):
+    elif is_object(value):
+        _check_members(value, depth)
+    elif is_array(value):
+        _check_elements(value, depth)
+    elif is_mapping(value):
         _check_members(value, depth)
     else:
         raise refused(
@@ -207,7 +230,7 @@ def _check_members(members: Mapping[str, object], depth: int) -> None:
     if not depth:
         raise refused(_TOO_DEEP)
     for key, member in members.items():
-        if not isinstance(cast("object", key), str):
+        if not _is_name(key):
             raise refused(
                 f"has the key {shown(key)} of type {type(key).__name__}; keys of a JSON object "
                 f"are strings",
@@ -220,6 +243,10 @@ def _check_members(members: Mapping[str, object], depth: int) -> None:
         except Mismatch as mismatch:
             mismatch.problems = tuple(mismatch.under(key))
             raise
+
+
+def _is_name(key: object) -> bool:
+    return isinstance(key, str)
 
 
 def _check_elements(elements: Sequence[object], depth: int) -> None:
@@ -283,9 +310,9 @@ def plain_json(value: object) -> object:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    if isinstance(value, ARRAY):
+    if is_array(value):
         return [plain_json(item) for item in value]
-    if isinstance(value, MAPPING):
+    if is_mapping(value):
         return plain_object(value)
     raise AssertionError(f"{type(value).__name__} was not checked")
 
@@ -298,7 +325,8 @@ def _plain(value: object) -> object:
         return int.__index__(value)
     if isinstance(value, float):
         return float.__float__(value)
-    return dict(cast("Mapping[str, object]", value))
+    # msgspec asks for what it does not know: what is left is a mapping.
+    return dict(value) if is_mapping(value) else value
 
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=_plain)

@@ -19,7 +19,15 @@ import attrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
 from ._descriptions import Refused
-from ._json_values import JSON_TYPES, LIST, MAPPING, OBJECT, check_json, json_type_of, plain_object
+from ._json_values import (
+    JSON_TYPES,
+    check_json,
+    is_list,
+    is_mapping,
+    is_object,
+    json_type_of,
+    plain_object,
+)
 from ._leaves import Hook
 from ._mismatch import Mismatch, Problem, Refusal
 from ._shapes import Custom, Member
@@ -300,7 +308,7 @@ def check_schema(type_: object, schema: object) -> dict[str, Any]:
         ValueError: If it refers to a definition that it does not have.
     """
     name = getattr(type_, "__name__", None) or str(type_)
-    if not isinstance(schema, MAPPING):
+    if not is_mapping(schema):
         raise TypeError(f"the JSON Schema of {name} must be a mapping, got {schema!r}")
     check_json(schema, f"the JSON Schema of {name}")
     plain = plain_object(schema)
@@ -318,13 +326,13 @@ _PREFIX: Final = "#/$defs/"
 
 
 def _references(schema: object) -> Iterator[str]:
-    if isinstance(schema, OBJECT):
+    if is_object(schema):
         for name, member in schema.items():
             if name == "$ref" and isinstance(member, str):
                 yield member
             else:
                 yield from _references(member)
-    elif isinstance(schema, LIST):
+    elif is_list(schema):
         for item in schema:
             yield from _references(item)
 
@@ -334,7 +342,7 @@ def _types_of(schema: Mapping[str, Any]) -> frozenset[str]:
     named_types: object = schema.get("type")
     if isinstance(named_types, str):
         named_types = [named_types]
-    if isinstance(named_types, LIST):
+    if is_list(named_types):
         named = frozenset(map(str, named_types))
         # A number may be written as an integer.
         return named | {"integer"} if "number" in named else named

@@ -13,7 +13,7 @@ import attrs
 
 from ._descriptions import Missing, Unknown, describe, unfit
 from ._foreign import ForeignType
-from ._json_values import LIST, OBJECT
+from ._json_values import is_array, is_list, is_mapping, is_object
 from ._leaves import Hook
 from ._leniency import Tolerance, container_of, in_text, tolerate, trial
 from ._mismatch import MAX_PROBLEMS, Mismatch, Problem, refused
@@ -65,24 +65,19 @@ _Step: TypeAlias = tuple[str, str, Collection[type[Any]], Hook, Field, bool]
 """How a member is read: its name, that of the argument, the classes whose values are what they are
 made of, the hook, the field, and whether null means the default."""
 
+_IsObject: TypeAlias = Callable[[object], TypeGuard[Mapping[str, object]]]
+_IsArray: TypeAlias = Callable[[object], TypeGuard[Sequence[object]]]
+
 _UNKNOWN: Final = Field("", "", Anything(), required=False)
 _MISSING: Final = object()
 
 
-def _is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+def _is_dict(value: object) -> TypeGuard[Mapping[str, object]]:
     return type(value) is dict
-
-
-def _is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
-    return type(value) is dict or isinstance(value, Mapping)
 
 
 def _is_list(value: object) -> TypeGuard[Sequence[object]]:
     return type(value) is list
-
-
-def _is_array(value: object) -> TypeGuard[Sequence[object]]:
-    return isinstance(value, list | tuple)
 
 
 def _collect(problems: list[Problem], mismatch: Mismatch, step: str | int) -> bool:
@@ -168,11 +163,11 @@ def record_hook(record: Record, structure_fields: FieldsHook, *, is_exact: bool)
     """Make what reads a class with fields."""
     names = {field.name for field in record.fields}
     build, is_tuple = record.build, record.is_tuple
-    is_taken = _is_mapping if is_exact else _is_object
+    is_taken: _IsObject = is_mapping if is_exact else _is_dict
 
     def structure(value: object, _: object) -> object:
         if not is_taken(value):
-            if not is_tuple or not isinstance(value, LIST):
+            if not is_tuple or not is_list(value):
                 return from_other(value)
             value = _named(value, record)
         if trial.get() is not None and not value.keys() <= names:
@@ -212,7 +207,7 @@ def member_hook(member: Member, shape: Shape, hook: Hook, *, takes_tag: bool) ->
     tags = Choice(tuple((tag, tag) for tag in member.tags))
 
     def structure(value: object, _: object) -> object:
-        if not isinstance(value, OBJECT):
+        if not is_object(value):
             raise unfit(shape, value)
         members = value
         tag = members.get(tag_name, _MISSING)
@@ -239,7 +234,7 @@ def mapping_hook(mapping: StringKeyed, key: Part, value: Part, *, is_exact: bool
     """Make what reads a mapping."""
     key_hook, key_type = key.hook, key.type
     hook, value_type, as_it_is = value.hook, value.type, value.as_it_is
-    is_taken = _is_mapping if is_exact else _is_object
+    is_taken: _IsObject = is_mapping if is_exact else _is_dict
 
     def structure(value: object, _: object) -> object:
         if not is_taken(value):
@@ -279,7 +274,7 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
     """Make what reads a list, a set, or a tuple of any length."""
     hook, item_type, as_it_is = item.hook, item.type, item.as_it_is
     build = array.build
-    is_taken = _is_array if is_exact else _is_list
+    is_taken: _IsArray = is_array if is_exact else _is_list
 
     def structure(value: object, _: object) -> object:
         if not is_taken(value):
@@ -311,7 +306,7 @@ def array_hook(array: Array, item: Part, *, is_exact: bool) -> Hook:
 
 def tuple_hook(fixed: FixedTuple, parts: Sequence[Part], *, is_exact: bool) -> Hook:
     """Make what reads a tuple of a fixed length."""
-    is_taken = _is_array if is_exact else _is_list
+    is_taken: _IsArray = is_array if is_exact else _is_list
 
     def structure(value: object, _: object) -> object:
         if not is_taken(value):

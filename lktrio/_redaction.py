@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
-from ._clean import is_array, is_object
 from ._errors import APIError
 from ._json_text import MAX_DEPTH
+from ._json_values import is_list, is_object
 
 __all__ = ["redact", "redact_error", "redact_headers", "redact_text"]
 
@@ -22,9 +22,9 @@ def redact(value: object, secrets: Collection[str], depth: int = 0) -> object:
     """
     if isinstance(value, str):
         return redact_text(value, secrets)
-    if depth >= MAX_DEPTH and (is_array(value) or is_object(value)):
+    if depth >= MAX_DEPTH and (is_list(value) or is_object(value)):
         return None
-    if is_array(value):
+    if is_list(value):
         return [redact(item, secrets, depth + 1) for item in value]
     if is_object(value):
         return {

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Final, cast, get_type_hints
 import attrs
 
 from ._checks import check_seconds, refusal, shown
-from ._clean import is_array, is_object
 from ._connect_options import APIConnectOptions
-from ._json_values import plain_json, way_to
+from ._json_values import is_list, is_object, plain_json, way_to
 from ._not_given import NotGiven, is_given
 from ._options import ChatCompletionOptions, InferenceClass, QueryValue
 from ._value import Value
@@ -216,7 +215,7 @@ def _copy(members: dict[str, object]) -> dict[str, object]:
 def _copied(value: object) -> object:
     if is_object(value):
         return _copy(value)
-    return [_copied(item) for item in value] if is_array(value) else value
+    return [_copied(item) for item in value] if is_list(value) else value
 
 
 # Names.

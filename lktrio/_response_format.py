@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._arguments import parse_arguments
 from ._chunks import CollectedResponse
 from ._errors import APIRefusalError, APIResponseFormatError
-from ._json_values import OBJECT
+from ._json_values import is_object
 from ._mismatch import Mismatch, refused
 from ._partial_json import MISSING, PartialJSON
 
@@ -194,7 +194,7 @@ class PartialValue:
             self.read_on()
         value = self._json.value()
         if self._is_wrapped and value is not MISSING:
-            value = value.get(_WRAPPED, MISSING) if isinstance(value, OBJECT) else MISSING
+            value = value.get(_WRAPPED, MISSING) if is_object(value) else MISSING
         if value is MISSING or value == self._last:
             return MISSING
         self._last = value

@@ -23,7 +23,7 @@ from ._checks import is_number
 from ._declared import NO_DEFAULT
 from ._descriptions import describe
 from ._foreign import ForeignType
-from ._json_values import LIST, SCHEMA
+from ._json_values import is_list, is_schema
 from ._metadata import Constraints
 from ._shapes import (
     Alias,
@@ -339,7 +339,7 @@ def _with_items(schema: JSONSchema) -> JSONSchema:
     if "array" not in ([types] if isinstance(types, str) else types) or isinstance(items, dict):
         return schema
     copy = {key: schema[key] for key in schema if key not in ("items", "additionalItems")}
-    if isinstance(items, LIST):
+    if is_list(items):
         copy["prefixItems"] = items
         items = schema.get("additionalItems")
     places: list[JSONSchema] = copy.get("prefixItems", [])
@@ -435,7 +435,7 @@ def map_subschemas(schema: JSONSchema, change: Callable[[JSONSchema], JSONSchema
     """
 
     def changed(subschema: object) -> object:
-        return change(subschema) if isinstance(subschema, SCHEMA) else subschema
+        return change(subschema) if is_schema(subschema) else subschema
 
     copy: JSONSchema = {}
     for keyword, value in schema.items():

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from ._clean import decode_text, excerpt, is_array, is_object, repair_surrogates
+from ._clean import decode_text, excerpt, repair_surrogates
 from ._errors import UNKNOWN_STATUS, APIStatusError, is_retryable_status
 from ._headers import HeaderFacts
 from ._json_text import loads
+from ._json_values import is_list, is_object
 from ._payloads import ChunkPayload
 from ._sse import EventReader
 from ._tolerant import integer
@@ -176,7 +177,7 @@ _STATUS_MEMBERS: Final = (
 def _status_in(value: object) -> int | None:
     """The HTTP status that an error object names, as a number or a numeric string."""
     for _ in range(_MAX_ERROR_DEPTH):
-        if is_array(value) and value:
+        if is_list(value) and value:
             value = value[0]
         if not is_object(value):
             return None
@@ -237,7 +238,7 @@ class _TextSearch:
             return self._in_string(value.strip(), depth)
         if depth > _MAX_ERROR_DEPTH:
             return ""
-        if is_array(value):
+        if is_list(value):
             return self._first(value, depth)
         return self._in_object(value, depth) if is_object(value) else ""
 
@@ -270,7 +271,7 @@ class _TextSearch:
             if text:
                 return text
         nested: object = value.get("error")
-        if is_object(nested) or is_array(nested):
+        if is_object(nested) or is_list(nested):
             text = self._first([nested], depth)
             if text:
                 return text
@@ -280,7 +281,7 @@ class _TextSearch:
             text = self._first([found], depth) if found else ""
             if text:
                 location = value.get("loc")
-                if key == "msg" and is_array(location):
+                if key == "msg" and is_list(location):
                     return f"{'.'.join(map(str, location[:_MAX_LOCATION]))}: {text}"
                 return text
         # A server's own envelope around it.

@@ -12,7 +12,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from ._clean import clean, is_array, is_object, repair_surrogates
+from ._clean import clean, repair_surrogates
+from ._json_values import is_list, is_object
 from ._payloads import (
     MAX_CHOICES,
     CallPayload,
@@ -99,7 +100,7 @@ def _read_content(value: object) -> tuple[str | None, str | None, str | None]:
     """Content as a string or a list of parts -> its text, its thinking text, its refusal."""
     if is_object(value):
         value = [value]
-    if not is_array(value):
+    if not is_list(value):
         return _scalar_text(value), None, None
     texts: list[str] = []
     thoughts: list[str] = []
@@ -135,7 +136,7 @@ def _read_text(value: object, depth: int = 0) -> str | None:
     """Text in whatever way it is wrapped: a string, a part, a list of either."""
     if depth > _MAX_TEXT_DEPTH:
         return None
-    if is_array(value):
+    if is_list(value):
         return "".join(_read_text(item, depth + 1) or "" for item in value) or None
     if is_object(value):
         return _part_text(value, depth) or None
@@ -158,7 +159,7 @@ def reasoning_text(details: Iterable[Mapping[str, object]]) -> str | None:
 def _objects(value: object) -> list[dict[str, object]]:
     if is_object(value):
         return [value]
-    return [item for item in value if is_object(item)] if is_array(value) else []
+    return [item for item in value if is_object(item)] if is_list(value) else []
 
 
 def integer(value: object) -> int | None:

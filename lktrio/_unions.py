@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from ._descriptions import Unfit, describe
-from ._json_values import LIST, OBJECT, json_type_of
+from ._json_values import is_list, is_object, json_type_of
 from ._leaves import Hook
 from ._leniency import Memo, Tolerance, Trial, container_of, in_text, tolerate, trial
 from ._mismatch import Mismatch, Problem, Refusal
@@ -81,7 +81,7 @@ def _rank(member: Shape, value: object) -> tuple[int, int]:
             return 4, 0
         case Text(python=python):
             return (6 if python in (decimal.Decimal, bytes) else 5), 0
-        case Record() if isinstance(value, OBJECT):
+        case Record() if is_object(value):
             known = value.keys() & _names(member)
             return 7, -len(known)
         case Record() | Foreign() | FixedTuple():
@@ -145,7 +145,7 @@ def _sole_option(options: Sequence[Option]) -> Callable[[object], Sequence[int] 
             places[allowed] = (place,)
 
     def choose(value: object) -> Sequence[int] | None:
-        if not isinstance(value, OBJECT):
+        if not is_object(value):
             return None
         tag = value.get(name, _MISSING)
         return places.get(tag, ()) if isinstance(tag, str | int) else None
@@ -190,7 +190,7 @@ def _union_mismatch(
     """
     whole = (Problem((), Unfit(union, value)),)
     meant = [place for place, option in enumerate(options) if _may_be_meant(option.bare, value)]
-    if isinstance(value, OBJECT):
+    if is_object(value):
         tags = _tags(options[place].bare for place in meant)
         for name, choices in tags.items():
             tagged = [
@@ -343,7 +343,7 @@ def union_hook(union: OneOf, options: Sequence[Option]) -> Hook:
     def structure(value: object, _: object) -> object:
         current = trial.get()
         memo: Memo = {} if current is None else current.memo
-        if isinstance(value, (OBJECT, LIST)):
+        if is_object(value) or is_list(value):
             # A part of a value is looked at again for every member its parents may be. What was
             # found the first time is kept, or the work would double with every level.
             key = id(value), id(union)

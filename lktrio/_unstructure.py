@@ -17,13 +17,13 @@ import typing
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, Union, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeGuard, TypeVar, Union
 
 import attrs
 
 from ._foreign import unstructure_foreign
 from ._introspection import Types
-from ._json_values import MAPPING
+from ._json_values import is_mapping
 from ._leaves import write_duration
 from ._type_hints import hashable, peel, upper_bound
 
@@ -33,8 +33,12 @@ Writer: TypeAlias = Callable[[Any], Any]
 """Takes a Python value and returns a JSON value."""
 
 
-_TUPLE: Final[type[tuple[object, ...]]] = tuple
-_COLLECTION: Final = cast("tuple[type[Collection[object]], ...]", (Sequence, AbstractSet))
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(value, tuple)
+
+
+def _is_collection(value: object) -> TypeGuard[Collection[object]]:
+    return isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes)
 
 
 class _Converter(Protocol):
@@ -228,7 +232,7 @@ def _array_writer(item_type: Any, converter: _Converter) -> Writer:
     write = converter.unstructure
 
     def write_array(value: Any) -> Any:
-        if not isinstance(value, _COLLECTION) or isinstance(value, str | bytes):
+        if not _is_collection(value):
             return write(value)
         return [write(item, item_type) for item in value]
 
@@ -239,7 +243,7 @@ def _tuple_writer(item_types: Sequence[Any], converter: _Converter) -> Writer:
     write = converter.unstructure
 
     def write_tuple(value: Any) -> Any:
-        if not isinstance(value, _TUPLE) or len(value) != len(item_types):
+        if not _is_tuple(value) or len(value) != len(item_types):
             return write(value)
         items = zip(value, item_types, strict=True)
         return [write(item, item_type) for item, item_type in items]
@@ -252,7 +256,7 @@ def _mapping_writer(args: Sequence[Any], converter: _Converter) -> Writer:
     write = converter.unstructure
 
     def write_mapping(value: Any) -> Any:
-        if not isinstance(value, MAPPING):
+        if not is_mapping(value):
             return write(value)
         return {
             _key(key, lambda key: write(key, key_type)): write(member, value_type)
