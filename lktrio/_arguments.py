@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
+from ._clean import repair_surrogates
 from ._json_text import ObjectScanner, is_cut_off
+from ._json_values import is_array, is_object
 from ._mismatch import Mismatch, refused
 
 __all__ = [
@@ -49,8 +51,6 @@ _MARK: Final = re.compile(r"[^\w\s]")
 
 _TRAILING_COMMA: Final = re.compile(r'\\.|"(?:[^"\\]|\\.)*"|,(?=\s*[}\]])', re.DOTALL)
 """Escapes and strings are matched too, to be stepped over."""
-
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 class Arguments(NamedTuple):
@@ -139,7 +139,7 @@ def read_container(text: str) -> list[Any] | dict[str, Any] | None:
         value = _loads(text)
         if _is_nested_too_deeply(value, _MAX_NESTING_IN_TEXT):
             return None
-        return cast("list[Any] | dict[str, Any]", _clean(value))
+        return [*map(_clean, value)] if is_array(value) else _clean_object(value)
     except (Mismatch, json.JSONDecodeError, RecursionError):
         return None
 
@@ -167,8 +167,8 @@ def _decode(raw: str) -> dict[str, object]:
         value = _decode_once(text) if text.strip() else None
         if value is None:
             return {}
-        if isinstance(value, dict):
-            return cast("dict[str, object]", value)
+        if is_object(value):
+            return value
         if not isinstance(value, str):
             break
         text = value
@@ -222,7 +222,8 @@ def _repair(text: str, error: json.JSONDecodeError) -> object:
 
     try:
         # Strict: a missing value is not made up, and of two objects none is chosen.
-        return cast("object", json_repair.loads(text, skip_json_loads=True, strict=True))
+        repaired: object = json_repair.loads(text, skip_json_loads=True, strict=True)
+        return repaired
     except ValueError:
         raise refused(explanation) from None
 
@@ -314,25 +315,19 @@ def _is_nested_too_deeply(value: list[Any] | dict[str, Any], limit: int) -> bool
 
 
 def _clean_object(members: dict[str, object]) -> dict[str, Any]:
-    return {_clean_text(name): _clean(member) for name, member in members.items()}
-
-
-def _clean_text(text: str) -> str:
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    return {repair_surrogates(name): _clean(member) for name, member in members.items()}
 
 
 def _clean(value: object) -> object:
-    match value:
-        case str():
-            return _clean_text(value)
-        case dict():
-            return _clean_object(cast("dict[str, object]", value))
-        case list():
-            return [_clean(item) for item in cast("list[object]", value)]
-        case float() if not math.isfinite(value):
-            raise refused("The arguments contain a number that is out of range.")
-        case _:
-            return value
+    if isinstance(value, str):
+        return repair_surrogates(value)
+    if is_object(value):
+        return _clean_object(value)
+    if is_array(value):
+        return [*map(_clean, value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise refused("The arguments contain a number that is out of range.")
+    return value
 
 
 def _kind(value: object) -> str:
