@@ -116,12 +116,21 @@ T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
 
 
-class Row(NamedTuple, Generic[T, E]):
-    """One row of a table."""
+class Row(Generic[T, E]):
+    """One row of a table.
 
-    situation: str
-    applies: Callable[[T], bool]
-    outcome: E
+    Args:
+        situation: What is so, in words.
+        applies: Whether it is, if none of the rows above applies.
+        outcome: What follows.
+    """
+
+    __slots__ = ("applies", "outcome", "situation")
+
+    def __init__(self, situation: str, applies: Callable[[T], bool], outcome: E) -> None:
+        self.situation = situation
+        self.applies = applies
+        self.outcome = outcome
 
 
 CANDIDATES: Final[tuple[Row[Traces, Candidate], ...]] = (
