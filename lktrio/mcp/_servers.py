@@ -204,7 +204,7 @@ async def open_transport(
         )
         return stdio_client(parameters, errlog=_error_output(server))
     if isinstance(server, Server | ServerInProcess):
-        in_process: Server[Any] | ServerInProcess[Any] = server
+        in_process: Server[Any] | ServerInProcess[Any] = server  # pyright: ignore[reportUnknownVariableType]
         return in_process
     if not isinstance(server, MCPServerHTTP):
         return server()
