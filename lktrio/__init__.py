@@ -36,6 +36,7 @@ from ._chat_items import (
     UnknownItem,
 )
 from ._chat_model import ChatCall, ChatModel
+from ._checks import NOT_GIVEN, NotGiven, NotGivenOr, is_given
 from ._chunks import (
     ChatChunk,
     ChoiceDelta,
@@ -59,7 +60,6 @@ from ._http import Network, TrioTransport, default_network, set_default_network
 from ._instruments import Instrument, LLMMetrics, RequestInfo
 from ._llm import LLM, LLMStatistics
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
-from ._not_given import NOT_GIVEN, NotGiven, NotGivenOr, is_given
 from ._options import (
     ChatCompletionOptions,
     InferenceClass,

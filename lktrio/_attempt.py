@@ -22,6 +22,7 @@ from ._clocks import AttemptRecord, Clocks
 from ._connect_options import APIConnectOptions
 from ._connections import Authority, Connections, authorization
 from ._credentials import secret_words
+from ._definitions import Value
 from ._errors import APIConnectionError, APIError, complete_error
 from ._headers import HeaderFacts, read_headers
 from ._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
@@ -31,7 +32,6 @@ from ._secret import SecretWords
 from ._server_errors import status_error
 from ._source import ChunkSink
 from ._task_stream import forget_frames
-from ._value import Value
 
 __all__ = [
     "DRAIN_SECONDS",

@@ -18,8 +18,8 @@ import trio
 
 from ._chat_model import ChatModel
 from ._checks import not_awaitable
+from ._definitions import public
 from ._errors import APIError, APIStatusError
-from ._public import public
 
 __all__ = ["AvailabilityChangedEvent", "AvailabilityHook", "ModelAvailability", "ModelPool"]
 

@@ -30,10 +30,9 @@ from ._chat_selection import (
     last_items,
     with_calls_of,
 )
-from ._checks import check_integer, shown
+from ._checks import NOT_GIVEN, NotGivenOr, check_integer, is_given, shown
+from ._definitions import public
 from ._messages import build_messages
-from ._not_given import NOT_GIVEN, NotGivenOr, is_given
-from ._public import public
 
 __all__ = ["ChatContext", "check_chat_ctx"]
 

@@ -34,8 +34,7 @@ from ._chat_fields import (
     to_seconds,
 )
 from ._checks import shown
-from ._public import public
-from ._value import Value
+from ._definitions import Value, public
 
 __all__ = [
     "DYNAMIC_INSTRUCTIONS_ID",

@@ -14,17 +14,16 @@ import attrs
 
 from . import _later as later
 from ._chat_context import ChatContext, check_chat_ctx
+from ._checks import NOT_GIVEN, NotGivenOr, is_given
 from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, check_conn_options
+from ._definitions import Value, public
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
-from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._options import ChatCompletionOptions, InferenceClass, ResponseFormat, ToolChoice
-from ._public import public
 from ._response_format import answer_shape
 from ._source import ChunkSource, ReportingSource, SingleAttempt
 from ._stream import LLMStream
 from ._tools import Tool
 from ._toolset import Toolset
-from ._value import Value
 
 __all__ = ["ChatCall", "ChatModel", "outer_stream"]
 

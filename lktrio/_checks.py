@@ -1,7 +1,10 @@
-"""Arguments of a program are checked here, so that all refusals speak with one voice.
+"""Arguments of a program: whether one was given, and whether it is what it must be.
 
-A refusal names the parameter, the value and what is taken instead. What an argument means, and
-what depends on another one, is known where it is used. Nothing of the package is imported here.
+All refusals speak with one voice: a refusal names the parameter, the value and what is taken
+instead. What an argument means, and what depends on another one, is known where it is used.
+
+``temperature=None`` sends a JSON null; ``temperature=NOT_GIVEN`` sends nothing, so that the next
+setting in line, or the server, decides. These names are those of LiveKit Agents.
 """
 
 from __future__ import annotations
@@ -11,9 +14,14 @@ import inspect
 import math
 import reprlib
 from collections.abc import Callable
-from typing import Final, TypeGuard, TypeVar
+from typing import Final, Literal, TypeAlias, TypeGuard, TypeVar, final
+
+from ._definitions import public
 
 __all__ = [
+    "NOT_GIVEN",
+    "NotGiven",
+    "NotGivenOr",
     "check_callable",
     "check_flag",
     "check_instance",
@@ -23,6 +31,7 @@ __all__ = [
     "check_share",
     "check_sync_callable",
     "is_async_callable",
+    "is_given",
     "is_integer",
     "is_number",
     "not_awaitable",
@@ -31,6 +40,59 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+# --- Given or not -------------------------------------------------------------------------------
+
+
+@public
+@final
+class NotGiven:
+    """The type of `NOT_GIVEN`, its only instance.
+
+    It is false, prints as ``NOT_GIVEN``, and stays the same object when called, copied or
+    pickled, so ``is`` may be used to test for it.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls) -> NotGiven:
+        """Return `NOT_GIVEN`."""
+        return NOT_GIVEN
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "NOT_GIVEN"
+
+    def __reduce__(self) -> str:
+        # The name of a module attribute: copy and pickle then return that very object.
+        return "NOT_GIVEN"
+
+
+NOT_GIVEN: Final[NotGiven] = object.__new__(NotGiven)
+"""The default of an argument for which None is a value: nothing was said about it."""
+
+NotGivenOr: TypeAlias = T | NotGiven
+"""``NotGivenOr[float | None]``: the value may be left out, and None is not the same as that."""
+
+
+@public
+def is_given(value: NotGivenOr[T]) -> TypeGuard[T]:
+    """Whether the caller said anything, None included.
+
+    Type checkers take the value for given where this is true.
+
+    Args:
+        value: An argument whose default is `NOT_GIVEN`.
+
+    Returns:
+        False for `NOT_GIVEN`, True for everything else.
+    """
+    return value is not NOT_GIVEN
+
+
+# --- Refusals ------------------------------------------------------------------------------------
 
 _repr: Final = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 100

@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 import msgspec
 
-from ._public import public
+from ._definitions import public
 
 __all__ = [
     "EMPTY_RESPONSE",
@@ -21,6 +21,7 @@ __all__ = [
     "CollectedResponse",
     "CompletionUsage",
     "FunctionToolCall",
+    "add_usage",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -198,3 +199,17 @@ class CollectedResponse(msgspec.Struct, Generic[T_co], frozen=True, weakref=True
 
 
 EMPTY_RESPONSE: Final[CollectedResponse[None]] = CollectedResponse()
+
+
+def add_usage(
+    total: CompletionUsage | None, usage: CompletionUsage | None
+) -> CompletionUsage | None:
+    """The tokens of two rounds together; the service tier is the later one's."""
+    if total is None or usage is None:
+        return usage or total
+    counts = {
+        name: count + getattr(usage, name)
+        for name, count in msgspec.structs.asdict(total).items()
+        if isinstance(count, int)
+    }
+    return CompletionUsage(**counts, service_tier=usage.service_tier or total.service_tier)

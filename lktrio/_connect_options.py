@@ -10,8 +10,7 @@ from typing import Final, cast
 import attrs
 
 from ._checks import check_flag, check_instance, check_integer, check_seconds
-from ._public import public
-from ._value import Value
+from ._definitions import Value, public
 
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",

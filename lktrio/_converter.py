@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, overload
 
 from cattrs import BaseConverter
 
+from ._definitions import public
 from ._introspection import Types
 from ._leaves import Hook
 from ._own_types import (
@@ -32,7 +33,6 @@ from ._own_types import (
     union_of_subclasses,
 )
 from ._parts import FieldsHook
-from ._public import public
 from ._shapes import Field, Member, Record
 from ._structure import HookMaker, called_late
 from ._type_hints import UnsupportedType, hashable

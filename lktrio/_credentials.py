@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus
 
 import attrs
 
-from ._value import Value
+from ._definitions import Value
 
 __all__ = [
     "TOKEN_LIFETIME",

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from ._chunks import EMPTY_RESPONSE, CollectedResponse
-from ._public import public
+from ._definitions import public
 from ._response import Attempt, Quota
 
 __all__ = [

@@ -24,10 +24,10 @@ from ._calls import Call, read_call
 from ._chat_items import FunctionCall
 from ._checks import check_instance, check_integer
 from ._chunks import FunctionToolCall
+from ._definitions import public
 from ._function_results import FunctionCallResult, failed, returned, timed_out, unknown_tool
 from ._instruments import Instrument, ToolMetrics, check_instruments
 from ._on_trio import check_on_trio
-from ._public import public
 from ._tool_values import DecodedArguments, RunContext, ToolError
 from ._tools import Tool, decode_call
 from ._toolset import ToolContext

@@ -41,9 +41,9 @@ from ._children import (
 )
 from ._chunks import ChatChunk, CollectedResponse
 from ._connect_options import APIConnectOptions, check_conn_options, timeout_or
+from ._definitions import public
 from ._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError, complete_error
 from ._instruments import Instrument, check_instruments, join_instruments
-from ._public import public
 from ._source import ChunkSink
 from ._stream import LLMStream, call_on_output
 from ._task_stream import forget_locals

@@ -14,7 +14,7 @@ import msgspec
 
 from ._chat_items import FunctionCall, FunctionCallOutput
 from ._clean import repair_surrogates
-from ._public import public
+from ._definitions import public
 from ._tool_values import StopResponse, ToolError, ToolResult
 from ._toolset import ToolContext
 

@@ -30,12 +30,11 @@ from ._children import (
     result_of,
     the_same_model_may_help,
 )
-from ._chunks import ChatChunk, CompletionUsage
+from ._chunks import ChatChunk, CompletionUsage, add_usage
 from ._connect_options import APIConnectOptions, check_conn_options
+from ._definitions import public
 from ._errors import APIError
 from ._instruments import Instrument, check_instruments, join_instruments
-from ._public import public
-from ._rounds import add_usage
 from ._source import ChunkSink, weight
 from ._stream import LLMStream, call_on_output
 from ._task_stream import MAX_UNDELIVERED_BYTES, forget_locals

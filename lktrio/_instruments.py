@@ -19,9 +19,9 @@ from ._chat_context import ChatContext
 from ._chat_items import FunctionCall
 from ._checks import is_async_callable, not_awaitable
 from ._chunks import CollectedResponse, CompletionUsage
+from ._definitions import know_later_names, public
 from ._errors import APIError
 from ._function_results import FunctionCallResult
-from ._public import know_later_names, public
 from ._response import Attempt, ResponseInfo
 from ._tools import Tool
 from ._toolset import Toolset

@@ -22,7 +22,16 @@ from . import _later as later
 from ._attempt import ChatRequest
 from ._chat_context import check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
-from ._checks import check_flag, check_instance, check_name, check_sync_callable, refusal
+from ._checks import (
+    NOT_GIVEN,
+    NotGivenOr,
+    check_flag,
+    check_instance,
+    check_name,
+    check_sync_callable,
+    is_given,
+    refusal,
+)
 from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, check_conn_options, timeout_or
 from ._connections import Auth, Authority, Connections
 from ._credentials import (
@@ -34,16 +43,15 @@ from ._credentials import (
     resolve_credentials,
     secret_words,
 )
+from ._definitions import public
 from ._errors import APITimeoutError
 from ._http import HTTPClient, HTTPRequest, TrioTransport
 from ._instruments import Instrument, RequestInfo, check_instruments, join_instruments
 from ._messages import build_messages
 from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelTable, drop_rejected
-from ._not_given import NOT_GIVEN, NotGivenOr, is_given
 from ._on_trio import check_on_trio
 from ._options import ChatCompletionOptions, InferenceClass, NamedToolChoice
 from ._origins import check_plain_http, resolve_base_url
-from ._public import public
 from ._request import RequestSource, prewarm
 from ._request_body import encode_request
 from ._request_draft import RequestDraft, prepared

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from ._public import public
+from ._definitions import public
 
 __all__ = [
     "COUNTED_PROBLEMS",

@@ -11,9 +11,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from ._definitions import Value, public
 from ._messages import ContentBesideCalls
-from ._public import public
-from ._value import Value
 
 __all__ = [
     "DEFAULT_MODEL_TABLE",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, TypedDict
 
+from ._definitions import public
 from ._models import ReasoningEffort
-from ._public import public
 
 __all__ = [
     "ChatCompletionOptions",

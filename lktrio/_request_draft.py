@@ -14,9 +14,9 @@ import attrs
 import msgspec
 
 from ._checks import not_awaitable
+from ._definitions import public
 from ._json_values import check_json, encode_json
 from ._options import QueryValue
-from ._public import public
 from ._request_options import RequestOptions, structure_options
 
 __all__ = ["Prepare", "RequestDraft", "prepared"]

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Final, cast, get_type_hints
 
 import attrs
 
-from ._checks import check_seconds, refusal, shown
+from ._checks import NotGiven, check_seconds, is_given, refusal, shown
 from ._connect_options import APIConnectOptions
+from ._definitions import Value
 from ._json_values import is_list, is_object, plain_json, way_to
-from ._not_given import NotGiven, is_given
 from ._options import ChatCompletionOptions, InferenceClass, QueryValue
-from ._value import Value
 
 # The converter is the largest thing that is imported for options, and programs that set none do
 # without: it is imported where an option is checked.

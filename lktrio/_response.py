@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import attrs
 import msgspec
 
-from ._public import public
-from ._value import Value
+from ._definitions import Value, public
 
 __all__ = ["Attempt", "Quota", "QuotaUsage", "ResponseInfo"]
 

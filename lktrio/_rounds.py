@@ -15,11 +15,11 @@ import msgspec
 
 from ._calls import Call, read_call
 from ._chat_items import ChatItem, ChatMessage
-from ._chunks import CompletionUsage, FunctionToolCall
+from ._chunks import FunctionToolCall
 from ._function_results import FunctionCallResult, interrupted
 from ._toolset import ToolContext
 
-__all__ = ["MonotonicClock", "Round", "add_usage"]
+__all__ = ["MonotonicClock", "Round"]
 
 
 class MonotonicClock:
@@ -168,17 +168,3 @@ class Round:
         if self._created_at is None:
             self._created_at = self._clock.now()
         return self._created_at
-
-
-def add_usage(
-    total: CompletionUsage | None, usage: CompletionUsage | None
-) -> CompletionUsage | None:
-    """The tokens of two rounds together; the service tier is the later one's."""
-    if total is None or usage is None:
-        return usage or total
-    counts = {
-        name: count + getattr(usage, name)
-        for name, count in msgspec.structs.asdict(total).items()
-        if isinstance(count, int)
-    }
-    return CompletionUsage(**counts, service_tier=usage.service_tier or total.service_tier)

@@ -17,9 +17,9 @@ import trio
 from ._chunks import ChatChunk, CollectedResponse, CompletionUsage, FunctionToolCall
 from ._clocks import AttemptRecord, timeout_error
 from ._connect_options import APIConnectOptions
+from ._definitions import public
 from ._errors import APIError, complete_error
 from ._instruments import Progress, RequestMetrics
-from ._public import public
 from ._response import ResponseInfo
 from ._task_stream import Channel
 

@@ -30,10 +30,10 @@ from ._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
+from ._definitions import public
 from ._errors import APIError, complete_error
 from ._instruments import Instrument, LLMMetrics, RequestInfo, RequestMetrics
 from ._partial_json import MISSING
-from ._public import public
 from ._response import ResponseInfo
 from ._response_format import AnswerShape, PartialValue
 from ._source import ChunkSink, ReportingSource

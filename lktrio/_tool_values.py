@@ -15,7 +15,7 @@ import msgspec
 
 from ._chat_context import ChatContext
 from ._chat_items import FunctionCall
-from ._public import public
+from ._definitions import public
 
 # What reads types is a quarter of the package, and only programs that have tools need it.
 if TYPE_CHECKING:

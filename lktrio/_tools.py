@@ -28,7 +28,7 @@ from ._arguments import (
     read_arguments,
 )
 from ._checks import check_flag, check_seconds
-from ._public import public
+from ._definitions import public
 from ._tool_values import DecodedArguments, ToolOptions
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that

@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, cast
 
-from ._public import public
+from ._definitions import public
 from ._tools import Tool
 
 __all__ = ["ToolContext", "Toolset", "to_fnc_ctx"]

@@ -14,13 +14,12 @@ from trio.lowlevel import enable_ki_protection
 
 from ._chat_context import ChatContext, check_chat_ctx
 from ._chat_model import ChatCall, ChatModel
-from ._checks import check_integer
+from ._checks import NOT_GIVEN, NotGivenOr, check_integer
 from ._chunks import CollectedResponse, CompletionUsage
 from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
+from ._definitions import public
 from ._instruments import Instrument, LLMMetrics, check_instruments, join_instruments
-from ._not_given import NOT_GIVEN, NotGivenOr
 from ._options import ChatCompletionOptions, InferenceClass, ToolChoice
-from ._public import public
 from ._rounds import Round
 from ._stream import LLMStream
 from ._task_stream import Channel, StreamTerms, TaskStream

@@ -9,8 +9,8 @@ import msgspec
 
 from ._chat_items import FunctionCall
 from ._chunks import CollectedResponse, FunctionToolCall
+from ._definitions import public
 from ._function_results import FunctionCallResult
-from ._public import public
 
 __all__ = [
     "AnswerRestarted",

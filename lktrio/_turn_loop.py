@@ -17,11 +17,11 @@ import trio
 from ._bare import raise_bare
 from ._calls import Call
 from ._chat_model import ChatCall, ChatModel
-from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall
+from ._chunks import ChoiceDelta, CollectedResponse, CompletionUsage, FunctionToolCall, add_usage
 from ._execution import LimitedNursery, run_call
 from ._function_results import FunctionCallResult, not_carried_out
 from ._instruments import Instrument, LLMMetrics
-from ._rounds import MonotonicClock, Round, add_usage
+from ._rounds import MonotonicClock, Round
 from ._stream import LLMStream
 from ._task_stream import Channel, check_open
 from ._tool_values import RunContext

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lktrio._checks import NOT_GIVEN
 from lktrio._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, timeout_or
-from lktrio._not_given import NOT_GIVEN
 from lktrio._options import ChatCompletionOptions
 from lktrio._request_options import (
     RequestOptions,

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from lktrio._value import Value
+from lktrio._definitions import Value
 
 
 def _masked(value: object) -> str:

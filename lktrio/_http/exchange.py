@@ -16,9 +16,9 @@ import httpx
 import trio
 
 from lktrio._content_coding import Decoder, make_decoder
+from lktrio._definitions import Value
 from lktrio._origins import same_origin
 from lktrio._secret import Secret
-from lktrio._value import Value
 
 from .connection import ConnectionLost, Exchange, Phase
 from .exceptions import ReusedConnectionLost, joined, redirect_error, translate

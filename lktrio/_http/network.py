@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import trio
 
-from lktrio._public import public
+from lktrio._definitions import public
 
 from .proxy import Proxy
 from .tls import TLSStream

@@ -20,9 +20,8 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from lktrio._checks import check_integer, check_seconds
-from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
-from lktrio._public import public
+from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, check_seconds, is_given
+from lktrio._definitions import public
 from lktrio._secret import Secret
 
 from .connect import Connector

@@ -22,7 +22,7 @@ from mcp_types import (
 )
 
 from lktrio._chat_items import ImageContent as ChatImage
-from lktrio._public import public
+from lktrio._definitions import public
 
 __all__ = ["images_in", "text_of"]
 

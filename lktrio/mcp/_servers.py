@@ -22,9 +22,8 @@ from mcp.server import Server
 from mcp.server.mcpserver import MCPServer as ServerInProcess
 
 from lktrio._credentials import credentials_in
+from lktrio._definitions import Value, public
 from lktrio._origins import is_local_host, origin
-from lktrio._public import public
-from lktrio._value import Value
 
 __all__ = [
     "MCPServer",

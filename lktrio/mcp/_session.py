@@ -30,7 +30,7 @@ from mcp_types import INVALID_REQUEST, CallToolResult
 from mcp_types import Tool as ServerTool
 
 from lktrio._bare import bare
-from lktrio._public import public
+from lktrio._definitions import public
 from lktrio._version import __version__
 
 from ._servers import MCPServer, MCPServerHTTP, open_transport

@@ -21,8 +21,8 @@ from trio.lowlevel import current_task, enable_ki_protection
 
 from lktrio._bare import raise_bare
 from lktrio._converter import Converter, make_converter
+from lktrio._definitions import public
 from lktrio._on_trio import LEFT_BY_A_GENERATOR, check_on_trio
-from lktrio._public import public
 from lktrio._tool_values import ToolError
 from lktrio._tools import RawFunctionTool, Tool, function_tool
 from lktrio._toolset import Toolset

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from lktrio._not_given import NotGivenOr, is_given
-from lktrio._public import public
+from lktrio._checks import NotGivenOr, is_given
+from lktrio._definitions import public
 
 from ._replies import NoConnection, ToolCall, as_reply, error
 from ._server import Answers, ReplyRecord, ScriptError

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import trio
 import trio.testing
 
+from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given
+from lktrio._definitions import public
 from lktrio._http import set_default_network
 from lktrio._llm import LLM
-from lktrio._not_given import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._on_trio import check_on_trio
-from lktrio._public import public
 
 from ._desk import Desk, Entry, GatewayScript, RecordedRequest, ScriptItem, described, snapshot
 from ._http import HTTPClient

@@ -15,8 +15,8 @@ import h11
 import httpx
 import trio
 
+from lktrio._definitions import public
 from lktrio._http import TrioTransport
-from lktrio._public import public
 
 __all__ = [
     "BodyEnd",

@@ -20,8 +20,8 @@ import trio
 
 from lktrio._content_coding import content_codings
 from lktrio._credentials import credential_words
+from lktrio._definitions import public
 from lktrio._http import TrioTransport
-from lktrio._public import public
 
 from ._http import BodyEnd, HTTPClient, make_http_client, watch_client
 from ._steps import Hold, Piece, Reply, Reset, Step, Wait, chunked, response

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import attrs
 
-from lktrio._public import public
+from lktrio._definitions import public
 
 from ._steps import (
     Close,

@@ -18,8 +18,8 @@ import attrs
 import trio
 
 from lktrio._bare import raise_bare
+from lktrio._definitions import public
 from lktrio._http import TrioTransport
-from lktrio._public import public
 
 from ._http import RequestReader
 from ._steps import (

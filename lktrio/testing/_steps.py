@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
-from lktrio._public import know_later_names, public
+from lktrio._definitions import know_later_names, public
 
 # --- Steps ------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import typing
 
 import pytest
 
-from lktrio._not_given import NOT_GIVEN, NotGiven, NotGivenOr, is_given
+from lktrio._checks import NOT_GIVEN, NotGiven, NotGivenOr, is_given
 
 
 def test_it_is_false_and_prints_as_its_name() -> None:
