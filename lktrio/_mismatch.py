@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any, Final, Protocol, TypeAlias
 
+import attrs
 import msgspec
 
 from ._definitions import public
@@ -50,7 +51,8 @@ class Cause(Protocol):
 
 
 @public
-class Problem(msgspec.Struct, frozen=True, eq=False, weakref=True):
+@attrs.frozen(eq=False, repr=False)
+class Problem:
     """One thing that is wrong with a value."""
 
     path: Path

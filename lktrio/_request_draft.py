@@ -14,7 +14,7 @@ import attrs
 import msgspec
 
 from ._checks import not_awaitable
-from ._definitions import public
+from ._definitions import Value, public
 from ._json_values import check_json, encode_json
 from ._options import QueryValue
 from ._request_options import RequestOptions, structure_options
@@ -25,8 +25,8 @@ _NAME = "prepare"
 
 
 @public
-@attrs.frozen(eq=False)
-class RequestDraft:
+@attrs.frozen(eq=False, repr=False)
+class RequestDraft(Value):
     """A request as it would be sent. Change its headers, parameters and body in place.
 
     All that is in it belongs to this one request. What is not in it cannot be changed here: the

@@ -103,6 +103,7 @@ EXAMPLES: Final[Mapping[str, Callable[[], Any]]] = {
     "LLMMetrics": lambda: LLMMetrics(
         label="lktrio.LLM", model="m", provider="p", timestamp=1.0, duration=2.0, usage=usage()
     ),
+    "RequestDraft": lambda: lktrio.RequestDraft("m", {"X-A": "1"}, {"a": "b"}, {"stream": True}),
     "RequestInfo": lambda: RequestInfo(
         label="lktrio.LLM", model="m", provider="p", chat_ctx=ChatContext([MESSAGE])
     ),
