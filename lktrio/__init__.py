@@ -13,16 +13,34 @@ From the outside in:
 
 from __future__ import annotations
 
-import importlib
 import typing
 
-from ._chat_context import ChatContext
-from ._chat_items import (
+from ._answers import (
+    APIConnectionError,
+    APIError,
+    APIRefusalError,
+    APIResponseFormatError,
+    APIStatusError,
+    APITimeoutError,
+    Attempt,
+    ChatChunk,
+    ChoiceDelta,
+    Clock,
+    CollectedResponse,
+    CompletionUsage,
+    FunctionToolCall,
+    Quota,
+    QuotaUsage,
+    ResponseInfo,
+)
+from ._checks import NOT_GIVEN, NotGiven, NotGivenOr, is_given
+from ._conversation import (
     AgentConfigUpdate,
     AgentHandoff,
     AudioContent,
     CacheBreakpoint,
     ChatContent,
+    ChatContext,
     ChatItem,
     ChatMessage,
     ChatRole,
@@ -35,61 +53,63 @@ from ._chat_items import (
     UnknownContent,
     UnknownItem,
 )
-from ._chat_model import ChatCall, ChatModel
-from ._checks import NOT_GIVEN, NotGiven, NotGivenOr, is_given
-from ._chunks import (
-    ChatChunk,
-    ChoiceDelta,
-    CollectedResponse,
-    CompletionUsage,
-    FunctionToolCall,
+from ._definitions import lazily as _lazily
+from ._engine import (
+    LLM,
+    Auth,
+    ChatCall,
+    ChatModel,
+    ChunkSink,
+    ChunkSource,
+    LLMStatistics,
+    LLMStream,
+    RequestDraft,
 )
-from ._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions
-from ._connections import Auth
-from ._errors import (
-    APIConnectionError,
-    APIError,
-    APIRefusalError,
-    APIResponseFormatError,
-    APIStatusError,
-    APITimeoutError,
-    Clock,
-)
-from ._function_results import FunctionCallResult
 from ._http import Network, TrioTransport, default_network, set_default_network
 from ._instruments import Instrument, LLMMetrics, RequestInfo
-from ._llm import LLM, LLMStatistics
-from ._models import DEFAULT_MODEL_TABLE, LLMModels, ModelFacts, ModelTable, ReasoningEffort
-from ._options import (
+from ._json import Mismatch, Problem
+from ._settings import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    DEFAULT_MODEL_TABLE,
+    APIConnectOptions,
     ChatCompletionOptions,
     InferenceClass,
+    LLMModels,
+    ModelFacts,
+    ModelTable,
     NamedToolChoice,
+    ReasoningEffort,
     ResponseFormat,
     ToolChoice,
 )
-from ._request_draft import RequestDraft
-from ._response import Attempt, Quota, QuotaUsage, ResponseInfo
-from ._source import ChunkSink, ChunkSource
-from ._stream import LLMStream
-from ._tool_values import RunContext, StopResponse, ToolError, ToolResult
-from ._tools import FunctionTool, RawFunctionTool, Tool, function_tool
-from ._toolset import ToolContext, Toolset, to_fnc_ctx
+from ._tools import (
+    FunctionCallResult,
+    FunctionTool,
+    RawFunctionTool,
+    RunContext,
+    StopResponse,
+    Tool,
+    ToolContext,
+    ToolError,
+    ToolResult,
+    Toolset,
+    function_tool,
+    to_fnc_ctx,
+)
 from ._version import __version__
 
 # What not every program needs is imported when it is first asked for.
 if typing.TYPE_CHECKING:
-    from ._availability import AvailabilityChangedEvent, ModelAvailability
-    from ._converter import Converter, make_converter
-    from ._execution import (
-        current_tool_thread_limiter,
-        execute_function_call,
-        execute_function_calls,
+    from ._adapters import (
+        AvailabilityChangedEvent,
+        FallbackAdapter,
+        HedgeAdapter,
+        HedgeStatistics,
+        ModelAvailability,
     )
-    from ._fallback import FallbackAdapter
-    from ._hedge import HedgeAdapter, HedgeStatistics
-    from ._mismatch import Mismatch, Problem
-    from ._turn import DEFAULT_MAX_ROUNDS, Turn, run_turn
-    from ._turn_events import (
+    from ._schemas import Converter, make_converter
+    from ._turns import (
+        DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
         CallReady,
         CallsMissing,
@@ -99,7 +119,12 @@ if typing.TYPE_CHECKING:
         TextDelta,
         ToolFinished,
         ToolStarted,
+        Turn,
         TurnEvent,
+        current_tool_thread_limiter,
+        execute_function_call,
+        execute_function_calls,
+        run_turn,
     )
 
 __all__ = [
@@ -208,44 +233,24 @@ __all__ = [
     "to_fnc_ctx",
 ]
 
-_ROOM_OF: typing.Final = {
-    "Converter": "_converter",
-    "make_converter": "_converter",
-    "Mismatch": "_mismatch",
-    "Problem": "_mismatch",
-    "current_tool_thread_limiter": "_execution",
-    "execute_function_call": "_execution",
-    "execute_function_calls": "_execution",
-    "AvailabilityChangedEvent": "_availability",
-    "FallbackAdapter": "_fallback",
-    "ModelAvailability": "_availability",
-    "HedgeAdapter": "_hedge",
-    "HedgeStatistics": "_hedge",
-    "DEFAULT_MAX_ROUNDS": "_turn",
-    "Turn": "_turn",
-    "run_turn": "_turn",
-    "AnswerRestarted": "_turn_events",
-    "CallReady": "_turn_events",
-    "CallsMissing": "_turn_events",
-    "ReasoningDelta": "_turn_events",
-    "RefusalDelta": "_turn_events",
-    "RoundFinished": "_turn_events",
-    "TextDelta": "_turn_events",
-    "ToolFinished": "_turn_events",
-    "ToolStarted": "_turn_events",
-    "TurnEvent": "_turn_events",
-}
-
 # A type checker that saw this would take every name for one that there is.
 if not typing.TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        if name not in _ROOM_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(f".{_ROOM_OF[name]}", __name__), name)
-        # The next time it is found without this function.
-        globals()[name] = value
-        return value
+    __getattr__ = _lazily(
+        __name__,
+        {
+            "_adapters": (
+                "AvailabilityChangedEvent FallbackAdapter HedgeAdapter HedgeStatistics "
+                "ModelAvailability"
+            ),
+            "_schemas": "Converter make_converter",
+            "_turns": (
+                "AnswerRestarted CallReady CallsMissing DEFAULT_MAX_ROUNDS ReasoningDelta "
+                "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "
+                "current_tool_thread_limiter execute_function_call execute_function_calls "
+                "run_turn"
+            ),
+        },
+    )
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -15,16 +15,11 @@ from typing import Any, Final, Protocol, cast
 import attrs
 import msgspec
 
-from ._chat_context import ChatContext
-from ._chat_items import FunctionCall
+from ._answers import APIError, Attempt, CollectedResponse, CompletionUsage, ResponseInfo
 from ._checks import is_async_callable, not_awaitable
-from ._chunks import CollectedResponse, CompletionUsage
+from ._conversation import ChatContext, FunctionCall
 from ._definitions import know_later_names, public
-from ._errors import APIError
-from ._function_results import FunctionCallResult
-from ._response import Attempt, ResponseInfo
-from ._tools import Tool
-from ._toolset import Toolset
+from ._tools import FunctionCallResult, Tool, Toolset
 
 __all__ = [
     "Instrument",

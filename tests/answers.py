@@ -11,12 +11,12 @@ from typing import Any
 
 import attrs
 
-from lktrio._answer import AnswerReader
-from lktrio._assembler import Assembler
-from lktrio._chunks import ChatChunk, CollectedResponse
-from lktrio._errors import APIError
-from lktrio._json_text import SLICE
-from lktrio._sse import MAX_EVENT_BYTES
+from lktrio._answers.chunks import ChatChunk, CollectedResponse
+from lktrio._answers.errors import APIError
+from lktrio._json.text import SLICE
+from lktrio._wire.assembler import Assembler
+from lktrio._wire.body import AnswerReader
+from lktrio._wire.sse import MAX_EVENT_BYTES
 
 TOOLS = ("get_weather", "get_time", "now")
 

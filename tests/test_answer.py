@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio import _assembler
-from lktrio._answer import AnswerReader
-from lktrio._assembler import Assembler
-from lktrio._chunks import ChatChunk
-from lktrio._errors import APIConnectionError, APIError, APIStatusError
-from lktrio._sse import MAX_EVENT_BYTES, MAX_JUNK_BYTES
-from lktrio._tool_calls import MAX_TOOL_CALLS
+from lktrio._answers.chunks import ChatChunk
+from lktrio._answers.errors import APIConnectionError, APIError, APIStatusError
+from lktrio._wire import assembler as _assembler
+from lktrio._wire.assembler import Assembler
+from lktrio._wire.body import AnswerReader
+from lktrio._wire.sse import MAX_EVENT_BYTES, MAX_JUNK_BYTES
+from lktrio._wire.tool_calls import MAX_TOOL_CALLS
 from tests.answers import Outcome, check_outcome, cut, one_by_one, read
 from tests.linear_work import assert_linear
 from tests.support import recorded

@@ -1,7 +1,7 @@
-"""The order of the rooms, and what leaves the house.
+"""The rooms of the house: what imports what, and what leaves the house.
 
-A module imports only modules listed above it in ``pyproject.toml``; the core imports no I/O;
-one module knows httpx; what is public is complete and documented.
+A room imports only rooms above it, through their faces; what is above the line does no input and
+output; one room knows httpx; what is public is complete and documented.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import ast
 import inspect
 import subprocess
 import sys
-import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,31 +19,15 @@ import pytest
 
 import lktrio
 import lktrio.testing
+from tests.support import rooms
+from tests.support.paths import PACKAGE, ROOT
+from tests.support.rooms import ORDER, PYPROJECT, imported_names
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = Path(inspect.getfile(lktrio)).parent
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-CORE: list[str] = PYPROJECT["tool"]["lktrio"]["core"]
-SHELL: list[str] = PYPROJECT["tool"]["lktrio"]["shell"]
-PUBLIC_ROOMS: list[str] = PYPROJECT["tool"]["lktrio"]["public"]
-ORDER = CORE + SHELL + PUBLIC_ROOMS
+PUBLIC_ROOMS = rooms.PUBLIC
+INSIDE = [*ORDER]
 
-# The room that speaks HTTP, and the kit that plays the other side.
-KNOW_HTTPX = {"_http", "testing"}
-
-INPUT_AND_OUTPUT = {
-    "anyio",
-    "asyncio",
-    "h11",
-    "httpcore",
-    "httpx",
-    "select",
-    "selectors",
-    "sniffio",
-    "socket",
-    "ssl",
-    "trio",
-}
+# The room that speaks HTTP, the kit that plays the other side, and what the SDK of MCP wants.
+KNOW_HTTPX = {"_http", "testing", "mcp"}
 
 EXAMPLES = sorted((ROOT / "examples").rglob("*.py"))
 PUBLIC = {
@@ -57,52 +40,15 @@ DEFINITIONS = {
 }
 
 
-def imported_modules(source: str, *, package: str) -> set[str]:
-    """Every module the source imports, by absolute name, wherever in the file it does so.
-
-    ``from x import y`` counts as ``x.y``, because y may be a module.
-    """
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = package.split(".")
-                parents = parents[: len(parents) - node.level + 1]
-                base = ".".join([*parents, base] if base else parents)
-            names.update(f"{base}.{alias.name}" for alias in node.names)
-    return names
-
-
-def rooms() -> dict[str, Path]:
-    """The modules and packages directly in lktrio, by name."""
-    return {
-        path.stem: path
-        for path in sorted(PACKAGE.iterdir())
-        if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").is_file()
-    }
-
-
-def imports_of(room: str) -> set[str]:
-    path = rooms()[room]
-    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
-    names: set[str] = set()
-    for file in files:
-        parents = ["lktrio", *file.parent.relative_to(PACKAGE).parts]
-        names |= imported_modules(file.read_text(encoding="utf-8"), package=".".join(parents))
-    return names
-
-
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
         ("import trio.testing", {"trio.testing"}),
         ("from trio import sleep as pause", {"trio.sleep"}),
-        ("from . import _sse, _wire", {"lktrio._sse", "lktrio._wire"}),
-        ("from ._wire import encode", {"lktrio._wire.encode"}),
-        ("from lktrio._wire import encode", {"lktrio._wire.encode"}),
+        ("from . import sse, body", {"lktrio._wire.sse", "lktrio._wire.body"}),
+        ("from .body import read", {"lktrio._wire.body.read"}),
+        ("from lktrio._json import loads", {"lktrio._json.loads"}),
+        ("from .._json import loads", {"lktrio._json.loads"}),
         ("def f():\n    import httpx", {"httpx"}),
         ("if TYPE_CHECKING:\n    from httpx import URL", {"httpx.URL"}),
         ("try:\n    import a, b\nexcept ImportError:\n    import c", {"a", "b", "c"}),
@@ -110,43 +56,97 @@ def imports_of(room: str) -> set[str]:
     ],
 )
 def test_imports_are_found_wherever_they_stand(source: str, expected: set[str]) -> None:
-    assert imported_modules(source, package="lktrio") == expected
-
-
-def test_relative_imports_are_resolved_from_a_subpackage() -> None:
-    source = "from .. import _sse\nfrom .._wire import encode\nfrom .gateway import Gateway"
-
-    assert imported_modules(source, package="lktrio.testing") == {
-        "lktrio._sse",
-        "lktrio._wire.encode",
-        "lktrio.testing.gateway.Gateway",
-    }
+    assert imported_names(source, package="lktrio._wire") == expected
 
 
 def test_the_order_names_every_room_once() -> None:
-    assert set(rooms()) == set(ORDER)
-    assert len(set(ORDER)) == len(ORDER)
+    assert sorted(rooms.files()) == sorted([*ORDER, *PUBLIC_ROOMS, "__init__"])
 
 
-@pytest.mark.parametrize("room", [room for room in ORDER if room in rooms()])
+@pytest.mark.parametrize("room", ORDER)
 def test_a_room_imports_only_rooms_above_it(room: str) -> None:
     above = ORDER[: ORDER.index(room)]
-    within = [name.split(".") for name in imports_of(room) if name.split(".")[0] == "lktrio"]
-    within = [parts for parts in within if parts[1:2] != [room]]
 
     # `import lktrio` and `from lktrio import LLM` reach everything at once, so they fail as well.
-    assert [".".join(parts) for parts in within if not set(parts[1:2]) & set(above)] == []
+    wrong = [
+        f"{file}: {name}"
+        for file, name in rooms.imports(room)
+        if name.split(".")[0] == "lktrio" and name.split(".")[1:2] != [room]
+        if not set(name.split(".")[1:2]) & set(above)
+    ]
+    assert wrong == []
 
 
-@pytest.mark.parametrize("room", [room for room in CORE if room in rooms()])
-def test_the_core_imports_no_input_and_output(room: str) -> None:
-    assert {name.split(".")[0] for name in imports_of(room)} & INPUT_AND_OUTPUT == set()
+def test_nothing_but_a_program_imports_a_public_room() -> None:
+    assert {to for _, to in rooms.arrows()} & set(PUBLIC_ROOMS) == set()
 
 
-@pytest.mark.parametrize("room", [room for room in rooms() if room not in KNOW_HTTPX])
+def test_the_house_is_as_high_and_as_wide_as_it_may_be() -> None:
+    modules = [room for room in ORDER if rooms.files()[room] == [PACKAGE / f"{room}.py"]]
+    between = [arrow for arrow in rooms.arrows() if set(arrow) <= set(ORDER)]
+
+    assert len(modules) <= 4
+    assert max(map(rooms.floor, ORDER)) <= 8
+    assert len(between) <= 90
+
+
+def reaches_past_a_face(name: str, room: str) -> bool:
+    """Whether an import names a module within another room."""
+    parts = name.split(".")
+    if parts[0] != "lktrio" or len(parts) < 4 or parts[1] in {room, *PUBLIC_ROOMS}:
+        return False
+    return (PACKAGE / parts[1] / f"{parts[2]}.py").is_file()
+
+
+def test_reaching_past_a_face_is_told_from_asking_it() -> None:
+    assert reaches_past_a_face("lktrio._wire.sse.EventReader", "_engine")
+    assert not reaches_past_a_face("lktrio._wire.sse.EventReader", "_wire")
+    assert not reaches_past_a_face("lktrio._wire.EventReader", "_engine")
+    assert not reaches_past_a_face("trio.lowlevel.current_task", "_engine")
+
+
+@pytest.mark.parametrize("room", sorted(rooms.files()))
+def test_nobody_reaches_past_a_face(room: str) -> None:
+    past = [
+        f"{file}: {name}" for file, name in rooms.imports(room) if reaches_past_a_face(name, room)
+    ]
+    assert past == []
+
+
+FACES = sorted(PACKAGE.glob("_*/__init__.py"))
+
+
+@pytest.mark.parametrize("face", FACES, ids=lambda face: face.parent.name)
+def test_a_face_is_short_and_defines_nothing(face: Path) -> None:
+    source = face.read_text(encoding="utf-8")
+
+    assert len(source.splitlines()) <= 40
+    defined = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    assert [node.name for node in ast.walk(ast.parse(source)) if isinstance(node, defined)] == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+def test_a_module_is_short_and_says_what_it_knows(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+
+    assert len(source.splitlines()) <= 500
+    assert ast.get_docstring(ast.parse(source))
+
+
+def test_the_line_below_which_there_is_input_and_output() -> None:
+    """Above it, nothing waits: bytes and values go in, values come out."""
+    above = [room for room in ORDER if rooms.is_core(room)]
+
+    assert above == ORDER[: ORDER.index("_instruments") + 1]
+    assert "lktrio/_wire/sse.py" in rooms.core_files()
+
+
+@pytest.mark.parametrize("room", [room for room in rooms.files() if room not in KNOW_HTTPX])
 def test_only_one_room_knows_httpx(room: str) -> None:
-    libraries = {"h11", "httpcore", "httptools", "httpx"}
-    assert {name.split(".")[0] for name in imports_of(room)} & libraries == set()
+    libraries = {"h11", "httpcore", "httptools", "httpx", "httpx2"}
+    assert {name.split(".")[0] for _, name in rooms.imports(room)} & libraries == set()
 
 
 def imports_within(package: str) -> dict[str, set[str]]:
@@ -154,7 +154,7 @@ def imports_within(package: str) -> dict[str, set[str]]:
     return {
         path.stem: {
             name.split(".")[0]
-            for name in imported_modules(
+            for name in imported_names(
                 path.read_text(encoding="utf-8"), package=f"lktrio.{package}"
             )
         }
@@ -186,40 +186,32 @@ def test_the_package_loads_no_public_room_by_itself() -> None:
     ).stdout
 
     assert [room for room in PUBLIC_ROOMS if f"'lktrio.{room}" in loaded] == []
-    assert "'lktrio._llm'" in loaded
+    assert "'lktrio._engine.llm'" in loaded
 
 
 # What a program pays for when it asks for it: rooms, and what they or third parties are built on.
 LATER = {
-    "lktrio._calls",
-    "lktrio._converter",
-    "lktrio._descriptions",
-    "lktrio._docstrings",
-    "lktrio._execution",
-    "lktrio._availability",
-    "lktrio._fallback",
-    "lktrio._fields",
-    "lktrio._genai",
-    "lktrio._hedge",
-    "lktrio._introspection",
-    "lktrio._leaves",
-    "lktrio._metadata",
-    "lktrio._own_types",
-    "lktrio._parts",
-    "lktrio._children",
-    "lktrio._rounds",
-    "lktrio._schema",
-    "lktrio._shapes",
-    "lktrio._strict_schema",
-    "lktrio._tool_definition",
-    "lktrio._tool_signature",
-    "lktrio._turn",
-    "lktrio._turn_events",
-    "lktrio._turn_loop",
-    "lktrio._structure",
-    "lktrio._type_hints",
-    "lktrio._unions",
-    "lktrio._unstructure",
+    "lktrio._adapters",
+    "lktrio._schemas.converter",
+    "lktrio._schemas.descriptions",
+    "lktrio._schemas.docstrings",
+    "lktrio._schemas.fields",
+    "lktrio._schemas.introspection",
+    "lktrio._schemas.json_schema",
+    "lktrio._schemas.leaves",
+    "lktrio._schemas.metadata",
+    "lktrio._schemas.own_types",
+    "lktrio._schemas.parts",
+    "lktrio._schemas.shapes",
+    "lktrio._schemas.strict",
+    "lktrio._schemas.structure",
+    "lktrio._schemas.type_hints",
+    "lktrio._schemas.unions",
+    "lktrio._schemas.unstructure",
+    "lktrio._tools.calls",
+    "lktrio._tools.definition",
+    "lktrio._tools.signature",
+    "lktrio._turns",
     "cattrs",
     "cryptography",
     "docstring_parser",
@@ -240,7 +232,7 @@ def test_the_package_imports_only_what_every_program_needs() -> None:
     ).stdout
 
     assert LATER & set(loaded.split()) == set()
-    assert "lktrio._llm" in loaded.split()
+    assert "lktrio._engine.llm" in loaded.split()
 
 
 def test_a_request_without_tools_and_options_imports_nothing_more() -> None:
@@ -291,7 +283,7 @@ except AttributeError as error:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_uses_only_what_is_public(path: Path) -> None:
-    imported = imported_modules(path.read_text(encoding="utf-8"), package="examples")
+    imported = imported_names(path.read_text(encoding="utf-8"), package="examples")
     private = [
         name
         for name in imported
@@ -394,7 +386,7 @@ def look_up(city: str = "Paris") -> float:
 tool = lktrio.function_tool(look_up)
 llm = lktrio.LLM("m", base_url="http://localhost/v1", auth=None)
 answer = lktrio.CollectedResponse(text='{"degrees": 1}')
-from lktrio._response_format import AnswerShape
+from lktrio._schemas.response_format import AnswerShape
 shape = AnswerShape(Weather)
 uses = {
     "options": lambda: lktrio.LLM("m", base_url="http://localhost/v1", auth=None, extra_kwargs={"seed": 1}),

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from lktrio._arguments import parse_arguments, read_container
-from lktrio._mismatch import Mismatch
+from lktrio._json.arguments import parse_arguments, read_container
+from lktrio._json.mismatch import Mismatch
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio import _assembler
-from lktrio._assembler import MAX_ANSWER_CHARACTERS, Assembler
-from lktrio._chunks import (
+from lktrio._answers.chunks import (
     ChatChunk,
     ChoiceDelta,
     CollectedResponse,
     CompletionUsage,
     FunctionToolCall,
 )
-from lktrio._errors import APIConnectionError
-from lktrio._models import DEFAULT_MODEL_TABLE
-from lktrio._payloads import (
+from lktrio._answers.errors import APIConnectionError
+from lktrio._settings.models import DEFAULT_MODEL_TABLE
+from lktrio._wire import assembler as _assembler
+from lktrio._wire.assembler import MAX_ANSWER_CHARACTERS, Assembler
+from lktrio._wire.payloads import (
     CallPayload,
     ChoicePayload,
     ChunkPayload,
@@ -31,7 +31,7 @@ from lktrio._payloads import (
     TaintedChunkPayload,
     UsagePayload,
 )
-from lktrio._tool_calls import MAX_TOOL_CALLS
+from lktrio._wire.tool_calls import MAX_TOOL_CALLS
 
 PARIS = '{"city":"Paris"}'
 USAGE = UsagePayload(9, 3, 12)

@@ -17,23 +17,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lktrio import (
-    APIConnectionError,
-    APIConnectOptions,
-    APIError,
-    APIStatusError,
-    APITimeoutError,
-    _decoding,
-    _payloads,
-    _server_errors,
-)
-from lktrio import _json_text as json_text
-from lktrio._answer import AnswerReader
-from lktrio._arguments import parse_arguments
-from lktrio._assembler import Assembler
-from lktrio._chunks import ChatChunk, ChoiceDelta, CollectedResponse
-from lktrio._headers import HeaderFacts
-from lktrio._json_text import (
+from lktrio import APIConnectionError, APIConnectOptions, APIError, APIStatusError, APITimeoutError
+from lktrio._answers.chunks import ChatChunk, ChoiceDelta, CollectedResponse
+from lktrio._answers.redaction import redact_error
+from lktrio._engine.stream import _PartialValues, _Values
+from lktrio._json import text as json_text
+from lktrio._json.arguments import parse_arguments
+from lktrio._json.mismatch import Mismatch
+from lktrio._json.text import (
     MAX_DECODED_VALUES,
     MAX_DEPTH,
     MAX_ESCAPES,
@@ -41,11 +32,14 @@ from lktrio._json_text import (
     SLICE,
     ObjectScanner,
 )
-from lktrio._mismatch import Mismatch
-from lktrio._redaction import redact_error
-from lktrio._server_errors import status_error
-from lktrio._stream import _PartialValues, _Values
-from lktrio._tool_calls import MAX_ARGUMENTS_CHARACTERS, MAX_TOOL_CALLS
+from lktrio._wire import decoding as _decoding
+from lktrio._wire import payloads as _payloads
+from lktrio._wire import server_errors as _server_errors
+from lktrio._wire.assembler import Assembler
+from lktrio._wire.body import AnswerReader
+from lktrio._wire.headers import HeaderFacts
+from lktrio._wire.server_errors import status_error
+from lktrio._wire.tool_calls import MAX_ARGUMENTS_CHARACTERS, MAX_TOOL_CALLS
 from tests.answers import catch_up, read
 from tests.engine import ask, open_llm
 from tests.linear_work import calls_made

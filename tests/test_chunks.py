@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lktrio._chunks import (
+from lktrio._answers.chunks import (
     EMPTY_RESPONSE,
     ChatChunk,
     ChoiceDelta,
@@ -12,7 +12,7 @@ from lktrio._chunks import (
     CompletionUsage,
     FunctionToolCall,
 )
-from lktrio._response import ResponseInfo
+from lktrio._answers.info import ResponseInfo
 
 CALL = FunctionToolCall("now", "{}", "call-1")
 

@@ -18,10 +18,10 @@ import pytest
 import typing_extensions
 from annotated_types import Ge, Gt, Le, Len, Lt, MaxLen, MinLen, MultipleOf
 
-from lktrio._converter import Converter
-from lktrio._descriptions import describe
-from lktrio._introspection import Types
-from lktrio._mismatch import Mismatch
+from lktrio._json.mismatch import Mismatch
+from lktrio._schemas.converter import Converter
+from lktrio._schemas.descriptions import describe
+from lktrio._schemas.introspection import Types
 
 
 def structure(type_: Any, value: Any) -> Any:

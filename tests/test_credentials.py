@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._credentials import (
+from lktrio._settings.credentials import (
     TOKEN_LIFETIME,
     Credentials,
     access_token,
@@ -29,7 +29,7 @@ from lktrio._credentials import (
     resolve_credentials,
     secret_words,
 )
-from lktrio._origins import (
+from lktrio._settings.origins import (
     DEFAULT_BASE_URL,
     STAGING_BASE_URL,
     Origin,
@@ -97,7 +97,7 @@ class TestAccessToken:
         assert 0 <= now - claims["nbf"] < 1
 
     def test_importing_the_module_does_not_import_pyjwt(self) -> None:
-        code = "import sys, lktrio._credentials; print('jwt' in sys.modules)"
+        code = "import sys, lktrio._settings.credentials; print('jwt' in sys.modules)"
         output = subprocess.check_output([sys.executable, "-c", code], text=True)
         assert output == "False\n"
 

@@ -18,7 +18,7 @@ from annotated_types import Ge
 from pydantic import Field
 
 from lktrio import FunctionTool, ToolError, function_tool
-from lktrio._declared import Declared, merge, read_specifier
+from lktrio._schemas.declared import Declared, merge, read_specifier
 
 
 def values(tool: FunctionTool[..., Any], **arguments: Any) -> dict[str, Any]:

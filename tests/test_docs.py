@@ -16,31 +16,25 @@ import trio
 from trio.testing import MockClock
 
 import lktrio
-from lktrio import (
-    DEFAULT_API_CONNECT_OPTIONS,
-    APIStatusError,
-    Clock,
-    FallbackAdapter,
-    HedgeAdapter,
-    _answer,
-    _arguments,
-    _assembler,
-    _attached,
-    _attempt,
-    _credentials,
-    _decoding,
-    _json_text,
-    _partial_json,
-    _payloads,
-    _response_format,
-    _server_errors,
-    _sse,
-    _task_stream,
-    _tool_calls,
-)
-from lktrio._children import another_model_may_help
-from lktrio._errors import is_retryable_status
+from lktrio import DEFAULT_API_CONNECT_OPTIONS, APIStatusError, Clock, FallbackAdapter, HedgeAdapter
+from lktrio._adapters.children import another_model_may_help
+from lktrio._answers.errors import is_retryable_status
+from lktrio._engine import attempt as _attempt
+from lktrio._engine import task_stream as _task_stream
 from lktrio._http import message, transport
+from lktrio._json import arguments as _arguments
+from lktrio._json import partial as _partial_json
+from lktrio._json import text as _json_text
+from lktrio._schemas import response_format as _response_format
+from lktrio._settings import credentials as _credentials
+from lktrio._wire import assembler as _assembler
+from lktrio._wire import attached as _attached
+from lktrio._wire import body as _answer
+from lktrio._wire import decoding as _decoding
+from lktrio._wire import payloads as _payloads
+from lktrio._wire import server_errors as _server_errors
+from lktrio._wire import sse as _sse
+from lktrio._wire import tool_calls as _tool_calls
 from lktrio.testing import ScriptedGateway, reply, tool_call
 from tests.benchmarks.document import put
 from tests.documents import (

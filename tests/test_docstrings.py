@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lktrio._docstrings import read_docstring
+from lktrio._schemas.docstrings import read_docstring
 
 GOOGLE = """Look up the weather.
 

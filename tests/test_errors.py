@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from lktrio._chunks import CollectedResponse, FunctionToolCall
-from lktrio._errors import (
+from lktrio._answers.chunks import CollectedResponse, FunctionToolCall
+from lktrio._answers.errors import (
     UNKNOWN_STATUS,
     APIConnectionError,
     APIError,
@@ -19,7 +19,7 @@ from lktrio._errors import (
     APITimeoutError,
     is_retryable_status,
 )
-from lktrio._response import Attempt, Quota, QuotaUsage
+from lktrio._answers.info import Attempt, Quota, QuotaUsage
 
 RETRYABLE = [408, 409, 425, 429, 499, *range(500, 600), UNKNOWN_STATUS]
 

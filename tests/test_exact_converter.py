@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._converter import Converter
-from lktrio._descriptions import Unfit, describe, is_wrong_type
-from lktrio._introspection import Types
-from lktrio._json_values import check_json, plain_json, way_to
-from lktrio._mismatch import Mismatch, Problem, Refusal
-from lktrio._request_options import structure_options
+from lktrio._json.mismatch import Mismatch, Problem, Refusal
+from lktrio._json.values import check_json, plain_json, way_to
+from lktrio._schemas.converter import Converter
+from lktrio._schemas.descriptions import Unfit, describe, is_wrong_type
+from lktrio._schemas.introspection import Types
+from lktrio._settings.request_options import structure_options
 
 
 class Part(TypedDict):

@@ -590,7 +590,7 @@ async def test_a_bug_of_ours_is_no_result(monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*_: object) -> None:
         raise LookupError("bug")
 
-    monkeypatch.setattr("lktrio._execution.returned", broken)
+    monkeypatch.setattr("lktrio._turns.execution.returned", broken)
     with pytest.raises(LookupError, match="bug"):
         await run(tool)
     tool_ctx = ToolContext([function_tool(tool)])

@@ -85,7 +85,7 @@ ROUNDING = 0.002
 @pytest.fixture(autouse=True)
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays without their spread are exact."""
-    monkeypatch.setattr("lktrio._retry.JITTER", 0.0)
+    monkeypatch.setattr("lktrio._settings.retry.JITTER", 0.0)
 
 
 # --- The set-up -----------------------------------------------------------------------------------

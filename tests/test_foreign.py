@@ -16,13 +16,13 @@ import msgspec
 import pydantic
 import pytest
 
-from lktrio._converter import Converter
-from lktrio._introspection import Types
-from lktrio._mismatch import Mismatch
-from lktrio._schema import object_schema, root_schema
-from lktrio._shapes import Field
-from lktrio._strict_schema import UnsupportedSchema, strict_schema
-from lktrio._type_hints import UnsupportedType
+from lktrio._json.mismatch import Mismatch
+from lktrio._schemas.converter import Converter
+from lktrio._schemas.introspection import Types
+from lktrio._schemas.json_schema import object_schema, root_schema
+from lktrio._schemas.shapes import Field
+from lktrio._schemas.strict import UnsupportedSchema, strict_schema
+from lktrio._schemas.type_hints import UnsupportedType
 from tests.json_schemas import fits, is_valid, strict_problems
 
 T = TypeVar("T")

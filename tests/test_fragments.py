@@ -8,18 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._fragments import (
-    CANDIDATES,
-    SITUATIONS,
-    Calls,
-    Candidate,
-    Effect,
-    Row,
-    decide,
-)
-from lktrio._growing_call import GrowingCall
-from lktrio._payloads import CallPayload, FunctionPayload
-from lktrio._tool_calls import ToolCallAssembler
+from lktrio._wire.fragments import CANDIDATES, SITUATIONS, Calls, Candidate, Effect, Row, decide
+from lktrio._wire.growing_call import GrowingCall
+from lktrio._wire.payloads import CallPayload, FunctionPayload
+from lktrio._wire.tool_calls import ToolCallAssembler
 
 
 class Fragment(NamedTuple):

@@ -24,7 +24,7 @@ from lktrio import (
     RequestInfo,
     function_tool,
 )
-from lktrio._genai import (
+from lktrio.opentelemetry._conventions import (
     Server,
     content_attributes,
     outcome_attributes,

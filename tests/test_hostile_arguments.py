@@ -13,8 +13,8 @@ from typing import Any, Literal, Union
 import pytest
 
 from lktrio import Converter, Mismatch, ToolError, function_tool
-from lktrio._introspection import Types
-from lktrio._mismatch import MAX_PROBLEMS
+from lktrio._json.mismatch import MAX_PROBLEMS
+from lktrio._schemas.introspection import Types
 
 
 def calls(function: Callable[[], object]) -> int:

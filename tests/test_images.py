@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from lktrio._images import data_url, image_url
+from lktrio._conversation.media import data_url, image_url
 
 JPEG = b"\xff\xd8\xff\xe0" + bytes(4)
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(4)

@@ -80,7 +80,7 @@ INTERRUPTED = sse(text_chunk("Hi"), usage(9, 1), end=False).then(Hold())
 @pytest.fixture(autouse=True)
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays without their spread are exact."""
-    monkeypatch.setattr("lktrio._retry.JITTER", 0.0)
+    monkeypatch.setattr("lktrio._settings.retry.JITTER", 0.0)
 
 
 def seconds(value: float | None) -> float | None:
@@ -577,7 +577,7 @@ async def test_the_metrics_of_an_answer(autojump_clock: MockClock) -> None:
 async def test_the_timestamp_is_when_the_stream_was_entered(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lktrio._stream.time.time", lambda: 1_700_000_000.0)
+    monkeypatch.setattr("lktrio._engine.stream.time.time", lambda: 1_700_000_000.0)
 
     recorder, _ = await recorded(HI)
 

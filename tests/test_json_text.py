@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio import _json_text
-from lktrio._json_text import (
+from lktrio._json import text as _json_text
+from lktrio._json.text import (
     MAX_DECODED_VALUES,
     MAX_DEPTH,
     MAX_ESCAPES,

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._json_values import check_json, check_text, encode_json
+from lktrio._json.values import check_json, check_text, encode_json
 
 texts = st.text(max_size=8)
 json_values = st.recursive(

@@ -14,18 +14,24 @@ from typing import Any
 import pytest
 
 from lktrio import ChatContext, ChatMessage, FunctionCall, FunctionCallOutput
-from lktrio._arguments import parse_arguments
-from lktrio._assembler import Assembler
-from lktrio._chat_items import ChatItem
-from lktrio._chunks import ChatChunk
-from lktrio._decoding import decode_event
-from lktrio._headers import HeaderFacts, read_headers
-from lktrio._mismatch import Mismatch
-from lktrio._partial_json import PartialJSON
-from lktrio._payloads import CallPayload, ChoicePayload, ChunkPayload, DeltaPayload, FunctionPayload
-from lktrio._redaction import redact_error
-from lktrio._server_errors import status_error
-from lktrio._tool_calls import MAX_TOOL_CALLS, ToolCallAssembler
+from lktrio._answers.chunks import ChatChunk
+from lktrio._answers.redaction import redact_error
+from lktrio._conversation.items import ChatItem
+from lktrio._json.arguments import parse_arguments
+from lktrio._json.mismatch import Mismatch
+from lktrio._json.partial import PartialJSON
+from lktrio._wire.assembler import Assembler
+from lktrio._wire.decoding import decode_event
+from lktrio._wire.headers import HeaderFacts, read_headers
+from lktrio._wire.payloads import (
+    CallPayload,
+    ChoicePayload,
+    ChunkPayload,
+    DeltaPayload,
+    FunctionPayload,
+)
+from lktrio._wire.server_errors import status_error
+from lktrio._wire.tool_calls import MAX_TOOL_CALLS, ToolCallAssembler
 from tests.linear_work import assert_linear, calls_made
 
 Action = Callable[[], object]

@@ -25,8 +25,8 @@ from lktrio import (
     UnknownContent,
     UnknownItem,
 )
-from lktrio._chat_items import DYNAMIC_INSTRUCTIONS_ID
-from lktrio._messages import build_messages
+from lktrio._conversation.items import DYNAMIC_INSTRUCTIONS_ID
+from lktrio._conversation.messages import build_messages
 
 USER = {"role": "user", "content": "hi"}
 MARK = {"prompt_cache_breakpoint": {"mode": "explicit"}}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._models import (
+from lktrio._settings.models import (
     DEFAULT_MODEL_TABLE,
     LLMModels,
     ModelFacts,

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from lktrio._http.proxy import Proxies, Proxy, read_bypasses, read_proxy
-from lktrio._secret import Secret
+from lktrio._settings.secret import Secret
 
 PROXY = "http://proxy.test:3128"
 

@@ -103,7 +103,7 @@ HTTP = {
 @pytest.fixture(autouse=True)
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays without their spread are exact."""
-    monkeypatch.setattr("lktrio._retry.JITTER", 0.0)
+    monkeypatch.setattr("lktrio._settings.retry.JITTER", 0.0)
 
 
 class Order(SpanProcessor):

@@ -14,9 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lktrio._checks import NOT_GIVEN
-from lktrio._connect_options import DEFAULT_API_CONNECT_OPTIONS, APIConnectOptions, timeout_or
-from lktrio._options import ChatCompletionOptions
-from lktrio._request_options import (
+from lktrio._settings.connect_options import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    APIConnectOptions,
+    timeout_or,
+)
+from lktrio._settings.options import ChatCompletionOptions
+from lktrio._settings.request_options import (
     RequestOptions,
     check_inference_class,
     merge_options,

@@ -49,10 +49,10 @@ from lktrio import (
     function_tool,
     make_converter,
 )
-from lktrio._descriptions import describe, json_types
-from lktrio._function_results import returned
-from lktrio._request_options import merge_options, structure_options
-from lktrio._response_format import AnswerShape, answer_shape
+from lktrio._schemas.descriptions import describe, json_types
+from lktrio._schemas.response_format import AnswerShape, answer_shape
+from lktrio._settings.request_options import merge_options, structure_options
+from lktrio._tools.results import returned
 from tests.json_schemas import fits, is_valid, strict_problems
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._json_text import MAX_DEPTH, MAX_WALKED_VALUES
-from lktrio._partial_json import MAX_CHARACTERS, MISSING, PartialJSON
+from lktrio._json.partial import MAX_CHARACTERS, MISSING, PartialJSON
+from lktrio._json.text import MAX_DEPTH, MAX_WALKED_VALUES
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none()

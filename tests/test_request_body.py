@@ -20,8 +20,8 @@ from lktrio import (
     FunctionCallOutput,
     ImageContent,
 )
-from lktrio._messages import build_messages
-from lktrio._request_body import encode_request
+from lktrio._conversation.messages import build_messages
+from lktrio._wire.request import encode_request
 
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": {}}}
 MESSAGES: list[dict[str, object]] = [{"role": "user", "content": "hi"}]

@@ -10,16 +10,10 @@ import attrs
 import pytest
 from trio.testing import MockClock
 
-from lktrio import (
-    LLM,
-    APIConnectOptions,
-    APIRefusalError,
-    APIResponseFormatError,
-    APIStatusError,
-    _response_format,
-)
-from lktrio._partial_json import MISSING
-from lktrio._response_format import PartialValue
+from lktrio import LLM, APIConnectOptions, APIRefusalError, APIResponseFormatError, APIStatusError
+from lktrio._json.partial import MISSING
+from lktrio._schemas import response_format as _response_format
+from lktrio._schemas.response_format import PartialValue
 from tests.engine import BASE_URL, ONCE, ask, conversation, open_llm
 from tests.support.matrix import CANCEL_WAIT, Cut, Series, sweep
 from tests.support.memory_network import MemoryNetwork

@@ -46,7 +46,7 @@ HALF_A_MINUTE_LATER = "Wed, 21 Oct 2026 07:28:30 GMT"
 @pytest.fixture(autouse=True)
 def no_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delays without their spread, which has a test of its own, are exact."""
-    monkeypatch.setattr("lktrio._retry.JITTER", 0.0)
+    monkeypatch.setattr("lktrio._settings.retry.JITTER", 0.0)
 
 
 async def asked_at(
@@ -94,7 +94,7 @@ async def test_no_retry_at_all(autojump_clock: MockClock) -> None:
 async def test_the_delays_are_spread(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lktrio._retry.JITTER", 0.1)
+    monkeypatch.setattr("lktrio._settings.retry.JITTER", 0.1)
     first_delays = set()
     for _ in range(20):
         async with MemoryNetwork([error(503), HI]) as network, open_llm(network) as llm:

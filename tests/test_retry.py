@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._connect_options import APIConnectOptions
-from lktrio._errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
-from lktrio._retry import FIRST_DELAY, JITTER, delay_before_retry
+from lktrio._answers.errors import APIConnectionError, APIError, APIStatusError, APITimeoutError
+from lktrio._settings.connect_options import APIConnectOptions
+from lktrio._settings.retry import FIRST_DELAY, JITTER, delay_before_retry
 
 LOST = APIConnectionError("lost")
 OPTIONS = APIConnectOptions()

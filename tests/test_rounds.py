@@ -17,9 +17,9 @@ from lktrio import (
     ToolContext,
     function_tool,
 )
-from lktrio._chunks import add_usage
-from lktrio._function_results import returned
-from lktrio._rounds import MonotonicClock, Round
+from lktrio._answers.chunks import add_usage
+from lktrio._tools.results import returned
+from lktrio._turns.rounds import MonotonicClock, Round
 from tests.conversations import assert_valid
 
 

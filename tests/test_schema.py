@@ -12,9 +12,15 @@ import attrs
 import pytest
 from annotated_types import Ge, Gt, Le, Len, MinLen, MultipleOf
 
-from lktrio._introspection import Types
-from lktrio._schema import map_subschemas, object_schema, references, root_schema, used_definitions
-from lktrio._shapes import Field
+from lktrio._schemas.introspection import Types
+from lktrio._schemas.json_schema import (
+    map_subschemas,
+    object_schema,
+    references,
+    root_schema,
+    used_definitions,
+)
+from lktrio._schemas.shapes import Field
 
 
 def schema(type_: Any) -> dict[str, Any]:

@@ -24,9 +24,9 @@ import trio
 from trio.testing import MockClock
 
 from lktrio import LLM, APIConnectOptions, APIError, APIStatusError, ChatContext, Instrument
-from lktrio._credentials import is_credential
 from lktrio._http import HTTPRequest, OwnSender
-from lktrio._secret import Secret
+from lktrio._settings.credentials import is_credential
+from lktrio._settings.secret import Secret
 from tests.engine import ONCE, TLS_BASE_URL, ask, conversation
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import (

@@ -34,10 +34,10 @@ import pydantic
 import pytest
 import typing_extensions
 
-from lktrio._introspection import Types
-from lktrio._schema import root_schema
-from lktrio._shapes import accepts_null
-from lktrio._type_hints import UnresolvedAnnotation, UnsupportedType
+from lktrio._schemas.introspection import Types
+from lktrio._schemas.json_schema import root_schema
+from lktrio._schemas.shapes import accepts_null
+from lktrio._schemas.type_hints import UnresolvedAnnotation, UnsupportedType
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._sse import MAX_EVENT_BYTES, MAX_JUNK_BYTES, Event, EventReader
+from lktrio._wire.sse import MAX_EVENT_BYTES, MAX_JUNK_BYTES, Event, EventReader
 
 BOM = b"\xef\xbb\xbf"
 

@@ -583,7 +583,7 @@ async def test_a_bug_in_our_own_code_is_not_dressed_up(
     def broken(*_: object) -> None:
         raise KeyError("bug")
 
-    monkeypatch.setattr("lktrio._answer.decode_event", broken)
+    monkeypatch.setattr("lktrio._wire.body.decode_event", broken)
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
         with pytest.raises(KeyError, match="bug"):
             await ask(llm).collect()

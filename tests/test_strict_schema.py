@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lktrio._strict_schema import UnsupportedSchema, strict_schema
+from lktrio._schemas.strict import UnsupportedSchema, strict_schema
 from tests.json_schemas import strict_problems
 
 STRING = {"type": "string"}
@@ -301,7 +301,7 @@ def test_options_that_are_no_objects_do_not_matter() -> None:
 
 
 DEFINITIONS = """
-from lktrio._strict_schema import strict_schema
+from lktrio._schemas.strict import strict_schema
 refs = {f"p{n}": {"$ref": f"#/$defs/D{n}"} for n in range(20)}
 defs = {f"D{n}": {"type": "object", "properties": {}} for n in range(20)}
 print(list(strict_schema({"type": "object", "properties": refs, "$defs": defs})["$defs"]))

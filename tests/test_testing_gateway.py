@@ -26,7 +26,7 @@ from lktrio import (
     HedgeAdapter,
     function_tool,
 )
-from lktrio._credentials import Credentials, access_token
+from lktrio._settings.credentials import Credentials, access_token
 from lktrio.testing import (
     Close,
     Hold,

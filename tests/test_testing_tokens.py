@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
-from lktrio._credentials import TOKEN_LIFETIME, Credentials, access_token
+from lktrio._settings.credentials import TOKEN_LIFETIME, Credentials, access_token
 from lktrio.testing._tokens import fault_of_token
 
 KEY = "APIkey"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lktrio._models import DEFAULT_MODEL_TABLE
-from lktrio._thinking import SurrogateJoiner, ThinkingFilter
+from lktrio._settings.models import DEFAULT_MODEL_TABLE
+from lktrio._wire.thinking import SurrogateJoiner, ThinkingFilter
 from tests.linear_work import assert_linear
 
 THINK = (("<think>", "</think>"),)

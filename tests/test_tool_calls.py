@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio import _growing_call
-from lktrio._attached import copy_extra, merge_extra
-from lktrio._chunks import FunctionToolCall
-from lktrio._errors import APIConnectionError
-from lktrio._json_text import ObjectScanner, canonical_or_none
-from lktrio._payloads import CallPayload, FunctionPayload
-from lktrio._tool_calls import (
+from lktrio._answers.chunks import FunctionToolCall
+from lktrio._answers.errors import APIConnectionError
+from lktrio._json.text import ObjectScanner, canonical_or_none
+from lktrio._wire import growing_call as _growing_call
+from lktrio._wire.attached import copy_extra, merge_extra
+from lktrio._wire.payloads import CallPayload, FunctionPayload
+from lktrio._wire.tool_calls import (
     MAX_TOOL_CALLS,
     ToolCallAssembler,
     _split_arguments,

@@ -17,14 +17,14 @@ import pytest
 from hypothesis import strategies as st
 
 from lktrio import ToolError, function_tool
-from lktrio._arguments import parse_arguments
-from lktrio._converter import Converter
-from lktrio._docstrings import read_docstring
-from lktrio._introspection import Types
-from lktrio._mismatch import Mismatch
-from lktrio._schema import object_schema, root_schema
-from lktrio._shapes import Field, Shape
-from lktrio._strict_schema import UnsupportedSchema, strict_schema
+from lktrio._json.arguments import parse_arguments
+from lktrio._json.mismatch import Mismatch
+from lktrio._schemas.converter import Converter
+from lktrio._schemas.docstrings import read_docstring
+from lktrio._schemas.introspection import Types
+from lktrio._schemas.json_schema import object_schema, root_schema
+from lktrio._schemas.shapes import Field, Shape
+from lktrio._schemas.strict import UnsupportedSchema, strict_schema
 from tests.json_schemas import fits, is_valid, strict_problems
 
 

@@ -24,8 +24,8 @@ from lktrio import (
     function_tool,
     to_fnc_ctx,
 )
-from lktrio._chunks import FunctionToolCall
-from lktrio._execution import execute_function_call
+from lktrio._answers.chunks import FunctionToolCall
+from lktrio._turns.execution import execute_function_call
 from tests.json_schemas import strict_problems
 
 if TYPE_CHECKING:
@@ -488,7 +488,7 @@ def test_static_and_class_methods_are_tools() -> None:
 
 def test_the_schema_is_read_once_for_all_instances(monkeypatch: pytest.MonkeyPatch) -> None:
     Agent("Ann").greet.definition()
-    monkeypatch.setattr("lktrio._schema.object_schema", None)
+    monkeypatch.setattr("lktrio._schemas.json_schema.object_schema", None)
 
     Agent("Bob").greet.definition()
 

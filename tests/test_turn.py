@@ -42,10 +42,10 @@ from lktrio import (
     Toolset,
     ToolStarted,
     Turn,
-    _arguments,
     function_tool,
     run_turn,
 )
+from lktrio._json import arguments as _arguments
 from tests.conversations import assert_valid
 from tests.engine import BASE_URL, ONCE, conversation, open_llm
 from tests.several import open_models
@@ -1003,7 +1003,7 @@ async def test_a_bug_of_ours_is_raised_as_it_is(
     def broken(*_: object) -> None:
         raise LookupError("bug")
 
-    monkeypatch.setattr("lktrio._execution.returned", broken)
+    monkeypatch.setattr("lktrio._turns.execution.returned", broken)
     script = [tool_calls(sleep_call(1), sleep_call(1))]
     async with MemoryNetwork(script) as network, open_llm(network) as llm:
         async with start(llm, Tools()) as turn:

@@ -15,7 +15,7 @@ import msgspec
 import pydantic
 import pytest
 
-from lktrio._converter import Converter
+from lktrio._schemas.converter import Converter
 
 
 class Level(enum.IntEnum):

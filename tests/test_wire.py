@@ -14,14 +14,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from lktrio import _headers, _server_errors, _tolerant
-from lktrio._chunks import CompletionUsage
-from lktrio._clean import quote, repair_surrogates
-from lktrio._content_coding import content_codings
-from lktrio._decoding import Done, decode_body, decode_event
-from lktrio._errors import APIConnectionError, APIError, APIStatusError
-from lktrio._headers import HeaderFacts, read_headers
-from lktrio._payloads import (
+from lktrio._answers.chunks import CompletionUsage
+from lktrio._answers.errors import APIConnectionError, APIError, APIStatusError
+from lktrio._answers.info import Quota, QuotaUsage
+from lktrio._answers.redaction import redact, redact_error, redact_headers, redact_text
+from lktrio._json.clean import quote, repair_surrogates
+from lktrio._wire import headers as _headers
+from lktrio._wire import server_errors as _server_errors
+from lktrio._wire import tolerant as _tolerant
+from lktrio._wire.content_coding import content_codings
+from lktrio._wire.decoding import Done, decode_body, decode_event
+from lktrio._wire.headers import HeaderFacts, read_headers
+from lktrio._wire.payloads import (
     CallPayload,
     ChoicePayload,
     ChunkPayload,
@@ -35,10 +39,8 @@ from lktrio._payloads import (
     completion_usage,
     decode_plain,
 )
-from lktrio._redaction import redact, redact_error, redact_headers, redact_text
-from lktrio._response import Quota, QuotaUsage
-from lktrio._server_errors import payload_error, status_error
-from lktrio._tolerant import reasoning_text
+from lktrio._wire.server_errors import payload_error, status_error
+from lktrio._wire.tolerant import reasoning_text
 from tests.wire_values import wire_values
 
 

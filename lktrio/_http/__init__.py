@@ -6,6 +6,7 @@ connection), `pool`, `connect`, `outgoing`, `transport` (httpx's interface to al
 `for_httpx2`, `exceptions`, `exchange` (what the engine sends and gets), `brought`.
 """
 
+from .bare import bare, raise_bare
 from .brought import BroughtSender, HTTPClient, is_client
 from .connection import Phase
 from .exceptions import ReusedConnectionLost
@@ -26,8 +27,10 @@ __all__ = [
     "Sender",
     "TLSStream",
     "TrioTransport",
+    "bare",
     "default_network",
     "is_client",
+    "raise_bare",
     "send",
     "set_default_network",
 ]

@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol, Self, cast
 import httpx
 import trio
 
-from lktrio._errors import APIConnectionError
-from lktrio._secret import reveal
+from lktrio._answers import APIConnectionError
+from lktrio._settings import reveal
 
 from .connection import Phase
 from .exceptions import ReusedConnectionLost, joined, redirect_error, translate

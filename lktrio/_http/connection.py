@@ -18,7 +18,7 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from lktrio._bare import raise_bare
+from lktrio._http import raise_bare
 
 from .message import ResponseReader
 from .network import Network, Origin

@@ -16,15 +16,14 @@ from urllib.parse import urljoin
 import httpx
 import trio
 
-from lktrio._errors import (
+from lktrio._answers import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     Clock,
     is_retryable_status,
 )
-from lktrio._headers import read_headers
-from lktrio._server_errors import status_error
+from lktrio._wire import read_headers, status_error
 
 from .tunnel import ProxyRefused
 

@@ -15,10 +15,9 @@ import attrs
 import httpx
 import trio
 
-from lktrio._content_coding import Decoder, make_decoder
 from lktrio._definitions import Value
-from lktrio._origins import same_origin
-from lktrio._secret import Secret
+from lktrio._settings import Secret, same_origin
+from lktrio._wire import Decoder, make_decoder
 
 from .connection import ConnectionLost, Exchange, Phase
 from .exceptions import ReusedConnectionLost, joined, redirect_error, translate

@@ -12,7 +12,7 @@ from typing import Any, Final
 import attrs
 import httpx
 
-from lktrio._secret import Secret
+from lktrio._settings import Secret
 
 from .connection import Body, Phase
 from .head import host_field, request_head

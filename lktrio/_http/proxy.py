@@ -23,8 +23,7 @@ from urllib.parse import unquote
 import attrs
 import httpx
 
-from lktrio._origins import is_local_host
-from lktrio._secret import Secret
+from lktrio._settings import Secret, is_local_host
 
 __all__ = ["Bypass", "Proxies", "Proxy", "read_bypasses", "read_proxy"]
 

@@ -22,7 +22,7 @@ from trio.lowlevel import enable_ki_protection
 
 from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, check_seconds, is_given
 from lktrio._definitions import public
-from lktrio._secret import Secret
+from lktrio._settings import Secret
 
 from .connect import Connector
 from .connection import Connection, ConnectionLost, Exchange, Phase, within

@@ -21,7 +21,7 @@ from mcp_types import (
     TextContent,
 )
 
-from lktrio._chat_items import ImageContent as ChatImage
+from lktrio._conversation import ImageContent as ChatImage
 from lktrio._definitions import public
 
 __all__ = ["images_in", "text_of"]

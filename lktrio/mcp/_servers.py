@@ -21,9 +21,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import Server
 from mcp.server.mcpserver import MCPServer as ServerInProcess
 
-from lktrio._credentials import credentials_in
 from lktrio._definitions import Value, public
-from lktrio._origins import is_local_host, origin
+from lktrio._settings import credentials_in, is_local_host, origin
 
 __all__ = [
     "MCPServer",

@@ -29,8 +29,8 @@ from mcp.shared.message import SessionMessage
 from mcp_types import INVALID_REQUEST, CallToolResult
 from mcp_types import Tool as ServerTool
 
-from lktrio._bare import bare
 from lktrio._definitions import public
+from lktrio._http import bare
 from lktrio._version import __version__
 
 from ._servers import MCPServer, MCPServerHTTP, open_transport

@@ -19,13 +19,11 @@ from mcp_types import CallToolResult
 from mcp_types import Tool as ServerTool
 from trio.lowlevel import current_task, enable_ki_protection
 
-from lktrio._bare import raise_bare
-from lktrio._converter import Converter, make_converter
 from lktrio._definitions import public
-from lktrio._on_trio import LEFT_BY_A_GENERATOR, check_on_trio
-from lktrio._tool_values import ToolError
-from lktrio._tools import RawFunctionTool, Tool, function_tool
-from lktrio._toolset import Toolset
+from lktrio._engine import LEFT_BY_A_GENERATOR, check_on_trio
+from lktrio._http import raise_bare
+from lktrio._schemas import Converter, make_converter
+from lktrio._tools import RawFunctionTool, Tool, ToolError, Toolset, function_tool
 
 from ._results import text_of
 from ._servers import MCPServer, check_server, label_of

@@ -42,28 +42,23 @@ Nothing here needs pytest but `lktrio.testing.pytest`, and `lktrio` itself impor
 from __future__ import annotations
 
 from ._desk import GatewayScript, RecordedRequest, ReplyLike, ScriptItem
+from ._events import DONE, ToolCall, chunk, comment, event, usage
 from ._gateway import ScriptedGateway
 from ._http import LeakError
 from ._recorder import RecordedExchange, Recorder, Recording
 from ._replies import (
-    DONE,
     ErrorEvent,
     NoConnection,
     Part,
     Speech,
-    ToolCall,
-    chunk,
-    comment,
     error,
     error_event,
-    event,
     events,
     raw,
     reasoning,
     refusal,
     reply,
     tool_call,
-    usage,
 )
 from ._server import ScriptError
 from ._steps import (

@@ -19,7 +19,8 @@ import trio
 from lktrio._checks import NotGivenOr, is_given
 from lktrio._definitions import public
 
-from ._replies import NoConnection, ToolCall, as_reply, error
+from ._events import ToolCall
+from ._replies import NoConnection, as_reply, error
 from ._server import Answers, ReplyRecord, ScriptError
 from ._steps import Connection, Reply, Request, Reset, response
 from ._tokens import fault_of_token

@@ -17,9 +17,8 @@ import trio.testing
 
 from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given
 from lktrio._definitions import public
+from lktrio._engine import LLM, check_on_trio
 from lktrio._http import set_default_network
-from lktrio._llm import LLM
-from lktrio._on_trio import check_on_trio
 
 from ._desk import Desk, Entry, GatewayScript, RecordedRequest, ScriptItem, described, snapshot
 from ._http import HTTPClient

@@ -18,10 +18,10 @@ from urllib.parse import parse_qs, urlsplit
 import attrs
 import trio
 
-from lktrio._content_coding import content_codings
-from lktrio._credentials import credential_words
 from lktrio._definitions import public
 from lktrio._http import TrioTransport
+from lktrio._settings import credential_words
+from lktrio._wire import content_codings
 
 from ._http import BodyEnd, HTTPClient, make_http_client, watch_client
 from ._steps import Hold, Piece, Reply, Reset, Step, Wait, chunked, response

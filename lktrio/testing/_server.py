@@ -17,9 +17,8 @@ from typing import Any, Final, Literal, Self, assert_never
 import attrs
 import trio
 
-from lktrio._bare import raise_bare
 from lktrio._definitions import public
-from lktrio._http import TrioTransport
+from lktrio._http import TrioTransport, raise_bare
 
 from ._http import RequestReader
 from ._steps import (

@@ -26,13 +26,19 @@ import h11
 import httpx
 
 from lktrio import ChatContext, ToolError, function_tool
-from lktrio._arguments import Arguments, parse_arguments
-from lktrio._chunks import CollectedResponse
-from lktrio._decoding import Done, at_once, decode_body, decode_event, decode_event_in_steps
-from lktrio._errors import APIConnectionError, APIError, APIRefusalError, APIResponseFormatError
-from lktrio._headers import HeaderFacts, read_headers
+from lktrio._answers.chunks import CollectedResponse
+from lktrio._answers.errors import (
+    APIConnectionError,
+    APIError,
+    APIRefusalError,
+    APIResponseFormatError,
+)
+from lktrio._answers.redaction import redact_error, redact_text
 from lktrio._http.message import ResponseReader
-from lktrio._json_text import (
+from lktrio._json.arguments import Arguments, parse_arguments
+from lktrio._json.mismatch import Mismatch
+from lktrio._json.partial import MISSING, PartialJSON
+from lktrio._json.text import (
     MAX_DEPTH,
     MAX_WALKED_VALUES,
     JSONMeter,
@@ -42,15 +48,14 @@ from lktrio._json_text import (
     leading_objects,
     loads,
 )
-from lktrio._mismatch import Mismatch
-from lktrio._partial_json import MISSING, PartialJSON
-from lktrio._payloads import CallPayload, ChunkPayload, FunctionPayload
-from lktrio._redaction import redact_error, redact_text
-from lktrio._response_format import AnswerShape, PartialValue
-from lktrio._server_errors import payload_error, status_error
-from lktrio._sse import MAX_EVENT_BYTES, Event, EventReader
-from lktrio._thinking import SurrogateJoiner, ThinkingFilter
-from lktrio._tool_calls import ToolCallAssembler
+from lktrio._schemas.response_format import AnswerShape, PartialValue
+from lktrio._wire.decoding import Done, at_once, decode_body, decode_event, decode_event_in_steps
+from lktrio._wire.headers import HeaderFacts, read_headers
+from lktrio._wire.payloads import CallPayload, ChunkPayload, FunctionPayload
+from lktrio._wire.server_errors import payload_error, status_error
+from lktrio._wire.sse import MAX_EVENT_BYTES, Event, EventReader
+from lktrio._wire.thinking import SurrogateJoiner, ThinkingFilter
+from lktrio._wire.tool_calls import ToolCallAssembler
 from tests.answers import check_outcome, cut, one_by_one, read
 from tests.support import recorded
 

@@ -25,8 +25,8 @@ from typing import Any, Literal, Self, TypeAlias
 import trio
 
 from lktrio import TrioTransport
-from lktrio._bare import bare
 from lktrio._http import Network
+from lktrio._http.bare import bare
 from lktrio.testing._http import no_encryption
 
 from .loopback import Certificates

@@ -16,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lktrio.testing._replies import (
+from lktrio.testing._events import (
     DONE,
     EVENT_STREAM,
     ToolCall,
     comment,
     completion_chunk,
-    error,
     event,
     usage,
 )
-from lktrio.testing._replies import chunk as completion
+from lktrio.testing._events import chunk as completion
+from lktrio.testing._replies import error
 from lktrio.testing._steps import (
     LAST_CHUNK,
     AwaitRequest,

@@ -1,0 +1,7 @@
+"""What is said: items, the context they stand in, how it is saved, and how it is sent."""
+
+from __future__ import annotations
+
+from .context import *
+from .items import *
+from .messages import *

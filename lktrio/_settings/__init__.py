@@ -1,0 +1,12 @@
+"""What a program sets: options, facts about models, credentials, the policy of retries."""
+
+from __future__ import annotations
+
+from .connect_options import *
+from .credentials import *
+from .models import *
+from .options import *
+from .origins import *
+from .request_options import *
+from .retry import *
+from .secret import *

@@ -1,0 +1,7 @@
+"""Tools in a nursery, round by round."""
+
+from __future__ import annotations
+
+from .events import *
+from .execution import *
+from .turn import *
