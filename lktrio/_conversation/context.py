@@ -1,7 +1,7 @@
 """A conversation: items in the order of their time, and how they are added, replaced and removed.
 
-The items themselves (`_chat_items`), which of them an edit keeps (`_chat_selection`), their form in
-a file (`_chat_dict`) and on the wire (`_messages`) are known elsewhere.
+The items themselves, which of them an edit keeps, their form in a file, on the wire and in another
+library are known elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import bisect
 import copy
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NoReturn, cast
+from typing import Any, Final, Literal, cast
 
 from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, is_given, shown
 from lktrio._definitions import public
@@ -25,6 +25,7 @@ from .items import (
     check_items,
 )
 from .messages import build_messages
+from .read_only import ReadOnlyItems, refuse_change
 from .saved import dump_items, load_context
 from .selection import NamedTool, ToolGroup, are_equivalent, choose, last_items, with_calls_of
 
@@ -81,7 +82,7 @@ class ChatContext:
     @property
     def readonly(self) -> bool:
         """Whether this context refuses to be changed; see `snapshot`."""
-        return isinstance(self._items, _ReadOnlyItems)
+        return isinstance(self._items, ReadOnlyItems)
 
     def messages(self) -> list[ChatMessage]:
         """The messages, in order, without calls, outputs and other items."""
@@ -332,7 +333,7 @@ class ChatContext:
             `RuntimeError`.
         """
         snapshot = ChatContext()
-        snapshot._items = _ReadOnlyItems(self._items)
+        snapshot._items = ReadOnlyItems(self._items)
         snapshot._unknown_members = self._unknown_members
         return snapshot
 
@@ -418,9 +419,48 @@ class ChatContext:
         messages = build_messages(self._items, cache_breakpoints=prompt_cache_breakpoints)
         return cast("list[dict[str, Any]]", messages), None
 
+    @classmethod
+    def from_openai(cls, messages: Iterable[Mapping[str, Any]]) -> ChatContext:
+        """Read the ``messages`` of the Chat Completions API, as other libraries have them.
+
+        What no field stands for is kept in `ChatMessage.extra`, and written again by `to_openai`.
+
+        Args:
+            messages: Dicts of all roles, in order. They are not changed.
+
+        Returns:
+            A context that shares nothing with them. A message with calls becomes several items.
+
+        Raises:
+            TypeError: If something has the wrong type; the message names the path to it, such as
+                ``messages[3].tool_calls[0].id``.
+            ValueError: If a member is missing, or something has no place in a conversation.
+        """
+        from .from_openai import read_messages
+
+        return cls(read_messages(messages))
+
+    def to_openai(self) -> list[dict[str, Any]]:
+        """Write the conversation as the ``messages`` of the Chat Completions API, for another
+        library.
+
+        These are not the messages of a request (`to_provider_format`): parts, calls without an
+        output, and all that `from_openai` has kept are there, whatever a server takes.
+
+        Returns:
+            Dicts that share nothing with this context.
+
+        Raises:
+            TypeError: If an item has kept what is no JSON value.
+            ValueError: If it has kept what cannot be written as JSON.
+        """
+        from .to_openai import write_messages
+
+        return write_messages(self._items)
+
     def _changeable_items(self) -> list[ChatItem]:
         if self.readonly:
-            _refuse_change()
+            refuse_change()
         return self._items
 
     def _index_of(self, item: str | ChatItem) -> int:
@@ -431,16 +471,6 @@ class ChatContext:
         return index
 
 
-class _ReadOnlyItems(list[ChatItem]):
-    """The items of a read-only context."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> tuple[type[list[ChatItem]], tuple[list[ChatItem]]]:
-        # Copied and pickled as a list that may be changed: it is filled item by item.
-        return list, (list(self),)
-
-
 def check_chat_ctx(value: object) -> ChatContext:
     """Refuse a ``chat_ctx`` that is none, and return it otherwise."""
     if not isinstance(value, ChatContext):
@@ -449,26 +479,3 @@ def check_chat_ctx(value: object) -> ChatContext:
             "make one with ChatContext(items) or ChatContext.from_dict(...)"
         )
     return value
-
-
-def _refuse_change(*_: object, **__: object) -> NoReturn:
-    raise RuntimeError(
-        "this chat context is read-only; take a copy with chat_ctx.copy() and change that"
-    )
-
-
-for _name in (
-    "__delitem__",
-    "__iadd__",
-    "__imul__",
-    "__setitem__",
-    "append",
-    "clear",
-    "extend",
-    "insert",
-    "pop",
-    "remove",
-    "reverse",
-    "sort",
-):
-    setattr(_ReadOnlyItems, _name, _refuse_change)
