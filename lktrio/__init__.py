@@ -108,6 +108,7 @@ if typing.TYPE_CHECKING:
         ModelAvailability,
     )
     from ._schemas import Converter, make_converter
+    from ._tools import answer_items
     from ._turns import (
         DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
@@ -221,6 +222,7 @@ __all__ = [
     "UnknownContent",
     "UnknownItem",
     "__version__",
+    "answer_items",
     "current_tool_thread_limiter",
     "default_network",
     "execute_function_call",
@@ -243,6 +245,7 @@ if not typing.TYPE_CHECKING:
                 "ModelAvailability"
             ),
             "_schemas": "Converter make_converter",
+            "_tools": "answer_items",
             "_turns": (
                 "AnswerRestarted CallReady CallsMissing DEFAULT_MAX_ROUNDS ReasoningDelta "
                 "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "

@@ -27,7 +27,14 @@ from lktrio._answers import (
 from lktrio._definitions import Value
 from lktrio._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
 from lktrio._settings import APIConnectOptions, ModelFacts, SecretWords, secret_words
-from lktrio._wire import AnswerReader, Assembler, HeaderFacts, read_headers, status_error
+from lktrio._wire import (
+    AnswerReader,
+    Assembler,
+    HeaderFacts,
+    ReasoningKeeper,
+    read_headers,
+    status_error,
+)
 
 from .clocks import AttemptRecord, Clocks
 from .connections import Authority, Connections, authorization
@@ -127,6 +134,9 @@ class ChatRequest(Value):
     early_tool_calls: bool = False
     """Whether a call is handed out as soon as it is complete."""
 
+    keeper: ReasoningKeeper | None = None
+    """Says what of the reasoning is kept with the answer."""
+
     log_body: bool = False
     """Whether the request's body is logged, which holds the conversation."""
 
@@ -206,6 +216,7 @@ class RequestAttempt:
             starts_in_thinking=request.facts.starts_in_thinking,
             declared_tools=request.declared_tools,
             early_calls=request.early_tool_calls,
+            keeper=request.keeper,
             clean=self._redactor.clean,
         )
         """Puts the answer together."""

@@ -58,9 +58,9 @@ from lktrio._settings import (
     structure_options,
     timeout_or,
 )
-from lktrio._tools import check_converter, to_fnc_ctx
+from lktrio._tools import ToolContext, check_converter
 from lktrio._version import __version__
-from lktrio._wire import encode_request
+from lktrio._wire import encode_request, reasoning_keeper
 
 from .attempt import ChatRequest
 from .chat_model import ChatCall, ChatModel
@@ -68,11 +68,14 @@ from .connections import Auth, Authority, Connections
 from .draft import RequestDraft, prepared
 from .llm_arguments import (
     CacheBreakpoints,
+    ReasoningBack,
     check_tool_choice,
     checked_auth,
     checked_breakpoints,
     checked_model,
     checked_provider,
+    checked_reasoning_back,
+    facts_of,
     warn_of_forced_choice,
 )
 from .on_trio import check_on_trio
@@ -84,9 +87,6 @@ __all__ = ["LLM", "LLMStatistics"]
 logger = logging.getLogger("lktrio")
 
 _USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})"
-# Lists of models are read to their end, so that the connection can be used again.
-_MAX_PREWARM_BODY: Final = 4 * 1024 * 1024
-_MAX_ERROR_BODY: Final = 64 * 1024
 
 # The name that the asyncio original gives it.
 _DEBUG_VARIABLE: Final = "LK_OPENAI_DEBUG"
@@ -142,6 +142,9 @@ class LLM(ChatModel):
             win over them.
         prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
             for where the model is known to support it.
+        reasoning_back: In which member of a message the model gets back what it has thought, after
+            a round of tool calls: ``"reasoning_content"``, ``"reasoning"`` or
+            ``"reasoning_details"``; None for not at all; ``"auto"`` for what is known of it.
         http_client: In place of connections of its own: a `TrioTransport`, which may serve several,
             or an ``httpx.AsyncClient`` (or ``httpx2.AsyncClient``). It is not closed. A client
             keeps its own limits, proxies, cookies and event hooks, while its timeouts and
@@ -176,6 +179,7 @@ class LLM(ChatModel):
         inference_class: InferenceClass | None = None,
         extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None = None,
         prompt_cache_breakpoints: CacheBreakpoints = "auto",
+        reasoning_back: ReasoningBack = "auto",
         http_client: HTTPClient | TrioTransport | None = None,
         max_streams: int | None = None,
         strict_tool_schema: bool = True,
@@ -211,8 +215,9 @@ class LLM(ChatModel):
         self._strict_tool_schema = strict_tool_schema
         check_instance("model_table", model_table, ModelTable, "a ModelTable")
         self._model_table = model_table
+        self._reasoning_back: ReasoningBack = checked_reasoning_back(reasoning_back)
         # Looking a model up compares its name with many patterns: not for every request.
-        self._facts = self._model_table.facts(self._model)
+        self._facts = facts_of(self._model, model_table, self._reasoning_back)
         self._instruments = check_instruments(instruments)
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
         self._connections = Connections(
@@ -334,7 +339,7 @@ class LLM(ChatModel):
         if is_given(prompt_cache_breakpoints):
             self._cache_breakpoints = checked_breakpoints(prompt_cache_breakpoints)
         self._model = new_model
-        self._facts = self._model_table.facts(new_model)
+        self._facts = facts_of(new_model, self._model_table, self._reasoning_back)
         self._options = options
 
     # --- requests -------------------------------------------------------------------------
@@ -371,11 +376,12 @@ class LLM(ChatModel):
             conn_options = attrs.evolve(
                 conn_options, timeout=timeout_or(conn_options, options.timeout)
             )
-        schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
+        tool_ctx = ToolContext(call.tools)
+        schemas = tool_ctx.parse_function_tools(strict=self._strict_tool_schema)
         # An empty set takes as much as one of five, and most streams offer no tools.
-        names = frozenset(str(schema["function"]["name"]) for schema in schemas) if schemas else ()
+        names = frozenset(tool_ctx.function_tools) if schemas else ()
         check_tool_choice(options.body.get("tool_choice"), names)
-        if not names:
+        if not schemas:
             warn_of_forced_choice(call)
         facts = self._facts
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
@@ -398,6 +404,7 @@ class LLM(ChatModel):
                 chat_ctx.items,
                 cache_breakpoints=breakpoints,
                 content_beside_calls=facts.content_beside_calls,
+                reasoning_back=facts.reasoning_back,
             ),
             options=body,
             tools=schemas,
@@ -416,6 +423,7 @@ class LLM(ChatModel):
             facts=facts,
             declared_tools=names,
             early_tool_calls=call.early_tool_calls,
+            keeper=reasoning_keeper(facts.reasoning_back, chat_ctx.items),
             log_body=self._logs_bodies,
             secrets=secrets,
         )

@@ -10,11 +10,16 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias, cast
 
+import attrs
+
 from lktrio._checks import (
     check_name,
     refusal,
 )
+from lktrio._conversation import REASONING_MEMBERS, ReasoningMember
 from lktrio._settings import (
+    ModelFacts,
+    ModelTable,
     NamedToolChoice,
     Secret,
     authorization_fault,
@@ -25,17 +30,21 @@ from .connections import Auth, Authority
 
 __all__ = [
     "CacheBreakpoints",
+    "ReasoningBack",
     "check_tool_choice",
     "checked_auth",
     "checked_breakpoints",
     "checked_model",
     "checked_provider",
+    "checked_reasoning_back",
+    "facts_of",
     "warn_of_forced_choice",
 ]
 
 logger = logging.getLogger("lktrio")
 
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
+ReasoningBack: TypeAlias = ReasoningMember | Literal["auto"] | None
 
 
 def checked_model(value: str) -> str:
@@ -76,6 +85,24 @@ def checked_breakpoints(value: object) -> CacheBreakpoints:
     if isinstance(value, bool):
         return value
     raise ValueError(refusal("prompt_cache_breakpoints", value, "True, False or 'auto'"))
+
+
+def checked_reasoning_back(value: object) -> ReasoningBack:
+    """In which member reasoning goes back."""
+    known = ("auto", None, *REASONING_MEMBERS)
+    if value not in known:
+        wanted = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(refusal("reasoning_back", value, wanted))
+    return cast("ReasoningBack", value)
+
+
+def facts_of(model: str, table: ModelTable, reasoning_back: ReasoningBack) -> ModelFacts:
+    """What is known of a model, with what the program knows better."""
+    facts = table.facts(model)
+    if reasoning_back == "auto":
+        return facts
+    return attrs.evolve(facts, reasoning_back=reasoning_back)
 
 
 def check_tool_choice(choice: object, names: Collection[str]) -> None:

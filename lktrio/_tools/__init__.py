@@ -12,11 +12,13 @@ from .toolset import *
 from .values import *
 
 if TYPE_CHECKING:
+    from .answers import *
     from .calls import *
 
 __getattr__ = lazily(
     __name__,
     {
+        "answers": "answer_items",
         "calls": "Call read_call",
     },
 )

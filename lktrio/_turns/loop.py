@@ -194,6 +194,9 @@ class TurnLoop:
         if delta.refusal:
             current.add_text(delta.refusal)
             self._put(RefusalDelta(delta.refusal, number), len(delta.refusal))
+        if delta.tool_calls and delta.extra:
+            # Calls stay in the conversation even if their answer never becomes whole.
+            current.attached = delta.extra
         for call in delta.tool_calls:
             self._take_call(call, current, limited)
 

@@ -58,6 +58,8 @@ class Round:
         """The calls, in the order in which they were handed out."""
         self.extra: Mapping[str, object] = {}
         """What the provider attached to the answer."""
+        self.attached: Mapping[str, object] = {}
+        """What came with the calls: all that is known of that before the answer is whole."""
         self.is_whole = False
         """Whether the model's answer has come to its end."""
         self._clock = clock
@@ -149,8 +151,9 @@ class Round:
             begin, end = self._delivered_begin, self._delivered
         whole = "".join(self._texts[begin:end])
         text = whole[:spoken]
+        extra = self.extra or self.attached
         # Some models refuse calls that come back without what was attached to their answer.
-        if not text and not (self.calls and self.extra and self.is_whole):
+        if not text and not (self.calls and extra):
             return None
         is_cut = end < len(self._texts) or begin < self._begin or len(text) < len(whole)
         return ChatMessage(
@@ -158,7 +161,7 @@ class Round:
             role="assistant",
             content=[text] if text else [],
             interrupted=is_cut or not self.is_whole,
-            extra=self.extra if self.is_whole else {},
+            extra=extra,
             created_at=self._stamp(),
         )
 
