@@ -85,6 +85,7 @@ from ._settings import (
 from ._tools import (
     FunctionCallResult,
     FunctionTool,
+    ProviderTool,
     RawFunctionTool,
     RunContext,
     StopResponse,
@@ -194,6 +195,7 @@ __all__ = [
     "NotGiven",
     "NotGivenOr",
     "Problem",
+    "ProviderTool",
     "Quota",
     "QuotaUsage",
     "RawFunctionTool",

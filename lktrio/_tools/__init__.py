@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lktrio._definitions import lazily
 
+from .provider import *
 from .results import *
 from .tool import *
 from .toolset import *

@@ -320,7 +320,8 @@ def run_turn(
         instruments=check_instruments(instruments),
     )
     first = call
-    if max_rounds == 1 and offered:
+    tool_ctx = ToolContext(offered)
+    if max_rounds == 1 and tool_ctx:
         if call.chosen_tool not in (None, "auto", "none"):
             raise ValueError(
                 "a tool_choice that forces a call leaves no round for the answer: give max_rounds "
@@ -330,7 +331,7 @@ def run_turn(
     settings = TurnSettings(
         model=model,
         call=call,
-        tool_ctx=ToolContext(offered),
+        tool_ctx=tool_ctx,
         max_rounds=max_rounds,
         max_concurrency=max_concurrency,
         instruments=join_instruments(model.instruments, call.instruments),
