@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -786,15 +785,23 @@ async def on_http(env: dict[str, str]) -> AsyncGenerator[Running, None]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
 
+    has_crashed = trio.Event()
+
     async def keep() -> None:
         while True:
             command = [sys.executable, str(SCRIPT), "http", str(port)]
             await trio.run_process(command, env=env, check=False, stderr=subprocess.DEVNULL)
+            has_crashed.set()
+
+    async def until_up() -> None:
+        # Until then, the process that ends may still listen.
+        await has_crashed.wait()
+        await until_open(port)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep)
         await until_open(port)
-        yield MCPServerHTTP(f"http://127.0.0.1:{port}/mcp"), partial(until_open, port)
+        yield MCPServerHTTP(f"http://127.0.0.1:{port}/mcp"), until_up
         nursery.cancel_scope.cancel()
 
 

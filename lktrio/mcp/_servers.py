@@ -200,7 +200,8 @@ async def open_transport(
         )
         return stdio_client(parameters, errlog=_error_output(server))
     if isinstance(server, Server | ServerInProcess):
-        return cast("Server[Any] | ServerInProcess[Any]", server)
+        # isinstance() leaves out of what they are generic.
+        return server  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(server, MCPServerHTTP):
         return server()
     client = server.http_client
