@@ -669,17 +669,41 @@ async def test_misuse_says_what_to_write() -> None:
         await tool(raw_arguments={})
 
 
+async def die_and_come_back(cut: Cut) -> None:
+    kitchen = Kitchen(nap=said("rested"), cook=forever)
+    with cut.watched(), cut.scope:
+        async with MCPToolset(kitchen, timeout=2) as tools:
+            await call(tools, "nap")
+            kitchen.hang_up(ConnectionResetError("reset"))
+            await call(tools, "cook")
+
+
+async def stay_away(cut: Cut) -> None:
+    kitchen = Kitchen(nap=said("rested"))
+    with cut.watched(), cut.scope:
+        async with MCPToolset(kitchen) as tools:
+            kitchen.is_up = False
+            kitchen.hang_up()
+            await trio.testing.wait_all_tasks_blocked()
+            await call(tools, "nap")
+        with pytest.raises(MCPServerError):
+            await MCPToolset(kitchen).__aenter__()
+
+
+async def in_this_process(cut: Cut) -> None:
+    kitchen = Kitchen(nap=said("rested"), cook=forever)
+    with cut.watched(), cut.scope:
+        async with MCPToolset(kitchen.server, timeout=2) as tools:
+            await call(tools, "nap")
+            await call(tools, "cook")
+
+
+@pytest.mark.parametrize("scenario", [die_and_come_back, stay_away, in_this_process])
 @pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=lambda action: action.name)
 @pytest.mark.parametrize("series", ["before", "after"])
-def test_a_cut_at_any_step_leaves_nothing(action: Action, series: Series) -> None:
-    async def scenario(cut: Cut) -> None:
-        kitchen = Kitchen(nap=said("rested"), cook=forever)
-        with cut.watched(), cut.scope:
-            async with MCPToolset(kitchen, timeout=2) as tools:
-                await call(tools, "nap")
-                kitchen.hang_up(ConnectionResetError("reset"))
-                await call(tools, "cook")
-
+def test_a_cut_at_any_step_leaves_nothing(
+    scenario: Callable[[Cut], Awaitable[None]], action: Action, series: Series
+) -> None:
     sweep(scenario, action, series)
 
 

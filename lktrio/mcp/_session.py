@@ -145,6 +145,7 @@ class Connection:
                 session = _Session(self._server, self._label)
                 await self._nursery.start(session.run, self._connect_timeout)
                 if session.error is not None:
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     # Not by the nursery, which takes the cause off what a task begins with.
                     raise session.error from session.cause
                 self._session = session
@@ -299,6 +300,9 @@ class _Session:
             try:
                 return await ask(self.client)
             except Exception as exc:
+                # If the session and its caller were cancelled together, the one is the cause of
+                # the other's failure.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 raise MCPCallError(await self._explained(exc)) from exc
             finally:
                 self._calls.discard(scope)
