@@ -189,6 +189,22 @@ def test_the_package_loads_no_public_room_by_itself() -> None:
     assert "'lktrio._engine.llm'" in loaded
 
 
+def test_without_its_sdk_the_room_of_mcp_says_what_to_install() -> None:
+    program = """
+import sys
+sys.modules["mcp"] = None
+try:
+    import lktrio.mcp
+except ImportError as error:
+    print(error)
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "pip install 'lktrio[mcp]'" in printed
+
+
 # What a program pays for when it asks for it: rooms, and what they or third parties are built on.
 LATER = {
     "lktrio._adapters",

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -670,17 +669,41 @@ async def test_misuse_says_what_to_write() -> None:
         await tool(raw_arguments={})
 
 
+async def die_and_come_back(cut: Cut) -> None:
+    kitchen = Kitchen(nap=said("rested"), cook=forever)
+    with cut.watched(), cut.scope:
+        async with MCPToolset(kitchen, timeout=2) as tools:
+            await call(tools, "nap")
+            kitchen.hang_up(ConnectionResetError("reset"))
+            await call(tools, "cook")
+
+
+async def stay_away(cut: Cut) -> None:
+    kitchen = Kitchen(nap=said("rested"))
+    with cut.watched(), cut.scope:
+        async with MCPToolset(kitchen) as tools:
+            kitchen.is_up = False
+            kitchen.hang_up()
+            await trio.testing.wait_all_tasks_blocked()
+            await call(tools, "nap")
+        with pytest.raises(MCPServerError):
+            await MCPToolset(kitchen).__aenter__()
+
+
+async def in_this_process(cut: Cut) -> None:
+    kitchen = Kitchen(nap=said("rested"), cook=forever)
+    with cut.watched(), cut.scope:
+        async with MCPToolset(kitchen.server, timeout=2) as tools:
+            await call(tools, "nap")
+            await call(tools, "cook")
+
+
+@pytest.mark.parametrize("scenario", [die_and_come_back, stay_away, in_this_process])
 @pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=lambda action: action.name)
 @pytest.mark.parametrize("series", ["before", "after"])
-def test_a_cut_at_any_step_leaves_nothing(action: Action, series: Series) -> None:
-    async def scenario(cut: Cut) -> None:
-        kitchen = Kitchen(nap=said("rested"), cook=forever)
-        with cut.watched(), cut.scope:
-            async with MCPToolset(kitchen, timeout=2) as tools:
-                await call(tools, "nap")
-                kitchen.hang_up(ConnectionResetError("reset"))
-                await call(tools, "cook")
-
+def test_a_cut_at_any_step_leaves_nothing(
+    scenario: Callable[[Cut], Awaitable[None]], action: Action, series: Series
+) -> None:
     sweep(scenario, action, series)
 
 
@@ -786,15 +809,23 @@ async def on_http(env: dict[str, str]) -> AsyncGenerator[Running, None]:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
 
+    has_crashed = trio.Event()
+
     async def keep() -> None:
         while True:
             command = [sys.executable, str(SCRIPT), "http", str(port)]
             await trio.run_process(command, env=env, check=False, stderr=subprocess.DEVNULL)
+            has_crashed.set()
+
+    async def until_up() -> None:
+        # Until then, the process that ends may still listen.
+        await has_crashed.wait()
+        await until_open(port)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep)
         await until_open(port)
-        yield MCPServerHTTP(f"http://127.0.0.1:{port}/mcp"), partial(until_open, port)
+        yield MCPServerHTTP(f"http://127.0.0.1:{port}/mcp"), until_up
         nursery.cancel_scope.cancel()
 
 

@@ -86,8 +86,12 @@ async def test_a_browser_sees_the_answer_and_a_failure_and_may_leave() -> None:
         reply("Hello", Reset()),
         reply("Again."),
     ]
-    async with ScriptedGateway(script, loopback=True, auth="Bearer sk-of-nobody") as gateway:
-        async with running(gateway) as port:
+    # The limit is for a back end that hangs, which nothing else would end.
+    with trio.fail_after(120):
+        async with (
+            ScriptedGateway(script, loopback=True, auth="Bearer sk-of-nobody") as gateway,
+            running(gateway) as port,
+        ):
             async with browser(port) as whole:
                 await whole.read(3)
             assert whole.received.startswith(b"HTTP/1.1 200")
@@ -115,8 +119,12 @@ async def test_a_browser_sees_the_answer_and_a_failure_and_may_leave() -> None:
 
 
 async def test_the_page_is_there() -> None:
-    async with ScriptedGateway(loopback=True, auth=None) as gateway, running(gateway) as port:
-        async with browser(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") as reading:
+    with trio.fail_after(120):
+        async with (
+            ScriptedGateway(loopback=True, auth=None) as gateway,
+            running(gateway) as port,
+            browser(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") as reading,
+        ):
             await reading.read(b"</script>")
 
     assert reading.received.startswith(b"HTTP/1.1 200")
