@@ -25,17 +25,11 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 PARALLEL = ["-n", "auto"]
 # Those that bring an HTTP client of their own.
 ENGINE_TESTS = [
-    f"tests/test_{name}.py"
-    for name in (
-        "transport",
-        "llm",
-        "stream",
-        "retries",
-        "clocks",
-        "causality",
-        "secrets",
-        "matrix",
-    )
+    "tests/http/test_transport.py",
+    *(
+        f"tests/engine/test_{name}.py"
+        for name in ("llm", "stream", "retries", "clocks", "causality", "secrets", "matrix")
+    ),
 ]
 
 # --- Checks -------------------------------------------------------------------------------------
@@ -80,8 +74,9 @@ def coverage(session: nox.Session) -> None:
     # In the tests' own processes: those that they start (examples, servers, benchmarks) run nothing
     # of the package that is not also run here, and would each load the tracer.
     session.run("pytest", "--cov", "--cov-report=", *PARALLEL, *session.posargs)
-    # The core without I/O takes values and returns values: nothing in it is hard to reach.
-    core = ",".join(f"lktrio/{name}.py" for name in PYPROJECT["tool"]["lktrio"]["core"])
+    # What is above the line takes values and returns values: nothing in it is hard to reach.
+    listed = session.run("python", "-m", "tests.support.rooms", "core", silent=True)
+    core = str(listed).strip()
     session.run("coverage", "report", f"--include={core}", "--fail-under=100")
     session.run("coverage", "report", "--include=lktrio/*", f"--omit={core}", "--fail-under=97")
     # A line of a test that does not run proves nothing.
@@ -102,7 +97,7 @@ def mcp(session: nox.Session) -> None:
     """Run the tests of `lktrio.mcp` with the oldest SDK and Trio that its extra admits."""
     oldest = _oldest(PYPROJECT["project"]["optional-dependencies"]["mcp"])
     session.install(".[mcp]", *oldest, *_group("test"))
-    session.run("pytest", *PARALLEL, "tests/test_mcp.py", *session.posargs)
+    session.run("pytest", *PARALLEL, "tests/mcp/test_mcp.py", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])
@@ -110,7 +105,7 @@ def httpx2(session: nox.Session) -> None:
     """Run the tests of the engine with clients that come from httpx2."""
     session.install(".", *_group("httpx2"))
     session.run("mypy", "--strict", "tests/typing/on_httpx2.py")
-    session.run("python", "-m", "pytest", "-p", "tests.on_httpx2", *PARALLEL, *ENGINE_TESTS)
+    session.run("python", "-m", "pytest", "-p", "tests.support.on_httpx2", *PARALLEL, *ENGINE_TESTS)
 
 
 @nox.session
@@ -148,7 +143,12 @@ def package(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """Execute the code blocks of README.md and of the documentation."""
     session.install(".", *_group("test_all"))
-    session.run("pytest", "tests/test_readme.py", "tests/test_docs.py", *session.posargs)
+    session.run(
+        "pytest",
+        "tests/project/test_readme.py",
+        "tests/project/test_docs.py",
+        *session.posargs,
+    )
 
 
 @nox.session
@@ -205,7 +205,7 @@ def bench(session: nox.Session) -> None:
 def tail(session: nox.Session) -> None:
     """Show what hedging does to the slowest answers of a server, in virtual time."""
     session.install(".", *_group("test"))
-    session.run("python", "-m", "tests.tail_latency", *session.posargs)
+    session.run("python", "-m", "tests.support.tail_latency", *session.posargs)
 
 
 @nox.session(python=PYTHONS[0])

@@ -46,8 +46,7 @@ from lktrio import (
     function_tool,
     run_turn,
 )
-from tests.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
-from tests.several import FAST, SLOW, open_models
+from tests.support.engine import BASE_URL, ONCE, TLS_BASE_URL, ask, conversation, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.matrix import CANCEL_BLOCK, INTERRUPT, Cut, Series, sweep
 from tests.support.memory_network import MemoryNetwork
@@ -69,6 +68,7 @@ from tests.support.script import (
     tool_calls,
     usage,
 )
+from tests.support.several import FAST, SLOW, open_models
 
 RETRY = APIConnectOptions(max_retry=2, retry_interval=1.0)
 HI = sse(Wait(0.25), text_chunk("Hi"), Wait(0.5), text_chunk("!"), finish(), usage(9, 3), DONE)

@@ -202,8 +202,8 @@ async def open_transport(
         )
         return stdio_client(parameters, errlog=_error_output(server))
     if isinstance(server, Server | ServerInProcess):
-        in_process: Server[Any] | ServerInProcess[Any] = server  # pyright: ignore[reportUnknownVariableType]
-        return in_process
+        # isinstance() leaves out of what they are generic.
+        return server  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(server, MCPServerHTTP):
         return server()
     client = server.http_client

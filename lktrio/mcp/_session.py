@@ -146,6 +146,10 @@ class Connection:
             if self._session is None or not self._session.is_usable:
                 session = _Session(self._server, self._label)
                 await self._nursery.start(session.run, self._connect_timeout)
+                if session.error is not None:
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    # Not by the nursery, which takes the cause off what a task begins with.
+                    raise session.error from session.cause
                 self._session = session
             return self._session
 
@@ -169,6 +173,10 @@ class _Session:
         self._server = server
         self._label = label
         self.client: Client | None = None
+        self.error: MCPServerError | None = None
+        """Why there was no session."""
+        self.cause: BaseException | None = None
+        """What it was made of."""
         self.is_refused = False
         """Whether the server has said that it does not know this session."""
         self._is_torn = False
@@ -196,8 +204,7 @@ class _Session:
     ) -> None:
         """Hold the session until it is stopped or the server is gone.
 
-        Raises:
-            MCPServerError: There was no session before ``task_status.started()``.
+        It has started as soon as the session stands, or cannot: then there is an `error`.
         """
         failure: BaseException | None = None
         self._scope.deadline = trio.current_time() + connect_timeout
@@ -223,11 +230,14 @@ class _Session:
         if not has_begun:
             if failure is None:
                 self._reason = f"it did not answer within {connect_timeout:g} seconds"
-            raise MCPServerError(
+            self.cause = failure
+            self.error = MCPServerError(
                 f"the MCP server {self._label} cannot be reached: {self._reason}"
-            ) from failure
-        if failure is not None and not was_over:
-            logger.warning("the MCP server %s has gone: %s", self._label, self._reason)
+            )
+            task_status.started()
+        elif failure is not None:
+            level = logging.DEBUG if was_over else logging.WARNING
+            logger.log(level, "the MCP server %s has gone: %s", self._label, self._reason)
 
     async def _hold(self, connect_timeout: float, task_status: trio.TaskStatus[None]) -> None:
         async with AsyncExitStack() as stack:
@@ -292,6 +302,9 @@ class _Session:
             try:
                 return await ask(self.client)
             except Exception as exc:
+                # If the session and its caller were cancelled together, the one is the cause of
+                # the other's failure.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 raise MCPCallError(await self._explained(exc)) from exc
             finally:
                 self._calls.discard(scope)

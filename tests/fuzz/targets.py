@@ -56,8 +56,8 @@ from lktrio._wire.server_errors import payload_error, status_error
 from lktrio._wire.sse import MAX_EVENT_BYTES, Event, EventReader
 from lktrio._wire.thinking import SurrogateJoiner, ThinkingFilter
 from lktrio._wire.tool_calls import ToolCallAssembler
-from tests.answers import check_outcome, cut, one_by_one, read
 from tests.support import recorded
+from tests.support.answers import check_outcome, cut, one_by_one, read
 
 __all__ = ["TARGETS", "Target"]
 

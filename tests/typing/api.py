@@ -33,6 +33,7 @@ from lktrio import (
     CompletionUsage,
     Converter,
     FunctionToolCall,
+    ImageContent,
     Instrument,
     LLMMetrics,
     LLMModels,
@@ -41,11 +42,13 @@ from lktrio import (
     NotGivenOr,
     RequestInfo,
     ToolContext,
+    ToolFinished,
     function_tool,
     is_given,
     make_converter,
     run_turn,
 )
+from lktrio.mcp import MCPServerHTTP, MCPServerStdio, MCPToolset, images_in
 from lktrio.opentelemetry import OpenTelemetryInstrument
 from lktrio.testing import (
     NoConnection,
@@ -345,3 +348,24 @@ async def watched() -> LLMMetrics | None:
             assert_type(turn.metrics, tuple[LLMMetrics, ...])
     LLM("m", instruments=[Watches])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     return stream.metrics
+
+
+# --- Tools of MCP servers ---------------------------------------------------------------------
+
+
+async def served() -> list[ImageContent]:
+    menu = MCPServerStdio("menu", ["--fast"], env={"CITY": "Rome"})
+    orders = MCPServerHTTP("https://example.com/mcp", {"Authorization": "Bearer sk"})
+    async with (
+        LLM("openai/gpt-4.1-mini") as llm,
+        MCPToolset(menu, allowed_tools=["dish_of"], timeout=None) as tools,
+        MCPToolset(orders, allowed_tools=lambda name: name != "pay", prefix="shop_") as shop,
+    ):
+        assert_type(tools.instructions, str | None)
+        assert_type(tools.id, str)
+        async with run_turn(llm, chat_ctx=conversation(), tools=[tools, shop]) as turn:
+            async for event in turn:
+                if isinstance(event, ToolFinished):
+                    return images_in(event.result.raw_output)
+        MCPToolset("menu")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    return []
