@@ -58,7 +58,7 @@ from lktrio._settings import (
     structure_options,
     timeout_or,
 )
-from lktrio._tools import ToolContext, check_converter
+from lktrio._tools import ToolContext, check_converter, to_fnc_ctx
 from lktrio._version import __version__
 from lktrio._wire import encode_request, reasoning_keeper
 
@@ -377,7 +377,7 @@ class LLM(ChatModel):
                 conn_options, timeout=timeout_or(conn_options, options.timeout)
             )
         tool_ctx = ToolContext(call.tools)
-        schemas = tool_ctx.parse_function_tools(strict=self._strict_tool_schema)
+        schemas = to_fnc_ctx(tool_ctx, strict=self._strict_tool_schema)
         # An empty set takes as much as one of five, and most streams offer no tools.
         names = frozenset(tool_ctx.function_tools) if schemas else ()
         check_tool_choice(options.body.get("tool_choice"), names)

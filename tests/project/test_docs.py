@@ -59,9 +59,11 @@ from tests.support.script import (
     Wait,
     error,
     finish,
+    reasoning_chunk,
     sse,
     text,
     text_chunk,
+    tool_call_chunk,
     tool_calls,
     usage,
 )
@@ -95,6 +97,15 @@ SERVERS: dict[str, Script] = {
         error(503, "try again later", retry_after=1),
         tool_calls(ToolCall("get_weather", {"city": "Rome"})),
         slowly("It is", " sunny", " in Rome."),
+    ],
+    "thinks-and-calls": [
+        sse(
+            reasoning_chunk("Rome is in Italy."),
+            tool_call_chunk('{"city": "Rome"}', id="call_1", name="get_weather"),
+            finish("tool_calls"),
+            DONE,
+        ),
+        text("Mild."),
     ],
     "busy-once": [BUSY, text("To be", " heard.")],
     "rate-limited": error(429, "slow down", retry_after=20),

@@ -25,6 +25,19 @@ from lktrio import (
     run_turn,
 )
 from lktrio.testing import Hold, ScriptedGateway, error, reasoning, reply, tool_call
+from tests.support.conversations import assert_valid
+from tests.support.engine import open_llm
+from tests.support.matrix import CANCEL_BLOCK, INTERRUPT, Action, Cut, sweep
+from tests.support.memory_network import MemoryNetwork
+from tests.support.script import (
+    DONE,
+    finish,
+    reasoning_chunk,
+    sse,
+    text,
+    text_chunk,
+    tool_call_chunk,
+)
 
 KIMI = "moonshotai/kimi-k2.5"
 THOUGHT = "Rome is in Italy."
@@ -299,3 +312,48 @@ async def test_a_round_is_kept_whole_if_the_next_one_fails(autojump_clock: MockC
         {},
         {"reasoning_content": THOUGHT},
     ]
+
+
+# The matrix: a call that stands in the conversation has its reasoning with it, wherever the turn
+# was cut.
+
+THINKS = [reasoning_chunk("Rome is "), reasoning_chunk("in Italy.")]
+CALLS = [tool_call_chunk('{"city": "Rome"}', id="a", name="weather")]
+SCRIPTS = {
+    "calls at the end": sse(*THINKS, *CALLS, finish("tool_calls"), DONE, every=0.1),
+    "a call, and text": sse(*THINKS, *CALLS, text_chunk("So."), finish(), DONE, every=0.1),
+}
+
+
+@pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=lambda it: it.name)
+@pytest.mark.parametrize("early_start", [True, False])
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_wherever_a_turn_is_cut_no_call_is_without_it(
+    script: str, early_start: bool, action: Action
+) -> None:
+    async def run(cut: Cut) -> str:
+        chat_ctx = question()
+        async with (
+            MemoryNetwork([SCRIPTS[script], text("It is ", "mild.", every=0.1)]) as network,
+            open_llm(network, reasoning_back="reasoning_content") as llm,
+        ):
+            result = "cut"
+            try:
+                with cut.watched(), cut.scope:
+                    async with run_turn(
+                        llm, chat_ctx=chat_ctx, tools=[weather], early_start=early_start
+                    ) as turn:
+                        async for _ in turn:
+                            pass
+                    result = "over"
+            finally:
+                assert_valid(chat_ctx)
+                called = [one for one in chat_ctx.to_openai() if "tool_calls" in one]
+                assert [one["reasoning_content"] for one in called] == [THOUGHT] * len(called)
+        return result if called else "no call"
+
+    outcome = sweep(run, action, "after")
+
+    assert outcome.undisturbed == "over"
+    if action is CANCEL_BLOCK:
+        assert set(outcome.results) == {"no call", "cut", "over"}
