@@ -21,6 +21,7 @@ from lktrio._json import check_depth, check_json, plain_json
 
 from .fields import new_item_id
 from .items import (
+    AudioContent,
     CacheBreakpoint,
     ChatContent,
     ChatItem,
@@ -28,6 +29,7 @@ from .items import (
     FunctionCall,
     FunctionCallOutput,
     ImageContent,
+    UnknownContent,
 )
 from .kept import (
     CACHE_MARKS,
@@ -291,6 +293,8 @@ def _read_content(content: object, path: str, role: str) -> tuple[list[ChatConte
             parts.append(_text(members.pop("text", None), f"{where}.text"))
         elif kind == "image_url":
             parts.append(_read_image(members.pop(kind, None), f"{where}.{kind}"))
+        elif kind in ("input_audio", "file"):
+            parts.append(_read_media(kind, members.pop(kind, None), f"{where}.{kind}"))
         # The output of a call is one text, in which nothing can be marked.
         marks = () if role == "tool" else CACHE_MARKS
         mark = {name: members.pop(name) for name in marks if name in members}
@@ -302,7 +306,7 @@ def _read_content(content: object, path: str, role: str) -> tuple[list[ChatConte
 
 _TEXT_ONLY: Final = ("text",)
 _PARTS_OF: Final[Mapping[str, tuple[str, ...]]] = {
-    "user": ("text", "image_url"),
+    "user": ("text", "image_url", "input_audio", "file"),
     "assistant": ("text", "image_url", "refusal"),
 }
 
@@ -324,6 +328,16 @@ def _read_image(image: object, path: str) -> ImageContent:
     except (TypeError, ValueError) as error:
         reason = str(error).removeprefix("inference_detail")
         raise type(error)(f"{path}.detail{reason}") from None
+
+
+def _read_media(kind: str, media: object, path: str) -> AudioContent | UnknownContent:
+    """Sound, or a file. It is kept as it is, and so it is written and saved."""
+    members = _said(_object(media, path))
+    check_json(members, path)
+    kept: _Members = {kind: plain_json(members)}
+    if kind == "file":
+        return UnknownContent(type=kind, unknown_members=kept)
+    return AudioContent(unknown_members=kept)
 
 
 def _nothing_else(members: Mapping[str, object], path: str) -> None:

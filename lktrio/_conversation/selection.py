@@ -21,7 +21,15 @@ from .items import (
     FunctionCallOutput,
 )
 
-__all__ = ["NamedTool", "ToolGroup", "are_equivalent", "choose", "last_items", "with_calls_of"]
+__all__ = [
+    "NamedTool",
+    "ToolGroup",
+    "are_equivalent",
+    "choose",
+    "goes_with_calls",
+    "last_items",
+    "with_calls_of",
+]
 
 
 @runtime_checkable
@@ -60,13 +68,23 @@ def choose(
         *((AgentConfigUpdate,) if exclude_config_update else ()),
     )
     for item in items:
-        if isinstance(item, excluded):
+        if isinstance(item, excluded) or (exclude_function_call and goes_with_calls(item)):
             continue
         if exclude_instructions and _is_instructions(item):
             continue
         if exclude_empty_message and isinstance(item, ChatMessage) and not item.content:
             continue
         yield item
+
+
+def goes_with_calls(item: ChatItem) -> bool:
+    """Whether an item is there only for what goes back with the calls of its answer."""
+    return (
+        isinstance(item, ChatMessage)
+        and item.role == "assistant"
+        and not item.content
+        and bool(item.extra)
+    )
 
 
 def _is_instructions(item: ChatItem) -> bool:

@@ -163,12 +163,20 @@ def _write_content(item: ChatMessage) -> str | list[_Members]:
             if parts:
                 marks = {n: v for n, v in part.unknown_members.items() if n in CACHE_MARKS}
                 parts[-1] |= marks or {"prompt_cache_breakpoint": PLAIN_CACHE_MARK}
-        elif isinstance(part, AudioContent | UnknownContent):
+        elif (media := _write_media(part)) is not None:
+            parts.append(media)
+        else:
             logger.warning("a part of item %s has no form in a message: %s", item.id, part.type)
     if not parts:
         return ""
     first = parts[0]
     return first["text"] if len(parts) == 1 and len(first) == 2 and "text" in first else parts
+
+
+def _write_media(part: AudioContent | UnknownContent) -> _Members | None:
+    kind = "input_audio" if isinstance(part, AudioContent) else part.type
+    members: object = part.unknown_members.get(kind)
+    return {"type": kind, kind: members} if is_object(members) else None
 
 
 def _write_image(part: ImageContent) -> _Members:

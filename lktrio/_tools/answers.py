@@ -57,7 +57,7 @@ def answer_items(
     group = f"item_{secrets.token_hex(6)}"
     now = time.time()
     items: list[ChatItem] = []
-    said = answer.text or answer.refusal
+    said = answer.text + answer.refusal
     if said or (calls and answer.extra):
         content = [said] if said else []
         items.append(

@@ -20,6 +20,7 @@ from lktrio import (
     FunctionCall,
     FunctionCallOutput,
     ImageContent,
+    UnknownContent,
     UnknownItem,
 )
 
@@ -118,6 +119,20 @@ def test_a_mark_of_another_provider_is_a_breakpoint_too() -> None:
     assert chat_ctx.to_openai() == messages
     sent, _ = chat_ctx.to_provider_format(prompt_cache_breakpoints=True)
     assert sent[0]["content"][0]["prompt_cache_breakpoint"] == {"mode": "explicit"}
+
+
+def test_sound_and_files_are_kept_as_they_are() -> None:
+    parts = [
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+        {"type": "file", "file": {"file_id": "file-1"}, "cache_control": {"type": "ephemeral"}},
+    ]
+    messages = [{"role": "user", "content": parts}]
+    chat_ctx = ChatContext.from_openai(messages)
+
+    sound, file, _ = chat_ctx.messages()[0].content
+    assert isinstance(sound, AudioContent)
+    assert isinstance(file, UnknownContent)
+    assert chat_ctx.to_openai() == messages
 
 
 def test_a_refusal_is_what_the_model_has_said() -> None:
@@ -418,6 +433,14 @@ IMAGES = st.builds(
 )
 
 
+MEDIA = st.builds(
+    lambda kind, media, mark: {"type": kind, kind: media, **mark},
+    st.sampled_from(["input_audio", "file"]),
+    st.dictionaries(st.sampled_from(["data", "format", "file_id", "filename"]), TEXT),
+    MARKS,
+)
+
+
 def is_in_parts_for_a_reason(parts: list[dict[str, Any]]) -> bool:
     """Whether it is no single text: that is written as a string."""
     return len(parts) > 1 or set(parts[0]) != {"type", "text"}
@@ -493,7 +516,7 @@ def rounds(draw: st.DrawFn) -> list[dict[str, Any]]:
 CONVERSATIONS = st.lists(
     message("system", contents(TEXT_PARTS), **OTHERS).map(lambda one: [one])
     | message("developer", contents(TEXT_PARTS), **OTHERS).map(lambda one: [one])
-    | message("user", contents(TEXT_PARTS | IMAGES), **OTHERS).map(lambda one: [one])
+    | message("user", contents(TEXT_PARTS | IMAGES | MEDIA), **OTHERS).map(lambda one: [one])
     | rounds(),
     max_size=5,
 ).map(lambda groups: [message for group in groups for message in group])
@@ -507,5 +530,5 @@ def test_messages_that_were_read_are_written_as_they_were(messages: list[dict[st
 
     assert chat_ctx.to_openai() == before == messages
     # And so they are after a rest in a file.
-    saved = json.dumps(chat_ctx.to_dict(exclude_image=False))
+    saved = json.dumps(chat_ctx.to_dict(exclude_image=False, exclude_audio=False))
     assert ChatContext.from_dict(json.loads(saved)).to_openai() == before

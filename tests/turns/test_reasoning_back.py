@@ -197,6 +197,19 @@ async def test_a_saved_conversation_carries_it_where_livekit_agents_reads_on(
     assert answers_in(gateway.requests[2].messages)[0]["reasoning_content"] == THOUGHT
 
 
+async def test_without_the_calls_there_is_nothing_left_of_it(autojump_clock: MockClock) -> None:
+    chat_ctx = question()
+    async with ScriptedGateway([ASKS, ANSWERS]) as gateway, gateway.llm(KIMI) as llm:
+        await answer(llm, chat_ctx)
+
+    without = chat_ctx.copy(exclude_function_call=True)
+    assert [item.text_content for item in without.messages()] == [
+        "What is the weather in Rome?",
+        "It is mild.",
+    ]
+    assert len(without.items) == len(chat_ctx.to_dict(exclude_function_call=True)["items"]) == 2
+
+
 async def test_a_turn_that_is_left_keeps_it_with_its_calls(autojump_clock: MockClock) -> None:
     chat_ctx = question()
     started = reply(reasoning(THOUGHT), tool_call("weather", {"city": "Rome"}), "Wait.", Hold())

@@ -26,6 +26,7 @@ from lktrio import (
     ChatChunk,
     ChatCompletionOptions,
     ChatContext,
+    ChatItem,
     ChatMessage,
     ChatModel,
     ChoiceDelta,
@@ -40,9 +41,12 @@ from lktrio import (
     LLMStream,
     Mismatch,
     NotGivenOr,
+    ProviderTool,
     RequestInfo,
     ToolContext,
     ToolFinished,
+    answer_items,
+    execute_function_calls,
     function_tool,
     is_given,
     make_converter,
@@ -74,6 +78,8 @@ def conversation() -> ChatContext:
     saved = chat_ctx.to_dict()
     assert_type(saved, dict[str, Any])
     assert_type(chat_ctx.copy(), ChatContext)
+    assert_type(chat_ctx.to_openai(), list[dict[str, Any]])
+    assert_type(ChatContext.from_openai([{"role": "user", "content": "Hi"}]), ChatContext)
     return ChatContext.from_dict(saved)
 
 
@@ -348,6 +354,21 @@ async def watched() -> LLMMetrics | None:
             assert_type(turn.metrics, tuple[LLMMetrics, ...])
     LLM("m", instruments=[Watches])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     return stream.metrics
+
+
+# --- Tools of a server, and a loop of one's own -----------------------------------------------
+
+
+async def looked_up() -> None:
+    chat_ctx = conversation()
+    search = ProviderTool({"type": "web_search"})
+    LLM("m", reasoning_back="thoughts")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with LLM("openai/gpt-4.1-mini", reasoning_back="reasoning") as llm:
+        answer = await llm.chat(chat_ctx=chat_ctx, tools=[search]).collect()
+        results = await execute_function_calls(answer.tool_calls, ToolContext([search]))
+        items = answer_items(answer, results)
+        assert_type(items, list[ChatItem])
+        chat_ctx.insert(items)
 
 
 # --- Tools of MCP servers ---------------------------------------------------------------------
