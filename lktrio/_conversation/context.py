@@ -452,7 +452,7 @@ class ChatContext:
 
         Raises:
             TypeError: If an item has kept what is no JSON value.
-            ValueError: If it has kept what cannot be written as JSON.
+            ValueError: If a text holds a lone surrogate, or a number is not finite.
         """
         from .to_openai import write_messages
 

@@ -65,7 +65,7 @@ def write_messages(items: Sequence[ChatItem]) -> list[_Members]:
 
     Raises:
         TypeError: If an item has kept what is no JSON value.
-        ValueError: If it has kept what cannot be written as JSON.
+        ValueError: If a text holds a lone surrogate, or a number is not finite.
     """
     output_of = match_outputs(items)
     matched = {index for index, _ in output_of.values()}

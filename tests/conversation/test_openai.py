@@ -252,6 +252,13 @@ def test_what_is_kept_and_cannot_be_sent_is_refused_with_its_path() -> None:
         chat_ctx.to_openai()
 
 
+def test_half_a_character_is_refused_where_it_would_be_written() -> None:
+    chat_ctx = ChatContext.from_openai([{"role": "user", "content": "\ud800"}])
+
+    with pytest.raises(ValueError, match=r"messages\[0\].content .*surrogate"):
+        chat_ctx.to_openai()
+
+
 # Writing.
 
 
