@@ -63,6 +63,8 @@ from ._engine import (
     ChunkSource,
     LLMStatistics,
     LLMStream,
+    RateLimit,
+    RateLimitStatistics,
     RequestDraft,
 )
 from ._http import Network, TrioTransport, default_network, set_default_network
@@ -195,6 +197,8 @@ __all__ = [
     "Problem",
     "Quota",
     "QuotaUsage",
+    "RateLimit",
+    "RateLimitStatistics",
     "RawFunctionTool",
     "ReasoningDelta",
     "ReasoningEffort",

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias, cast
 
 from lktrio._checks import (
+    check_instance,
     check_name,
     refusal,
 )
@@ -22,6 +23,7 @@ from lktrio._settings import (
 
 from .chat_model import ChatCall
 from .connections import Auth, Authority
+from .rate_limit import RateLimit, RateQueue, queue_of
 
 __all__ = [
     "CacheBreakpoints",
@@ -30,6 +32,7 @@ __all__ = [
     "checked_breakpoints",
     "checked_model",
     "checked_provider",
+    "checked_rate_limit",
     "warn_of_forced_choice",
 ]
 
@@ -101,3 +104,16 @@ def warn_of_forced_choice(call: ChatCall) -> None:
             "sent; give chat() the tools, or no tool_choice",
             call.chosen_tool,
         )
+
+
+def checked_rate_limit(value: object) -> RateQueue | None:
+    """Where the requests under a ``rate_limit`` wait; None without one.
+
+    Raises:
+        TypeError: It is no `RateLimit`.
+    """
+    if value is None:
+        return None
+    check_instance("rate_limit", value, RateLimit, "a RateLimit", "write: rate_limit=RateLimit(60)")
+    assert isinstance(value, RateLimit)
+    return queue_of(value)
