@@ -128,6 +128,14 @@ if typing.TYPE_CHECKING:
         execute_function_calls,
         run_turn,
     )
+    from ._usage import (
+        UsageBound,
+        UsageCollector,
+        UsageCount,
+        UsageLimit,
+        UsageLimitExceeded,
+        UsageReport,
+    )
 
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",
@@ -224,6 +232,12 @@ __all__ = [
     "TurnEvent",
     "UnknownContent",
     "UnknownItem",
+    "UsageBound",
+    "UsageCollector",
+    "UsageCount",
+    "UsageLimit",
+    "UsageLimitExceeded",
+    "UsageReport",
     "__version__",
     "current_tool_thread_limiter",
     "default_network",
@@ -252,6 +266,9 @@ if not typing.TYPE_CHECKING:
                 "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "
                 "current_tool_thread_limiter execute_function_call execute_function_calls "
                 "run_turn"
+            ),
+            "_usage": (
+                "UsageBound UsageCollector UsageCount UsageLimit UsageLimitExceeded UsageReport"
             ),
         },
     )

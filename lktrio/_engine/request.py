@@ -243,6 +243,8 @@ class RequestSource(ReportingSource):
                     delay = None
             if delay is None:
                 self._deliver_rest(error, attempt, sink)
+            else:
+                complete_error(error, partial=attempt.assembler.snapshot())
             sink.metrics.attempt_failed(self._frozen_attempts()[-1], error, delay)
             if delay is None:
                 raise error
