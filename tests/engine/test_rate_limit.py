@@ -174,6 +174,27 @@ async def test_waiting_for_a_turn_is_waiting_for_the_first_output(
             assert llm.statistics().streams_limited == 0
 
 
+async def test_leaving_an_llm_ends_those_who_wait(autojump_clock: MockClock) -> None:
+    limit = RateLimit(1)
+    closed: list[int] = []
+
+    async def wait(llm: LLM) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await ask(llm, APIConnectOptions(max_retry=3)).collect()
+        closed.append(limit.statistics().waiting)
+
+    async with MemoryNetwork(error(503)) as network, trio.open_nursery() as nursery:
+        async with open_llm(network, rate_limit=limit, max_streams=2) as llm:
+            for _ in range(3):
+                nursery.start_soon(wait, llm)
+            await trio.sleep(30)
+            # One of them was sent, and waits to be sent again.
+            assert limit.statistics().waiting == 3
+        assert trio.current_time() == 30
+        assert limit.statistics().waiting == 0
+    assert len(closed) == 3
+
+
 # --- retries and hedges --------------------------------------------------------------------------
 
 
