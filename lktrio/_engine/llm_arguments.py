@@ -115,5 +115,4 @@ def checked_rate_limit(value: object) -> RateQueue | None:
     if value is None:
         return None
     check_instance("rate_limit", value, RateLimit, "a RateLimit", "write: rate_limit=RateLimit(60)")
-    assert isinstance(value, RateLimit)
-    return queue_of(value)
+    return queue_of(cast("RateLimit", value))
