@@ -233,7 +233,7 @@ class RateLimit:
         requests_per_minute: How many requests; None for as many as the server allows by its quota.
         tokens_per_minute: How many tokens, those of the answers included, by ``estimate_tokens``.
         estimate_tokens: Tells how many tokens a request takes. Called by `ChatModel.chat` with the
-            request. Not async; what it raises, `chat` raises.
+            request, and what it raises is raised there. Not async.
 
     Raises:
         ValueError: A limit is less than 1, or there is one of tokens that nobody estimates.
