@@ -203,7 +203,7 @@ class Instrument:
             request: On whose behalf it was made.
             attempt: Its timings.
             error: Why.
-            delay: Seconds until the next attempt, or until it waits for its turn under a `RateLimit`;
+            delay: Seconds until the next attempt, or until that waits for its turn (`RateLimit`);
                 None if there is none.
         """
 
