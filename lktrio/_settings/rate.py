@@ -68,20 +68,20 @@ class _Window:
         return self._taken - self._expired + self._others
 
     def ready_at(self, now: float, amount: float) -> float:
-        """When so much may be taken, if nothing else is."""
-        excess = self.used(now) + amount - self.limit
-        if excess <= 0:
-            return now
+        """When so much may be taken, if nothing else is. It may be asked of a later moment."""
+        excess = self._taken - self._expired + self._others + amount - self.limit
         ready = now
-        for ready, freed in self._expiring():  # noqa: B007 - where it stops
-            excess -= freed
-            if excess <= 0:
+        for expires, freed in self._expiring():
+            if excess <= 0 and expires > now:
                 break
+            excess -= freed
+            ready = max(now, expires)
         # What is more than the server allows at all goes when nothing else counts.
         return ready
 
     def take(self, now: float, amount: float) -> float:
         """Take so much; return how much was taken ever."""
+        self._expire(now)
         self._entries.append((now + MINUTE, amount))
         self._taken += amount
         return self._taken

@@ -76,6 +76,18 @@ def test_what_the_last_in_the_line_is_told_comes_true(
     assert told == moment
 
 
+def test_to_ask_of_a_later_moment_changes_nothing() -> None:
+    rate = Rate(2, math.inf)
+    rate.hold(0.0, 30)
+    rate.take(0.0, 0)
+    rate.take(1.0, 0)
+
+    assert rate.ready_at(60.5, 0) == 60.5
+    assert rate.ready_at(1000.0, 0) == 1000.0
+    assert rate.ready_at(2.0, 0) == 60.0
+    assert rate.used(2.0) == (2, 0)
+
+
 def test_what_others_have_used_counts_for_a_minute() -> None:
     rate = Rate(10, math.inf)
     share = rate.take(0.0, 0)

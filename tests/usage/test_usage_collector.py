@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from lktrio import (
@@ -396,3 +398,63 @@ async def test_without_usage_there_is_no_cost(autojump_clock: MockClock) -> None
 def test_a_price_that_cannot_be_called_is_refused(price: Any, word: str) -> None:
     with pytest.raises(TypeError, match=f"price must.*{word}"):
         UsageCollector(price=price)
+
+
+# --- any nesting -----------------------------------------------------------------------------------
+
+REPLIES = {
+    "whole": reply("Hi"),
+    "untold": reply("Hi", usage=None),
+    "slow": reply(Wait(3), "Hi"),
+    "busy": error(503),
+    "refused": error(401),
+    "cut": reply("Hi", Close()),
+    "held": reply("Hi", Hold()),
+    "away": NoConnection(),
+}
+Tree = str | list[Any]
+TREES = st.recursive(
+    st.sampled_from(sorted(REPLIES)),
+    lambda trees: st.lists(trees, min_size=1, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40)
+@given(TREES, st.booleans(), st.sampled_from([None, 0.5, 4.0]))
+def test_whatever_happens_each_attempt_at_a_model_is_counted_once(
+    tree: Tree, hedged: bool, seconds: float | None
+) -> None:
+    async def main() -> None:
+        used = UsageCollector(price=lambda model, usage: usage.total_tokens)
+        async with AsyncExitStack() as stack:
+
+            async def model_of(tree: Tree, depth: int) -> ChatModel:
+                if isinstance(tree, str):
+                    gateway = ScriptedGateway([REPLIES[tree]] * 20, allow_unused=True)
+                    await stack.enter_async_context(gateway)
+                    return await stack.enter_async_context(gateway.llm(tree, instruments=[used]))
+                models = [await model_of(each, depth + 1) for each in tree]
+                if hedged == bool(depth % 2):
+                    return HedgeAdapter(llm=models, after=1, budget=1, instruments=[used])
+                return FallbackAdapter(llm=models, instruments=[used])
+
+            model = await model_of(tree, 0)
+            options = APIConnectOptions(max_retry=1, total_timeout=20)
+            stream = model.chat(chat_ctx=asked(), conn_options=options, instruments=[used])
+            with trio.move_on_after(seconds or 100):
+                try:
+                    async with stream:
+                        async for _ in stream:
+                            pass
+                except APIError:
+                    pass
+
+            total = used.report.total
+            assert total.requests == len(stream.response.attempts)
+            assert used._running == {}
+            known = 0 if total.usage is None else total.usage.total_tokens
+            assert (total.cost or 0) == known
+            assert known == 12 * (used.report.answered.requests - used.report.answered.unknown)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
