@@ -63,6 +63,8 @@ from ._engine import (
     ChunkSource,
     LLMStatistics,
     LLMStream,
+    RateLimit,
+    RateLimitStatistics,
     RequestDraft,
 )
 from ._http import Network, TrioTransport, default_network, set_default_network
@@ -127,6 +129,14 @@ if typing.TYPE_CHECKING:
         execute_function_call,
         execute_function_calls,
         run_turn,
+    )
+    from ._usage import (
+        UsageBound,
+        UsageCollector,
+        UsageCount,
+        UsageLimit,
+        UsageLimitExceeded,
+        UsageReport,
     )
 
 __all__ = [
@@ -198,6 +208,8 @@ __all__ = [
     "ProviderTool",
     "Quota",
     "QuotaUsage",
+    "RateLimit",
+    "RateLimitStatistics",
     "RawFunctionTool",
     "ReasoningDelta",
     "ReasoningEffort",
@@ -223,6 +235,12 @@ __all__ = [
     "TurnEvent",
     "UnknownContent",
     "UnknownItem",
+    "UsageBound",
+    "UsageCollector",
+    "UsageCount",
+    "UsageLimit",
+    "UsageLimitExceeded",
+    "UsageReport",
     "__version__",
     "answer_items",
     "current_tool_thread_limiter",
@@ -253,6 +271,9 @@ if not typing.TYPE_CHECKING:
                 "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "
                 "current_tool_thread_limiter execute_function_call execute_function_calls "
                 "run_turn"
+            ),
+            "_usage": (
+                "UsageBound UsageCollector UsageCount UsageLimit UsageLimitExceeded UsageReport"
             ),
         },
     )

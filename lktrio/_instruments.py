@@ -203,7 +203,8 @@ class Instrument:
             request: On whose behalf it was made.
             attempt: Its timings.
             error: Why.
-            delay: Seconds until the next attempt; None if there is none.
+            delay: Seconds until the next attempt, or until that waits for its turn (`RateLimit`);
+                None if there is none.
         """
 
     def first_output(self, request: RequestInfo, seconds: float) -> None:

@@ -136,6 +136,8 @@ class ChatRequest(Value):
 
     keeper: ReasoningKeeper | None = None
     """Says what of the reasoning is kept with the answer."""
+    tokens: int = 0
+    """How many tokens it is estimated to take, if somebody counts them."""
 
     log_body: bool = False
     """Whether the request's body is logged, which holds the conversation."""
@@ -196,6 +198,7 @@ class RequestAttempt:
         sink: Where the chunks go.
         number: 1 for the first attempt.
         total: When the total clock runs out, by `trio.current_time`.
+        learn: Told of the status and the head of a response, if somebody wants to know.
     """
 
     def __init__(
@@ -206,6 +209,7 @@ class RequestAttempt:
         *,
         number: int,
         total: float,
+        learn: Callable[[int, HeaderFacts], None] | None = None,
     ) -> None:
         self._redactor = _Redactor(request.secrets)
         self.record = AttemptRecord(number, trio.current_time())
@@ -224,6 +228,7 @@ class RequestAttempt:
         self._reasoning_counts = request.options.reasoning_is_output
         self._connections = connections
         self._sink = sink
+        self._learn = learn
         self._clocks = Clocks(request.options, total, self.record)
         self._reader = AnswerReader(self.assembler)
         self._state: Literal["reading", "draining", "over"] = "reading"
@@ -317,6 +322,8 @@ class RequestAttempt:
             self.record.connected = None
         self.record.status_code = response.status_code
         self.head = ResponseHead(response.headers, self._redactor.secrets)
+        if self._learn is not None:
+            self._learn(response.status_code, self.head.facts)
 
     # --- reading --------------------------------------------------------------------------
 

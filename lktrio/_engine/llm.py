@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import attrs
-import msgspec
 import trio
 
 import lktrio._schemas as schemas
@@ -64,7 +63,7 @@ from lktrio._wire import encode_request, reasoning_keeper
 
 from .attempt import ChatRequest
 from .chat_model import ChatCall, ChatModel
-from .connections import Auth, Authority, Connections
+from .connections import Auth, Authority, Connections, LLMStatistics
 from .draft import RequestDraft, prepared
 from .llm_arguments import (
     CacheBreakpoints,
@@ -74,15 +73,17 @@ from .llm_arguments import (
     checked_breakpoints,
     checked_model,
     checked_provider,
+    checked_rate_limit,
     checked_reasoning_back,
     facts_of,
     warn_of_forced_choice,
 )
 from .on_trio import check_on_trio
+from .rate_limit import RateLimit
 from .request import RequestSource, prewarm
 from .stream import LLMStream
 
-__all__ = ["LLM", "LLMStatistics"]
+__all__ = ["LLM"]
 
 logger = logging.getLogger("lktrio")
 
@@ -91,20 +92,6 @@ _USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})
 # The name that the asyncio original gives it.
 _DEBUG_VARIABLE: Final = "LK_OPENAI_DEBUG"
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
-
-
-@public
-class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
-    """A snapshot of what an `LLM` is doing."""
-
-    streams_open: int
-    """Streams whose request task is running."""
-
-    streams_started: int
-    """Streams that have been entered since the `LLM` was."""
-
-    streams_waiting: int
-    """Streams that wait for a place because of ``max_streams``."""
 
 
 @public
@@ -152,6 +139,8 @@ class LLM(ChatModel):
         max_streams: How many streams may run at once; more wait, which counts on their clocks of
             the first output and in total. Default: no bound. A task that holds the last place and
             opens one more waits for ever.
+        rate_limit: How many requests and tokens a minute may hold; more wait, on the same clocks.
+            Several `LLM` may share one. Default: no bound.
         strict_tool_schema: Whether tools are offered with a strict schema where it can be made.
         allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
         model_table: What is known about models.
@@ -182,6 +171,7 @@ class LLM(ChatModel):
         reasoning_back: ReasoningBack = "auto",
         http_client: HTTPClient | TrioTransport | None = None,
         max_streams: int | None = None,
+        rate_limit: RateLimit | None = None,
         strict_tool_schema: bool = True,
         allow_insecure: bool = False,
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
@@ -220,9 +210,11 @@ class LLM(ChatModel):
         self._facts = facts_of(self._model, model_table, self._reasoning_back)
         self._instruments = check_instruments(instruments)
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
+        self._rate = checked_rate_limit(rate_limit)
         self._connections = Connections(
             http_client,
             max_streams=max_streams,
+            rate=self._rate,
             has_auth=self._auth is not None,
         )
 
@@ -280,12 +272,7 @@ class LLM(ChatModel):
 
     def statistics(self) -> LLMStatistics:
         """What this `LLM` is doing now."""
-        connections = self._connections
-        return LLMStatistics(
-            streams_open=len(connections.running),
-            streams_started=connections.started,
-            streams_waiting=connections.waiting,
-        )
+        return self._connections.statistics()
 
     async def prewarm(self) -> None:
         """Open a connection ahead of the first request (``GET {base_url}/models``), so that
@@ -413,6 +400,15 @@ class LLM(ChatModel):
         if self._prepare is not None:
             options, content = prepared(self._prepare, self._model, options, content)
         headers, auth, secrets = self._authorised_headers(options, urgency)
+        info = RequestInfo(
+            label=self.label,
+            model=self._model,
+            provider=self.provider,
+            base_url=self._base_url,
+            chat_ctx=chat_ctx,
+            tools=call.tools,
+            options=types.MappingProxyType(body),
+        )
         request = ChatRequest(
             http=HTTPRequest(
                 "POST", f"{self._base_url}/chat/completions", headers, content, options.query
@@ -424,20 +420,13 @@ class LLM(ChatModel):
             declared_tools=names,
             early_tool_calls=call.early_tool_calls,
             keeper=reasoning_keeper(facts.reasoning_back, chat_ctx.items),
+            tokens=0 if self._rate is None else self._rate.estimate(info),
             log_body=self._logs_bodies,
             secrets=secrets,
         )
         return LLMStream(
             RequestSource(request, self._connections),
-            request=RequestInfo(
-                label=self.label,
-                model=self._model,
-                provider=self.provider,
-                base_url=self._base_url,
-                chat_ctx=chat_ctx,
-                tools=call.tools,
-                options=types.MappingProxyType(body),
-            ),
+            request=info,
             instruments=join_instruments(self._instruments, call.instruments),
             shape=shape,
         )

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, cast
 import attrs
 
 from lktrio._checks import (
+    check_instance,
     check_name,
     refusal,
 )
@@ -27,6 +28,7 @@ from lktrio._settings import (
 
 from .chat_model import ChatCall
 from .connections import Auth, Authority
+from .rate_limit import RateLimit, RateQueue, queue_of
 
 __all__ = [
     "CacheBreakpoints",
@@ -36,6 +38,7 @@ __all__ = [
     "checked_breakpoints",
     "checked_model",
     "checked_provider",
+    "checked_rate_limit",
     "checked_reasoning_back",
     "facts_of",
     "warn_of_forced_choice",
@@ -128,3 +131,15 @@ def warn_of_forced_choice(call: ChatCall) -> None:
             "sent; give chat() the tools, or no tool_choice",
             call.chosen_tool,
         )
+
+
+def checked_rate_limit(value: object) -> RateQueue | None:
+    """Where the requests under a ``rate_limit`` wait; None without one.
+
+    Raises:
+        TypeError: It is no `RateLimit`.
+    """
+    if value is None:
+        return None
+    check_instance("rate_limit", value, RateLimit, "a RateLimit", "write: rate_limit=RateLimit(60)")
+    return queue_of(cast("RateLimit", value))

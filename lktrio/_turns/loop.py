@@ -25,6 +25,7 @@ from lktrio._engine import Channel, ChatCall, ChatModel, LLMStream, check_open
 from lktrio._http import raise_bare
 from lktrio._instruments import Instrument, LLMMetrics
 from lktrio._tools import Call, FunctionCallResult, RunContext, ToolContext, not_carried_out
+from lktrio._usage import UsageGuard
 
 from .events import (
     AnswerRestarted,
@@ -67,6 +68,9 @@ class TurnSettings:
     """Who is told of the tools."""
 
     userdata: object
+
+    guard: UsageGuard | None = None
+    """Looks whether another request may be made."""
 
 
 class TurnLoop:
@@ -132,6 +136,8 @@ class TurnLoop:
 
     async def _run_round(self, clock: MonotonicClock, limited: LimitedNursery) -> bool:
         """Run one round; return whether another one is due."""
+        if self.settings.guard is not None:
+            self.settings.guard.check()
         stream = self.stream = self._ask()
         self.rounds += 1
         current = Round(self.rounds, clock, self.settings.tool_ctx)

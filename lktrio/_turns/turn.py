@@ -26,6 +26,7 @@ from lktrio._settings import (
     ToolChoice,
 )
 from lktrio._tools import Tool, ToolContext, Toolset
+from lktrio._usage import UsageGuard, UsageLimit
 
 from .events import AnswerRestarted, RefusalDelta, RoundFinished, TextDelta, TurnEvent
 from .loop import TurnLoop, TurnSettings
@@ -83,6 +84,7 @@ class Turn(TaskStream[TurnEvent]):
     Iterating raises:
 
     * `APIError`: the request of a round failed. What had arrived is delivered first.
+    * `UsageLimitExceeded`: another request was due, and the ``usage_limit`` was reached.
     * `RuntimeError`: the turn was not entered.
     * `trio.ClosedResourceError`: the turn was left, or its owner was cancelled.
     * `trio.BusyResourceError`: another task is waiting in the same turn.
@@ -249,6 +251,7 @@ def run_turn(
     max_concurrency: int | None = None,
     early_start: bool = False,
     userdata: object = None,
+    usage_limit: UsageLimit | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> Turn:
     """Answer a conversation, tool calls included: the model is asked, the tools that it calls are
@@ -287,6 +290,8 @@ def run_turn(
             the rest of the answer still arrives. A server that then comes back to the call fails
             the turn with an `APIConnectionError`; the tool is never run twice.
         userdata: What the tools find in `RunContext.userdata`.
+        usage_limit: How many requests, tokens, or how much money may be used before no further
+            request is made, and the turn ends with a `UsageLimitExceeded` in its place.
         instruments: Who is told of the requests and the tools, besides the model's own
             instruments.
 
@@ -306,6 +311,10 @@ def run_turn(
         )
     check_integer("max_rounds", max_rounds, least=1)
     check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
+    guard = None if usage_limit is None else UsageGuard(usage_limit)
+    watchers = check_instruments(instruments)
+    if guard is not None:
+        watchers = join_instruments(watchers, (guard.collector,))
     offered = tuple(tools or ())
     call = ChatCall(
         chat_ctx=chat_ctx,
@@ -317,7 +326,7 @@ def run_turn(
         inference_class=inference_class,
         extra_kwargs=extra_kwargs,
         early_tool_calls=early_start,
-        instruments=check_instruments(instruments),
+        instruments=watchers,
     )
     first = call
     tool_ctx = ToolContext(offered)
@@ -336,5 +345,6 @@ def run_turn(
         max_concurrency=max_concurrency,
         instruments=join_instruments(model.instruments, call.instruments),
         userdata=userdata,
+        guard=guard,
     )
     return Turn(settings, model.stream(first))

@@ -14,6 +14,9 @@ from tests.support.paths import DATA
 
 FILE: Final = DATA / "faults.md"
 
+WAITING: Final = "waiting"
+"""The phase of the waits before anything is sent."""
+
 REUSED: Final = "used before"
 """The phase of the faults that hit a kept-alive connection."""
 
@@ -82,7 +85,7 @@ def _tables() -> list[list[dict[str, str]]]:
     return tables
 
 
-_WORDS, _PHASES, _OUTCOMES, _REUSED = _tables()
+_WORDS, _PHASES, _OUTCOMES, _REUSED, _WAITS = _tables()
 
 WORDS: Final = frozenset(word.strip() for row in _WORDS for word in row["word"].split(","))
 """The words that are explained."""
@@ -108,3 +111,10 @@ REUSED_CELLS: Final = tuple(
     for strategy in list(row)[2:]
 )
 """The faults of a connection that was used before."""
+
+WAIT_CELLS: Final = tuple(
+    Cell(WAITING, row["wait"], strategy, row[strategy])
+    for row in _WAITS
+    for strategy in list(row)[1:]
+)
+"""The waits before anything is sent."""

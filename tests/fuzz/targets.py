@@ -295,7 +295,7 @@ def headers(data: bytes) -> None:
     lines = data.decode("latin-1").split("\n")
     pairs = [line.partition(":") for line in lines]
     facts = read_headers({name.strip().lower(): value.strip() for name, _, value in pairs}, 1e9)
-    for seconds in (facts.retry_after, facts.reset_hint):
+    for seconds in (facts.retry_after, facts.reset_hint, facts.exhausted_for):
         assert seconds is None or 0 <= seconds < float("inf")
 
 

@@ -42,9 +42,18 @@ from lktrio import (
     Mismatch,
     NotGivenOr,
     ProviderTool,
+    RateLimit,
+    RateLimitStatistics,
     RequestInfo,
     ToolContext,
     ToolFinished,
+    Turn,
+    UsageBound,
+    UsageCollector,
+    UsageCount,
+    UsageLimit,
+    UsageLimitExceeded,
+    UsageReport,
     answer_items,
     execute_function_calls,
     function_tool,
@@ -204,6 +213,7 @@ def models(configured: str, client: httpx.AsyncClient) -> list[LLM]:
         LLM(configured, base_url="http://127.0.0.1:8080/v1", auth=None),
         LLM(configured, api_key="key", api_secret="secret", provider="azure"),
         LLM(configured, auth="Bearer sk-...", http_client=client, max_streams=8),
+        LLM(configured, auth=None, rate_limit=RateLimit(60)),
         LLM(configured, auth=ask, extra_kwargs={"max_tokens": 100}),
         LLM(configured, auth=ask_politely, strict_tool_schema=False, allow_insecure=True),
         LLM.from_model_string("openai/gpt-4.1-mini"),
@@ -269,6 +279,34 @@ async def with_own_types() -> Weather | None:
     assert_type(weather, Weather)
     assert_type(taught().structure([], list[Weather]), list[Weather])
     return weather
+
+
+# --- Load and cost ----------------------------------------------------------------------------
+
+
+def estimate(request: RequestInfo) -> float:
+    return len(request.chat_ctx.messages()) * 100
+
+
+def price(model: str, usage: CompletionUsage) -> float | None:
+    return usage.total_tokens * 1e-6 if model else None
+
+
+async def within_limits(llm: LLM) -> None:
+    rate = RateLimit(60, tokens_per_minute=1000, estimate_tokens=estimate)
+    assert_type(rate.statistics(), RateLimitStatistics)
+    assert_type(rate.requests_per_minute, int | None)
+    used = UsageCollector(price=price)
+    assert_type(used.by_model["openai/gpt-4.1-mini"], UsageReport)
+    assert_type(used.report.total, UsageCount)
+    assert_type(used.report.total.cost, float | None)
+    limit = UsageLimit(total_tokens=1000, cost=0.5, collector=used)
+    try:
+        async with run_turn(llm, chat_ctx=conversation(), usage_limit=limit) as turn:
+            assert_type(turn, Turn)
+    except UsageLimitExceeded as error:
+        assert_type(error.report, UsageReport)
+        assert_type(error.bound, UsageBound)
 
 
 # --- A test of a program ----------------------------------------------------------------------
