@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from lktrio._answers import FunctionToolCall
-from lktrio._checks import check_instance, check_integer
+from lktrio._checks import NOT_GIVEN, NotGivenOr, check_instance, check_integer, is_given
 from lktrio._conversation import FunctionCall
 from lktrio._definitions import public
 from lktrio._engine import check_on_trio
@@ -88,6 +88,7 @@ async def execute_function_call(
     tool_ctx: ToolContext,
     *,
     call_ctx: RunContext[object] | None = None,
+    userdata: NotGivenOr[object] = NOT_GIVEN,
     instruments: Sequence[Instrument] | None = None,
 ) -> FunctionCallResult:
     """Carry out one call of a model. Its failure is a result, too.
@@ -110,16 +111,18 @@ async def execute_function_call(
         tool_ctx: The tools that may be called.
         call_ctx: What a parameter annotated with `RunContext` receives, with this call in place
             of its ``function_call``.
+        userdata: The same in short: ``call_ctx=RunContext(userdata)``.
         instruments: Who is told of the call.
 
     Returns:
         The items for the conversation, and what they were made from.
 
     Raises:
-        TypeError: If an argument has the wrong type, or the tool wants a `RunContext` and none
-            was given.
+        TypeError: If an argument has the wrong type, the tool wants a `RunContext` and none was
+            given, or both ``call_ctx`` and ``userdata`` were.
     """
     _check_arguments([tool_call], tool_ctx, call_ctx)
+    call_ctx = _context(call_ctx, userdata)
     told = check_instruments(instruments)
     check_on_trio()
     await trio.lowlevel.checkpoint()
@@ -132,6 +135,7 @@ async def execute_function_calls(
     tool_ctx: ToolContext,
     *,
     call_ctx: RunContext[object] | None = None,
+    userdata: NotGivenOr[object] = NOT_GIVEN,
     max_concurrency: int | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> list[FunctionCallResult]:
@@ -142,6 +146,7 @@ async def execute_function_calls(
         tool_ctx: The tools that may be called.
         call_ctx: What parameters annotated with `RunContext` receive, each with its own call in
             place of its ``function_call``.
+        userdata: The same in short: ``call_ctx=RunContext(userdata)``.
         max_concurrency: How many run at once; the others wait, and are begun in their order.
             None for no limit.
         instruments: Who is told of the calls.
@@ -150,12 +155,13 @@ async def execute_function_calls(
         The results in the order of the calls.
 
     Raises:
-        TypeError: If an argument has the wrong type, or a tool wants a `RunContext` and none was
-            given.
+        TypeError: If an argument has the wrong type, a tool wants a `RunContext` and none was
+            given, or both ``call_ctx`` and ``userdata`` were.
         ValueError: If ``max_concurrency`` is less than 1.
     """
     check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
     _check_arguments(tool_calls, tool_ctx, call_ctx)
+    call_ctx = _context(call_ctx, userdata)
     told = check_instruments(instruments)
     check_on_trio()
     await trio.lowlevel.checkpoint()
@@ -313,7 +319,7 @@ def _bind(
         return decoded.bind()
     except TypeError as exc:
         raise TypeError(
-            f"{exc}; tool {tool.name!r} is called without one: pass call_ctx="
+            f"{exc}; tool {tool.name!r} is called without one: pass userdata= or call_ctx="
         ) from None
 
 
@@ -325,3 +331,16 @@ def _check_arguments(tool_calls: object, tool_ctx: object, call_ctx: object) -> 
     make = "make one with ToolContext(tools)"
     check_instance("tool_ctx", tool_ctx, ToolContext, "a ToolContext", make)
     check_instance("call_ctx", call_ctx, (RunContext, NoneType), "a RunContext or None")
+
+
+def _context(
+    call_ctx: RunContext[object] | None, userdata: NotGivenOr[object]
+) -> RunContext[object] | None:
+    if not is_given(userdata):
+        return call_ctx
+    if call_ctx is not None:
+        raise TypeError(
+            "call_ctx and userdata were both given, and a call_ctx has a userdata of its own; "
+            "give one of them: call_ctx=RunContext(userdata, chat_ctx=...) has both"
+        )
+    return RunContext(userdata)
