@@ -111,8 +111,11 @@ if typing.TYPE_CHECKING:
     from ._turns import (
         DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
+        Approve,
+        AskedAgain,
         CallReady,
         CallsMissing,
+        PendingCall,
         ReasoningDelta,
         RefusalDelta,
         RoundFinished,
@@ -143,6 +146,8 @@ __all__ = [
     "AgentConfigUpdate",
     "AgentHandoff",
     "AnswerRestarted",
+    "Approve",
+    "AskedAgain",
     "Attempt",
     "AudioContent",
     "Auth",
@@ -192,6 +197,7 @@ __all__ = [
     "Network",
     "NotGiven",
     "NotGivenOr",
+    "PendingCall",
     "Problem",
     "Quota",
     "QuotaUsage",
@@ -244,10 +250,10 @@ if not typing.TYPE_CHECKING:
             ),
             "_schemas": "Converter make_converter",
             "_turns": (
-                "AnswerRestarted CallReady CallsMissing DEFAULT_MAX_ROUNDS ReasoningDelta "
-                "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "
-                "current_tool_thread_limiter execute_function_call execute_function_calls "
-                "run_turn"
+                "AnswerRestarted Approve AskedAgain CallReady CallsMissing DEFAULT_MAX_ROUNDS "
+                "PendingCall ReasoningDelta RefusalDelta RoundFinished TextDelta ToolFinished "
+                "ToolStarted Turn TurnEvent current_tool_thread_limiter execute_function_call "
+                "execute_function_calls run_turn"
             ),
         },
     )

@@ -47,7 +47,9 @@ __all__ = [
     "current_tool_thread_limiter",
     "execute_function_call",
     "execute_function_calls",
+    "prepare",
     "run_call",
+    "tell_of",
 ]
 
 logger = logging.getLogger("lktrio")
@@ -193,6 +195,8 @@ class LimitedNursery:
         self._nursery = nursery
         self._free = math.inf if limit is None else limit
         self._waiting: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
+        # The first of them has been started, and has not begun.
+        self._to_begin: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
 
     def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task as soon as there is room for it."""
@@ -213,6 +217,26 @@ class LimitedNursery:
         await run()
         self._free += 1
         self._fill()
+
+    def start_in_order(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that takes no place. What it does before it first waits comes after what
+        those did that were started before it: Trio itself runs new tasks in any order."""
+        self._to_begin.append((run, copy_context()))
+        if len(self._to_begin) == 1:
+            self._start_first()
+
+    def _start_first(self) -> None:
+        run, context = self._to_begin[0]
+        context.run(self._start_in_order, run)
+
+    def _start_in_order(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._run_in_order, run, name="the approval of a tool's call")
+
+    async def _run_in_order(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._to_begin.popleft()
+        if self._to_begin:
+            self._start_first()
+        await run()
 
 
 async def run_call(
@@ -244,6 +268,18 @@ async def run_call(
         metrics.finish(trio.current_time(), result)
 
 
+def tell_of(
+    call: Call,
+    tool_ctx: ToolContext,
+    result: FunctionCallResult,
+    instruments: tuple[Instrument, ...],
+) -> None:
+    """Tell of a call that has come to its result without being carried out."""
+    if instruments:
+        now = trio.current_time()
+        ToolMetrics(instruments, call.item, tool_ctx.get(call.name), now).finish(now, result)
+
+
 async def _run_call(
     call: Call,
     tool_ctx: ToolContext,
@@ -251,18 +287,12 @@ async def _run_call(
     on_start: Callable[[], None],
 ) -> FunctionCallResult:
     item = call.item
-    tool = tool_ctx.get(call.name)
-    if tool is None:
-        return unknown_tool(item, call.name, tool_ctx)
-    try:
-        decoded = decode_call(tool, call.arguments)
-    except ToolError as exc:
-        return failed(item, exc)
-    except TypeError:
-        # An annotation names what does not exist.
-        raise
-    except Exception as exc:  # noqa: BLE001 - a hook that reads arguments is part of its tool
-        return failed(item, exc)
+    prepared = prepare(call, tool_ctx)
+    if isinstance(prepared, FunctionCallResult):
+        return prepared
+    tool, decoded = prepared
+    # Nobody needs it again, and it may be large.
+    call.decoded = None
     args, kwargs = _bind(tool, decoded, item, call_ctx)
     function = partial(tool, *args, **kwargs)
     call.is_started = True
@@ -291,6 +321,28 @@ async def _run_call(
             tool.name,
         )
     return returned(item, value, tool.encode_output)
+
+
+def prepare(
+    call: Call, tool_ctx: ToolContext
+) -> tuple[Tool[..., object], DecodedArguments] | FunctionCallResult:
+    """Find the tool of a call and decode the arguments, once; or say why it cannot be called."""
+    item = call.item
+    tool = tool_ctx.get(call.name)
+    if tool is None:
+        return unknown_tool(item, call.name, tool_ctx)
+    if call.decoded is not None:
+        return tool, call.decoded
+    try:
+        call.decoded = decode_call(tool, call.arguments)
+    except ToolError as exc:
+        return failed(item, exc)
+    except TypeError:
+        # An annotation names what does not exist.
+        raise
+    except Exception as exc:  # noqa: BLE001 - a hook that reads arguments is part of its tool
+        return failed(item, exc)
+    return tool, call.decoded
 
 
 async def _call(tool: Tool[..., object], function: Callable[[], Any]) -> object:

@@ -82,7 +82,7 @@ def _tables() -> list[list[dict[str, str]]]:
     return tables
 
 
-_WORDS, _PHASES, _OUTCOMES, _REUSED = _tables()
+_WORDS, _PHASES, _OUTCOMES, _REUSED, *_OTHERS = _tables()
 
 WORDS: Final = frozenset(word.strip() for row in _WORDS for word in row["word"].split(","))
 """The words that are explained."""
@@ -108,3 +108,28 @@ REUSED_CELLS: Final = tuple(
     for strategy in list(row)[2:]
 )
 """The faults of a connection that was used before."""
+
+
+@attrs.frozen
+class TurnCell:
+    """Something that happens in a turn, met in one way, and what comes of it."""
+
+    phase: str
+    happening: str
+    strategy: str
+    outcome: str
+    kept: str
+    """What stands in the conversation."""
+
+    def __str__(self) -> str:
+        return f"{self.phase}, {self.happening}, {self.strategy}"
+
+
+TURN_CELLS: Final = tuple(
+    TurnCell(row["while"], row["comes"], strategy, row[strategy], row["the conversation"])
+    for table in _OTHERS
+    for row in table
+    if "the conversation" in row
+    for strategy in ("plain", "retry")
+)
+"""What may happen in a turn that waits for a person, or asks again."""

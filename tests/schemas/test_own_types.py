@@ -163,7 +163,9 @@ PLACES: Final[list[tuple[Any, Any, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("type_", "value", "expected"), PLACES, ids=lambda value: repr(value)[-60:])
+@pytest.mark.parametrize(
+    ("type_", "value", "expected"), PLACES, ids=lambda value: repr(value)[-60:]
+)
 class TestEveryPlace:
     """Each fails where the hook for `Money` is not honoured: nothing else can read or write it."""
 
