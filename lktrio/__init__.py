@@ -115,8 +115,11 @@ if typing.TYPE_CHECKING:
     from ._turns import (
         DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
+        Approve,
+        AskedAgain,
         CallReady,
         CallsMissing,
+        PendingCall,
         ReasoningDelta,
         RefusalDelta,
         RoundFinished,
@@ -155,6 +158,8 @@ __all__ = [
     "AgentConfigUpdate",
     "AgentHandoff",
     "AnswerRestarted",
+    "Approve",
+    "AskedAgain",
     "Attempt",
     "AudioContent",
     "Auth",
@@ -204,6 +209,7 @@ __all__ = [
     "Network",
     "NotGiven",
     "NotGivenOr",
+    "PendingCall",
     "Problem",
     "ProviderTool",
     "Quota",
@@ -267,10 +273,10 @@ if not typing.TYPE_CHECKING:
             "_schemas": "Converter make_converter",
             "_tools": "answer_items",
             "_turns": (
-                "AnswerRestarted CallReady CallsMissing DEFAULT_MAX_ROUNDS ReasoningDelta "
-                "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "
-                "current_tool_thread_limiter execute_function_call execute_function_calls "
-                "run_turn"
+                "AnswerRestarted Approve AskedAgain CallReady CallsMissing DEFAULT_MAX_ROUNDS "
+                "PendingCall ReasoningDelta RefusalDelta RoundFinished TextDelta ToolFinished "
+                "ToolStarted Turn TurnEvent current_tool_thread_limiter execute_function_call "
+                "execute_function_calls run_turn"
             ),
             "_usage": (
                 "UsageBound UsageCollector UsageCount UsageLimit UsageLimitExceeded UsageReport"

@@ -230,7 +230,7 @@ class Instrument:
         """
 
     def tool_started(self, call: FunctionCall, tool: Tool[..., Any] | None) -> None:
-        """A tool is about to be called.
+        """A tool is about to be called, or its call has been refused.
 
         Args:
             call: The model's call.

@@ -156,7 +156,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[T]: ...
@@ -171,7 +171,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[None]: ...
@@ -186,7 +186,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[Any]: ...
@@ -200,7 +200,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[Any]:

@@ -166,7 +166,7 @@ class LLM(ChatModel):
         api_secret: str | None = None,
         auth: NotGivenOr[Auth] = NOT_GIVEN,
         inference_class: InferenceClass | None = None,
-        extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None = None,
+        extra_kwargs: ChatCompletionOptions | None = None,
         prompt_cache_breakpoints: CacheBreakpoints = "auto",
         reasoning_back: ReasoningBack = "auto",
         http_client: HTTPClient | TrioTransport | None = None,
@@ -307,7 +307,7 @@ class LLM(ChatModel):
         self,
         *,
         model: NotGivenOr[LLMModels | str] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         prompt_cache_breakpoints: NotGivenOr[CacheBreakpoints] = NOT_GIVEN,
     ) -> None:
         """Replace settings; the next `chat` reads them, streams already made do not.

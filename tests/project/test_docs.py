@@ -60,6 +60,7 @@ from tests.support.script import (
     error,
     finish,
     reasoning_chunk,
+    refusal_chunk,
     sse,
     text,
     text_chunk,
@@ -125,6 +126,22 @@ SERVERS: dict[str, Script] = {
         ),
         text("Done."),
         text('{"total": "5.00 EUR", ', '"due": "31.12.2026"}'),
+    ],
+    "two-bookings": text(
+        '{"value": [{"name": "Maria", "guests": 4}, {"name": "Ada", "guests": 2}]}'
+    ),
+    "no-booking": text('{"name": "Maria", "guests": "many"}'),
+    "a-booking-the-second-time": [
+        text('{"name": "Maria", "guests": "many"}'),
+        text('{"name": "Maria", "guests": 4}'),
+    ],
+    "refuses": sse(refusal_chunk("I do not take bookings."), finish(), DONE),
+    "pays-two": [
+        tool_calls(
+            ToolCall("pay", {"to": "Ada", "euros": 5}),
+            ToolCall("pay", {"to": "Eve", "euros": 5000}),
+        ),
+        text("Ada is paid."),
     ],
     "first-is-slow": by_model(text("Late.").after(5.0), text("To be", " heard.").after(0.3)),
 }

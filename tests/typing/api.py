@@ -22,6 +22,7 @@ from lktrio import (
     APIError,
     APIStatusError,
     APITimeoutError,
+    Approve,
     Attempt,
     ChatChunk,
     ChatCompletionOptions,
@@ -41,12 +42,16 @@ from lktrio import (
     LLMStream,
     Mismatch,
     NotGivenOr,
+    PendingCall,
     ProviderTool,
     RateLimit,
     RateLimitStatistics,
     RequestInfo,
+    RunContext,
     ToolContext,
+    ToolError,
     ToolFinished,
+    ToolResult,
     Turn,
     UsageBound,
     UsageCollector,
@@ -55,6 +60,7 @@ from lktrio import (
     UsageLimitExceeded,
     UsageReport,
     answer_items,
+    execute_function_call,
     execute_function_calls,
     function_tool,
     is_given,
@@ -171,6 +177,14 @@ def settings(llm: LLM, chat_ctx: ChatContext) -> None:
         tool_choice={"type": "function", "function": {"name": "get_weather"}},
         parallel_tool_calls=NOT_GIVEN,
     )
+    misspelt: ChatCompletionOptions = {"temprature": 1}
+    LLM("m", extra_kwargs={"temprature": 1})
+    LLM("m", extra_kwargs={"temperature": "hot"})
+    llm.update_options(extra_kwargs={"temprature": 1})
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"reasoning_effort": "hard"})
+    run_turn(llm, chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs=misspelt)
     llm.chat(chat_ctx=chat_ctx, tool_choice="always")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
@@ -190,6 +204,28 @@ async def structured(llm: LLM) -> None:
     assert_type(listed.parsed, list[Weather])
     raw = llm.chat(chat_ctx=conversation(), response_format={"type": "json_object"})
     assert_type(raw, LLMStream[None])
+
+
+async def a_typed_turn(llm: LLM) -> Weather | None:
+    turn = run_turn(llm, chat_ctx=conversation(), response_format=Weather, ask_again=2)
+    assert_type(turn, Turn[Weather])
+    async with turn:
+        async for text in turn.text:
+            assert_type(text, str)
+    assert_type(turn.last_response, CollectedResponse[Weather] | None)
+    assert_type(
+        run_turn(llm, chat_ctx=conversation(), response_format=list[Weather]), Turn[list[Weather]]
+    )
+    assert_type(run_turn(llm, chat_ctx=conversation()), Turn[None])
+    raw = run_turn(llm, chat_ctx=conversation(), response_format={"type": "json_object"})
+    assert_type(raw, Turn[None])
+    # What a turn tells is the same whatever was asked for.
+    whatever: Turn[object] = turn
+    return (
+        None
+        if whatever.last_response is None or not turn.last_response
+        else (turn.last_response.parsed)
+    )
 
 
 def left_out(temperature: NotGivenOr[float | None] = NOT_GIVEN) -> float | None:
@@ -249,6 +285,39 @@ async def with_tools(llm: LLM) -> list[FunctionToolCall]:
     llm.chat(chat_ctx=conversation(), tools=ToolContext([get_weather]).flatten())
     response = await llm.chat(chat_ctx=conversation(), tools=[get_weather]).collect()
     return response.tool_calls
+
+
+def at_once(call: PendingCall) -> bool | ToolError:
+    assert_type(call.name, str)
+    return call.name != "pay" or ToolError("not that one")
+
+
+async def after_a_while(call: PendingCall) -> bool | ToolResult:
+    await trio.sleep(1)
+    return ToolResult("done before") if call.arguments else True
+
+
+async def says_nothing(call: PendingCall) -> None: ...
+
+
+async def with_approval(llm: LLM) -> None:
+    approve: Approve = at_once
+    run_turn(llm, chat_ctx=conversation(), tools=[get_weather], approve=approve)
+    run_turn(llm, chat_ctx=conversation(), tools=[get_weather], approve=after_a_while)
+    run_turn(llm, chat_ctx=conversation(), approve=lambda call: call.round == 1)
+    run_turn(llm, chat_ctx=conversation(), approve=says_nothing)
+
+
+@function_tool
+async def look_up(context: RunContext[dict[str, int]], name: str) -> int:
+    assert_type(context.userdata, dict[str, int])
+    return context.userdata[name]
+
+
+async def with_userdata(call: FunctionToolCall) -> int:
+    await execute_function_call(call, ToolContext([look_up]), userdata={"a": 1})
+    assert_type(RunContext({"a": 1}), RunContext[dict[str, int]])
+    return await look_up(RunContext({"a": 1}), name="a")
 
 
 # --- Types of the program's own ---------------------------------------------------------------
