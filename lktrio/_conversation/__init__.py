@@ -5,3 +5,4 @@ from __future__ import annotations
 from .context import *
 from .items import *
 from .messages import *
+from .parts import *

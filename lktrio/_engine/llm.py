@@ -398,6 +398,8 @@ class LLM(ChatModel):
                 chat_ctx.items,
                 cache_breakpoints=breakpoints,
                 content_beside_calls=facts.content_beside_calls,
+                audio_formats=facts.audio_formats,
+                model=self._model,
             ),
             options=body,
             tools=schemas,

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from lktrio._conversation import ContentBesideCalls
+from lktrio._conversation import ANY_AUDIO, ContentBesideCalls
 from lktrio._definitions import Value, public
 
 __all__ = [
@@ -87,6 +87,12 @@ def _option_names(value: Iterable[str]) -> frozenset[str]:
     return frozenset(value)
 
 
+def _audio_formats(value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str):
+        raise TypeError(f"a set of formats is wanted, not the string {value!r}: {{{value!r}}}")
+    return frozenset(value)
+
+
 def _tag_pairs(value: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     pairs = tuple(value)
     for pair in pairs:
@@ -155,6 +161,10 @@ class ModelFacts(Value):
     """What an assistant message that has calls and no text says in ``content``: ``"null"``, as
     OpenAI documents it, ``"empty"`` for an empty string, or ``"absent"`` for no such member.
     There are servers that refuse each of them."""
+
+    audio_formats: frozenset[str] = attrs.field(default=ANY_AUDIO, converter=_audio_formats)
+    """Formats of the sound in an `AudioContent` that the model takes, as ``input_audio`` names
+    them; empty for a model that takes none. A conversation with any other is refused."""
 
 
 _Rules: TypeAlias = "tuple[tuple[str, ModelFacts | Mapping[str, Any]], ...]"
@@ -317,10 +327,14 @@ _SAMPLING: Final = frozenset(
     }
 )
 
-_O_SERIES: Final = ModelFacts(rejected_options=_SAMPLING | {"n"})
+_NO_AUDIO: Final = ModelFacts(audio_formats=())
+
+_O_SERIES: Final = ModelFacts(rejected_options=_SAMPLING | {"n"}, audio_formats=())
 
 _GPT_5: Final = ModelFacts(
-    rejected_options=_SAMPLING | {"n"}, accepted_without_reasoning={"temperature", "top_p"}
+    rejected_options=_SAMPLING | {"n"},
+    accepted_without_reasoning={"temperature", "top_p"},
+    audio_formats=(),
 )
 _GPT_5_MINIMAL: Final = attrs.evolve(_GPT_5, reasoning_floor="minimal")
 _GPT_5_NONE: Final = attrs.evolve(_GPT_5, reasoning_floor="none")
@@ -347,8 +361,10 @@ _GPT_6_NONE: Final = attrs.evolve(_GPT_6, reasoning_floor="none")
 _GPT_6_LOW: Final = attrs.evolve(_GPT_6, reasoning_floor="low", effort_with_tools=None)
 
 _GROK_REASONING: Final = ModelFacts(
-    rejected_options={"presence_penalty", "frequency_penalty", "stop"}
+    rejected_options={"presence_penalty", "frequency_penalty", "stop"}, audio_formats=()
 )
+
+_GEMINI_AUDIO: Final = ("wav", "mp3", "aiff", "aac", "ogg", "flac")
 
 _GEMMA_4: Final = ModelFacts(
     thinking_tags=(("<think>", "</think>"), ("<|channel>thought", "<channel|>"))
@@ -358,6 +374,11 @@ _NOVA: Final = ModelFacts(thinking_tags=(("<thinking>", "</thinking>"), ("<think
 
 DEFAULT_MODEL_TABLE: Final = ModelTable(
     rules=(
+        ("gpt-4o-audio*", ModelFacts()),
+        ("gpt-4o-mini-audio*", ModelFacts()),
+        ("gpt-4o*", _NO_AUDIO),
+        ("gpt-4.1*", _NO_AUDIO),
+        ("gpt-oss*", _NO_AUDIO),
         ("o1*", _O_SERIES),
         ("o3*", _O_SERIES),
         ("o4*", _O_SERIES),
@@ -387,6 +408,11 @@ DEFAULT_MODEL_TABLE: Final = ModelTable(
         ("grok-4-1-fast-reasoning", _GROK_REASONING),
         ("grok-4.20-0309-reasoning", _GROK_REASONING),
         ("grok-4.20-multi-agent*", _GROK_REASONING),
+        ("grok-4*", _NO_AUDIO),
+        ("deepseek-*", _NO_AUDIO),
+        ("glm-[45]*", _NO_AUDIO),
+        ("kimi-k2*", _NO_AUDIO),
+        ("gemini-*", ModelFacts(audio_formats=_GEMINI_AUDIO)),
         ("gemma-4*", _GEMMA_4),
         ("nova-*", _NOVA),
         ("amazon.nova-*", _NOVA),
@@ -402,5 +428,7 @@ https://github.com/openai/openai-openapi/issues/541 (5.4),
 https://github.com/charmbracelet/crush/issues/2913 (5.5),
 https://github.com/BerriAI/litellm/pull/34569 (5.6) and
 https://github.com/onyx-dot-app/onyx/issues/15008 (6). The tags of Amazon's Nova models:
-https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html.
+https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html. Which OpenAI models
+take audio: https://platform.openai.com/docs/guides/audio; the formats of Gemini:
+https://ai.google.dev/gemini-api/docs/audio.
 """
