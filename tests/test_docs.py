@@ -29,13 +29,14 @@ from lktrio._schemas import response_format as _response_format
 from lktrio._settings import credentials as _credentials
 from lktrio._wire import assembler as _assembler
 from lktrio._wire import attached as _attached
+from lktrio._wire import beside as _beside
 from lktrio._wire import body as _answer
 from lktrio._wire import decoding as _decoding
 from lktrio._wire import payloads as _payloads
 from lktrio._wire import server_errors as _server_errors
 from lktrio._wire import sse as _sse
 from lktrio._wire import tool_calls as _tool_calls
-from lktrio.testing import ScriptedGateway, reply, tool_call
+from lktrio.testing import ScriptedGateway, event, reply, tool_call
 from tests.benchmarks.document import put
 from tests.documents import (
     DOCS,
@@ -57,6 +58,7 @@ from tests.support.script import (
     Script,
     ToolCall,
     Wait,
+    delta,
     error,
     finish,
     sse,
@@ -78,6 +80,17 @@ def slowly(*words: str) -> Exchange:
     """An answer of which a word comes every second."""
     steps = [step for word in words for step in (Wait(1.0), text_chunk(word))]
     return sse(*steps, finish(), usage(9, 8), DONE)
+
+
+def cited(content: str, logprob: float, **members: object) -> bytes:
+    """A chunk of an answer with all that may come beside its text."""
+    choice = {
+        "index": 0,
+        "delta": {"content": content, **members},
+        "logprobs": {"content": [{"token": content, "logprob": logprob}]},
+    }
+    payload = {"provider": "Whale & Co.", "system_fingerprint": "fp_44709d6fcb"}
+    return event({"id": "c1", "choices": [choice], **payload})
 
 
 BUSY = error(503, "try again later")
@@ -105,6 +118,20 @@ SERVERS: dict[str, Script] = {
     "first-is-down": by_model(BUSY, text("To be", " heard.")),
     "all-are-down": BUSY,
     "first-breaks-off": by_model(sse(text_chunk("The rain in")), text("To be", " heard.")),
+    "speaks": sse(
+        delta(audio={"id": "audio_1", "transcript": "To be", "data": "AAAA" * 160}),
+        delta(audio={"transcript": " heard.", "data": "AAAA" * 160}),
+        finish(),
+        usage(9, 22, completion_tokens_details={"audio_tokens": 20}),
+        DONE,
+    ),
+    "cites": sse(
+        cited("To be heard", -0.25),
+        cited(".", -0.5, annotations=[{"url_citation": {"url": "https://whales.example/song"}}]),
+        finish(),
+        usage(9, 3, cost=0.00014),
+        DONE,
+    ),
     "two-sentences": text(
         "Whales sing. They ", "sing to be heard. ", "They are heard afar. ", "So they sing."
     ),
@@ -213,6 +240,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert said == [
         f"{_sse.MAX_EVENT_BYTES >> 20} MiB",
         f"{_assembler.MAX_ANSWER_CHARACTERS >> 20} Mi characters",
+        f"{_beside.MAX_AUDIO_BYTES >> 20} MiB",
         f"{_tool_calls.MAX_TOOL_CALLS}",
         f"{_tool_calls.MAX_ARGUMENTS_CHARACTERS >> 20} Mi characters, {arguments} values",
         f"{_attempt.MAX_ERROR_BODY_BYTES >> 10} KiB",

@@ -38,13 +38,13 @@ from .parts import (
     UnknownContent,
 )
 
-__all__ = ["ANY_AUDIO", "ContentBesideCalls", "build_messages"]
+__all__ = ["DOCUMENTED_AUDIO", "ContentBesideCalls", "build_messages"]
 
 ContentBesideCalls: TypeAlias = Literal["null", "empty", "absent"]
 """What stands in the ``content`` of an assistant message that has calls and no text: null, an empty
 string, or no such member."""
 
-ANY_AUDIO: Final = frozenset({"wav", "mp3"})
+DOCUMENTED_AUDIO: Final = frozenset({"wav", "mp3"})
 """The formats of ``input_audio`` that the API documents."""
 
 logger: Final = logging.getLogger("lktrio")
@@ -58,7 +58,7 @@ def build_messages(
     *,
     cache_breakpoints: bool,
     content_beside_calls: ContentBesideCalls = "null",
-    audio_formats: Collection[str] = ANY_AUDIO,
+    audio_formats: Collection[str] | None = None,
     model: str = "the model",
 ) -> list[dict[str, object]]:
     """Make the ``messages`` of a request.
@@ -76,7 +76,7 @@ def build_messages(
             (`DYNAMIC_INSTRUCTIONS_ID`) become a part of the instructions they stand behind.
         content_beside_calls: What an assistant message that has calls and no text says in
             ``content``.
-        audio_formats: The formats of audio that the model takes.
+        audio_formats: The formats of audio that the model takes; None for any.
         model: What it is called, for error messages.
 
     Returns:
@@ -365,7 +365,7 @@ class _Hearing(NamedTuple):
     """Which sounds a model takes."""
 
     model: str
-    formats: Collection[str]
+    formats: Collection[str] | None
 
 
 def _audio(
@@ -375,7 +375,7 @@ def _audio(
         data, kind = audio_data(audio, mime_type)
     except ValueError as error:
         raise ValueError(f"{path}.audio {error}") from None
-    if kind not in hearing.formats:
+    if hearing.formats is not None and kind not in hearing.formats:
         takes = ", ".join(sorted(hearing.formats)) or "no audio at all"
         raise ValueError(
             f"{path}.audio is {kind}, and {hearing.model} takes {takes}; ask another model, put "

@@ -7,13 +7,13 @@ messages nor how parts are saved or sent; what a field takes is said elsewhere (
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 
 import attrs
 
-from lktrio._definitions import Value, public
+from lktrio._definitions import Value, know_later_names, public
 
 from .fields import (
     check_optional_int,
@@ -146,6 +146,10 @@ class AudioContent(Saved):
             OSError: It cannot be read.
         """
         return cls(audio=Path(path).read_bytes(), transcript=transcript)
+
+
+# The hint of the converter of its frames.
+know_later_names(AudioContent, Sequence=Sequence)
 
 
 @public

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from lktrio._conversation import ANY_AUDIO, ContentBesideCalls
+from lktrio._conversation import DOCUMENTED_AUDIO, ContentBesideCalls
 from lktrio._definitions import Value, public
 
 __all__ = [
@@ -162,7 +162,7 @@ class ModelFacts(Value):
     OpenAI documents it, ``"empty"`` for an empty string, or ``"absent"`` for no such member.
     There are servers that refuse each of them."""
 
-    audio_formats: frozenset[str] = attrs.field(default=ANY_AUDIO, converter=_audio_formats)
+    audio_formats: frozenset[str] = attrs.field(default=DOCUMENTED_AUDIO, converter=_audio_formats)
     """Formats of the sound in an `AudioContent` that the model takes, as ``input_audio`` names
     them; empty for a model that takes none. A conversation with any other is refused."""
 
