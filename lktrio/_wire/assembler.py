@@ -25,6 +25,7 @@ from lktrio._json import pruned
 from .attached import copy_extra, merge_extra
 from .beside import MAX_AUDIO_BYTES, Beside
 from .payloads import (
+    AudioPayload,
     ChoicePayload,
     ChunkPayload,
     DeltaPayload,
@@ -444,7 +445,7 @@ class Assembler:
 
 
 def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
-    """Cut a delta into some with little text; together they say the same, in the same order."""
+    """Cut a delta into some with little text or sound; together they say the same, in order."""
     details = delta.reasoning_details
     reasoning = delta.reasoning_content or delta.reasoning or (details and reasoning_text(details))
     for member, text in (
@@ -456,13 +457,18 @@ def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
             piece = DeltaPayload()
             setattr(piece, member, (text or "")[start : start + _PIECE])
             yield piece
+    audio = delta.audio
+    if audio is not None and audio.data:
+        for start in range(0, len(audio.data), _PIECE):
+            yield DeltaPayload(audio=AudioPayload(data=audio.data[start : start + _PIECE]))
+        audio = msgspec.structs.replace(audio, data=None)
     yield RestPayload(
         tool_calls=delta.tool_calls,
         extra_content=delta.extra_content,
         function_call=delta.function_call,
         reasoning_details=delta.reasoning_details,
         annotations=delta.annotations,
-        audio=delta.audio,
+        audio=audio,
         images=delta.images,
     )
 

@@ -383,6 +383,18 @@ def test_all_of_the_sound_arrives(sound: bytes, cuts: list[int]) -> None:
     assert (b"" if answer.audio is None else answer.audio.data) == sound
 
 
+def test_a_large_piece_of_sound_is_cut_into_steps_and_stays_whole() -> None:
+    sound = bytes(range(256)) * 1000
+    audio = {"id": "audio_1", "data": base64.b64encode(sound).decode(), "transcript": "Oo"}
+
+    chunks, answer = read(choice({"audio": audio}) + b"".join(END), pieces=5)
+
+    assert answer.audio == AudioOutput("audio_1", sound, "Oo")
+    sizes = [len(each.delta.audio.data) for each in chunks if each.delta and each.delta.audio]
+    assert len(sizes) > 3
+    assert max(sizes) <= 64 * 1024
+
+
 def test_sound_that_is_no_base64_is_left_out_and_said(caplog: pytest.LogCaptureFixture) -> None:
     body = choice({"audio": {"data": "\u00e4\u00f6\u00fc\u00df", "transcript": "Hm"}})
 
