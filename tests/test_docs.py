@@ -265,7 +265,7 @@ def test_the_bounds_of_every_step_are_those_of_the_code() -> None:
         f"{_json_text.MAX_ESCAPES:,} escapes, {depth}",
         "decoding bytes that are not UTF-8": f"{_decoding._DECODED_AT_ONCE >> 20} MiB a step",
         "tolerant reading of what does not fit": f"{walked}, {depth}",
-        "text, reasoning and refusal of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
+        "text, reasoning, refusal and sound of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
         "choices of a chunk": f"{_payloads.MAX_CHOICES}",
         "what a provider attached: copying, weighing, merging": f"{walked} a chunk, {depth}; "
         f"{_attached.VALUE_WEIGHT} characters of the answer's size for each value",

@@ -290,7 +290,11 @@ class ChatChunk(_Carrying, frozen=True, weakref=True):
 
         It is decoded whenever it is asked for, and costs next to nothing until then. Of a chunk
         that several payloads made (all tool calls, for example), it is the last of them. It is no
-        part of comparisons and of the ``repr``.
+        part of comparisons and of the ``repr``. A credential that the server echoes is not taken
+        out of it.
+
+        Raises:
+            ValueError: `raw_json` is no JSON: a program has made it.
         """
         data = self.raw_json
         if data is None:
