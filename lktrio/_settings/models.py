@@ -450,6 +450,7 @@ https://github.com/onyx-dot-app/onyx/issues/15008 (6). The tags of Amazon's Nova
 https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html. Who wants reasoning
 back: https://api-docs.deepseek.com/guides/thinking_mode,
 https://github.com/MoonshotAI/kimi-agent-sdk/issues/169 (Kimi's error without it) and
-https://docs.z.ai/guides/capabilities/thinking-mode (GLM). Which OpenAI models take audio: https://platform.openai.com/docs/guides/audio; the formats of Gemini:
+https://docs.z.ai/guides/capabilities/thinking-mode (GLM). Which OpenAI models take audio:
+https://platform.openai.com/docs/guides/audio; the formats of Gemini:
 https://ai.google.dev/gemini-api/docs/audio.
 """
