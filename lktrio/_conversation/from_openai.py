@@ -63,7 +63,8 @@ def read_messages(messages: object) -> list[ChatItem]:
             ``messages[3].tool_calls[0].function.arguments``.
         ValueError: If a member is missing, or has a value that cannot be read.
     """
-    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
+    said: object = messages
+    if isinstance(said, str | bytes | Mapping) or not isinstance(said, Iterable):
         raise _wrong_type("messages", messages, "a list of messages: [{'role': ..., ...}, ...]")
     given = list(cast("Iterable[object]", messages))
     check_depth(given, "messages")
@@ -141,7 +142,7 @@ class _Reader:
 
     def _read_calls(self, members: _Members, group: str, path: str) -> list[FunctionCall]:
         read: list[FunctionCall] = []
-        entries = members.pop("tool_calls", None) or []
+        entries: object = members.pop("tool_calls", None) or []
         if not isinstance(entries, list | tuple):
             raise _wrong_type(f"{path}.tool_calls", entries, "a list of calls")
         for index, entry in enumerate(cast("Sequence[object]", entries)):
@@ -356,13 +357,13 @@ def _audio_in(members: Mapping[str, object]) -> AudioContent | None:
 
 
 def _file_in(members: Mapping[str, object]) -> FileContent | None:
-    match dict(members):
-        case {"file_id": str(file_id), **rest} if not rest and file_id:
-            return FileContent(file_id=file_id)
-        case {"filename": str(name), "file_data": str(data), **rest} if not rest and name:
-            with contextlib.suppress(ValueError):
-                if file_url(data, None) == data:
-                    return FileContent(file=data, filename=name)
+    file_id, name, data = (members.get(key) for key in ("file_id", "filename", "file_data"))
+    if isinstance(file_id, str) and file_id and len(members) == 1:
+        return FileContent(file_id=file_id)
+    if isinstance(name, str) and name and isinstance(data, str) and len(members) == 2:
+        with contextlib.suppress(ValueError):
+            if file_url(data, None) == data:
+                return FileContent(file=data, filename=name)
     return None
 
 

@@ -97,7 +97,7 @@ def checked_reasoning_back(value: object) -> ReasoningBack:
         wanted = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
         error = ValueError if isinstance(value, str) else TypeError
         raise error(refusal("reasoning_back", value, wanted))
-    return cast("ReasoningBack", value)
+    return cast("ReasoningBack", value)  # pyright: ignore[reportUnnecessaryCast]
 
 
 def facts_of(model: str, table: ModelTable, reasoning_back: ReasoningBack) -> ModelFacts:

@@ -7,7 +7,7 @@ does with it, and what it answers, it does not know.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from lktrio._checks import refusal
 from lktrio._definitions import public
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lktrio._json import Arguments, UnreadableArguments
     from lktrio._schemas import JSONSchema
 
+    from .signature import Receiver
     from .values import DecodedArguments
 
 __all__ = ["ProviderTool"]
@@ -62,8 +63,9 @@ def _checked(definition: object) -> JSONSchema:
     if not isinstance(definition, Mapping):
         wanted = "an entry of the tools array, such as {'type': 'web_search'}"
         raise TypeError(refusal("definition", definition, wanted))
-    check_json(definition, "definition")
-    kind = cast("Mapping[str, object]", definition).get("type")
+    entry = cast("Mapping[str, object]", definition)
+    check_json(entry, "definition")
+    kind = entry.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError(refusal("definition['type']", kind, "the name that the server gives it"))
     if kind == "function":
@@ -71,7 +73,7 @@ def _checked(definition: object) -> JSONSchema:
             "definition['type']='function' is not accepted: a function of the program is a tool "
             "by function_tool, with a schema of your own by function_tool(raw_schema=...)"
         )
-    return cast("JSONSchema", plain_json(definition))
+    return cast("JSONSchema", plain_json(entry))
 
 
 def _run_at_server(*_: object, **__: object) -> NoReturn:
@@ -81,11 +83,10 @@ def _run_at_server(*_: object, **__: object) -> NoReturn:
 class _AtServer:
     """What a `Tool` needs to know of its function, of one that is somewhere else."""
 
-    is_async: Final = False
-    description: Final = ""
-    receives: Final = None
-
     def __init__(self, entry: JSONSchema) -> None:
+        self.is_async = False
+        self.description = ""
+        self.receives: Receiver = None
         self.function = _run_at_server
         self.name: str = entry["type"]
         self.options = ToolOptions(None, abandon_on_cancel=False)
