@@ -65,7 +65,7 @@ def read_messages(messages: object) -> list[ChatItem]:
     """
     if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
         raise _wrong_type("messages", messages, "a list of messages: [{'role': ..., ...}, ...]")
-    given = list(cast("Iterable[object]", messages))
+    given: list[object] = list(cast("Iterable[object]", messages))
     check_depth(given, "messages")
     reader = _Reader()
     for index, message in enumerate(given):
@@ -141,7 +141,7 @@ class _Reader:
 
     def _read_calls(self, members: _Members, group: str, path: str) -> list[FunctionCall]:
         read: list[FunctionCall] = []
-        entries = members.pop("tool_calls", None) or []
+        entries: object = members.pop("tool_calls", None) or []
         if not isinstance(entries, list | tuple):
             raise _wrong_type(f"{path}.tool_calls", entries, "a list of calls")
         for index, entry in enumerate(cast("Sequence[object]", entries)):
@@ -363,6 +363,8 @@ def _file_in(members: Mapping[str, object]) -> FileContent | None:
             with contextlib.suppress(ValueError):
                 if file_url(data, None) == data:
                     return FileContent(file=data, filename=name)
+        case _:
+            pass
     return None
 
 

@@ -102,7 +102,7 @@ def _write_message(item: ChatMessage) -> _Members:
     if item.role == "assistant":
         message |= {name: item.extra[name] for name in REASONING_MEMBERS if name in item.extra}
     refusal = message.get("refusal")
-    content = _write_content(item)
+    content: str | list[_Members] | None = _write_content(item)
     if item.role == "assistant" and (not item.content or (refusal and content == refusal)):
         content = None
     return {**message, "role": item.role, "content": content}
