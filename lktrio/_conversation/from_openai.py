@@ -66,7 +66,7 @@ def read_messages(messages: object) -> list[ChatItem]:
     said: object = messages
     if isinstance(said, str | bytes | Mapping) or not isinstance(said, Iterable):
         raise _wrong_type("messages", messages, "a list of messages: [{'role': ..., ...}, ...]")
-    given = list(cast("Iterable[object]", messages))
+    given: list[object] = list(cast("Iterable[object]", messages))
     check_depth(given, "messages")
     reader = _Reader()
     for index, message in enumerate(given):
@@ -357,13 +357,15 @@ def _audio_in(members: Mapping[str, object]) -> AudioContent | None:
 
 
 def _file_in(members: Mapping[str, object]) -> FileContent | None:
-    file_id, name, data = (members.get(key) for key in ("file_id", "filename", "file_data"))
-    if isinstance(file_id, str) and file_id and len(members) == 1:
-        return FileContent(file_id=file_id)
-    if isinstance(name, str) and name and isinstance(data, str) and len(members) == 2:
-        with contextlib.suppress(ValueError):
-            if file_url(data, None) == data:
-                return FileContent(file=data, filename=name)
+    match dict(members):
+        case {"file_id": str(file_id), **rest} if not rest and file_id:
+            return FileContent(file_id=file_id)
+        case {"filename": str(name), "file_data": str(data), **rest} if not rest and name:
+            with contextlib.suppress(ValueError):
+                if file_url(data, None) == data:
+                    return FileContent(file=data, filename=name)
+        case _:
+            pass
     return None
 
 

@@ -6,7 +6,7 @@ does with it, and what it answers, it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from lktrio._checks import refusal
@@ -59,13 +59,13 @@ class ProviderTool(Tool[..., Any]):
         return self._definition.schema(strict=strict)
 
 
-def _checked(definition: object) -> JSONSchema:
-    if not isinstance(definition, Mapping):
+def _checked(given: object) -> JSONSchema:
+    if not isinstance(given, Mapping):
         wanted = "an entry of the tools array, such as {'type': 'web_search'}"
-        raise TypeError(refusal("definition", definition, wanted))
-    entry = cast("Mapping[str, object]", definition)
-    check_json(entry, "definition")
-    kind = entry.get("type")
+        raise TypeError(refusal("definition", cast("object", given), wanted))
+    definition = cast("Mapping[str, object]", given)
+    check_json(definition, "definition")
+    kind = definition.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError(refusal("definition['type']", kind, "the name that the server gives it"))
     if kind == "function":
@@ -84,11 +84,11 @@ class _AtServer:
     """What a `Tool` needs to know of its function, of one that is somewhere else."""
 
     def __init__(self, entry: JSONSchema) -> None:
-        self.is_async = False
-        self.description = ""
-        self.receives: Receiver = None
-        self.function = _run_at_server
+        self.function: Callable[..., Any] = _run_at_server
         self.name: str = entry["type"]
+        self.description = ""
+        self.is_async = False
+        self.receives: Receiver = None
         self.options = ToolOptions(None, abandon_on_cancel=False)
         self._entry = entry
 
