@@ -395,7 +395,7 @@ async def within_limits(llm: LLM) -> None:
     limit = UsageLimit(total_tokens=1000, cost=0.5, collector=used)
     try:
         async with run_turn(llm, chat_ctx=conversation(), usage_limit=limit) as turn:
-            assert_type(turn, Turn)
+            assert_type(turn, Turn[None])
     except UsageLimitExceeded as error:
         assert_type(error.report, UsageReport)
         assert_type(error.bound, UsageBound)
