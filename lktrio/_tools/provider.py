@@ -73,7 +73,7 @@ def _checked(given: object) -> JSONSchema:
             "definition['type']='function' is not accepted: a function of the program is a tool "
             "by function_tool, with a schema of your own by function_tool(raw_schema=...)"
         )
-    return cast("JSONSchema", plain_json(entry))
+    return cast("JSONSchema", plain_json(definition))
 
 
 def _run_at_server(*_: object, **__: object) -> NoReturn:
