@@ -62,7 +62,7 @@ class ProviderTool(Tool[..., Any]):
 def _checked(given: object) -> JSONSchema:
     if not isinstance(given, Mapping):
         wanted = "an entry of the tools array, such as {'type': 'web_search'}"
-        raise TypeError(refusal("definition", cast("object", given), wanted))
+        raise TypeError(refusal("definition", given, wanted))
     definition = cast("Mapping[str, object]", given)
     check_json(definition, "definition")
     kind = definition.get("type")
