@@ -337,7 +337,11 @@ class Assembler:
         self._early += ready
         if not ready:
             return
-        kept = self._kept(CollectedResponse(reasoning=self._reasoning.getvalue(), tool_calls=ready))
+        kept = None
+        if self._keeper is not None:
+            beside = {} if self._beside is None else self._beside.members()
+            thought = self._reasoning.getvalue()
+            kept = self._kept(CollectedResponse(tool_calls=ready, reasoning=thought, **beside))
         out.extend(
             ChatChunk(self.id, ChoiceDelta(tool_calls=[call], extra=kept), raw_json=self._raw)
             for call in ready

@@ -24,7 +24,7 @@ from lktrio import (
     function_tool,
     run_turn,
 )
-from lktrio.testing import Hold, ScriptedGateway, error, reasoning, reply, tool_call
+from lktrio.testing import Hold, ScriptedGateway, chunk, error, reasoning, reply, tool_call
 from tests.support.conversations import assert_valid
 from tests.support.engine import open_llm
 from tests.support.matrix import CANCEL_BLOCK, INTERRUPT, Action, Cut, sweep
@@ -243,6 +243,34 @@ async def test_details_that_were_kept_go_back_as_they_are(autojump_clock: MockCl
     assert first.messages == messages
     # There is no text in them for who wants one.
     assert set(second.messages[1]) == {"role", "content"}
+
+
+@pytest.mark.parametrize("early_start", [True, False])
+async def test_details_that_arrive_in_pieces_go_back_joined(
+    early_start: bool, autojump_clock: MockClock
+) -> None:
+    def thinks(**entry: str) -> bytes:
+        return chunk(reasoning_details=[entry])
+
+    asks = reply(
+        thinks(type="reasoning.text", text="Rome is "),
+        thinks(type="reasoning.text", text="in Italy.", signature="s"),
+        tool_call("weather", {"city": "Rome"}),
+        "Wait.",
+    )
+    chat_ctx = question()
+    async with (
+        ScriptedGateway([asks, "It is mild."]) as gateway,
+        gateway.llm("other", reasoning_back="reasoning_details") as llm,
+        run_turn(llm, chat_ctx=chat_ctx, tools=[weather], early_start=early_start) as turn,
+    ):
+        async for _ in turn:
+            pass
+
+    (asked,) = answers_in(gateway.requests[1].messages)
+    whole = {"type": "reasoning.text", "text": THOUGHT, "signature": "s"}
+    assert asked["reasoning_details"] == [whole]
+    assert "reasoning" not in asked
 
 
 @pytest.mark.parametrize(
