@@ -17,7 +17,6 @@ from lktrio._definitions import public
 
 from .items import (
     ITEM_TYPES,
-    ChatContent,
     ChatItem,
     ChatMessage,
     ChatRole,
@@ -25,6 +24,7 @@ from .items import (
     check_items,
 )
 from .messages import build_messages
+from .parts import ChatContent
 from .saved import dump_items, load_context
 from .selection import NamedTool, ToolGroup, are_equivalent, choose, last_items, with_calls_of
 
