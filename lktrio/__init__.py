@@ -93,6 +93,7 @@ from ._tools import (
     ToolError,
     ToolResult,
     Toolset,
+    find_function_tools,
     function_tool,
     to_fnc_ctx,
 )
@@ -108,6 +109,7 @@ if typing.TYPE_CHECKING:
         ModelAvailability,
     )
     from ._schemas import Converter, make_converter
+    from ._tools import FunctionToolInfo, RawFunctionToolInfo
     from ._turns import (
         DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
@@ -172,6 +174,7 @@ __all__ = [
     "FunctionCallResult",
     "FunctionTool",
     "FunctionToolCall",
+    "FunctionToolInfo",
     "HedgeAdapter",
     "HedgeStatistics",
     "ImageContent",
@@ -196,6 +199,7 @@ __all__ = [
     "Quota",
     "QuotaUsage",
     "RawFunctionTool",
+    "RawFunctionToolInfo",
     "ReasoningDelta",
     "ReasoningEffort",
     "RefusalDelta",
@@ -225,6 +229,7 @@ __all__ = [
     "default_network",
     "execute_function_call",
     "execute_function_calls",
+    "find_function_tools",
     "function_tool",
     "is_given",
     "make_converter",
@@ -243,6 +248,7 @@ if not typing.TYPE_CHECKING:
                 "ModelAvailability"
             ),
             "_schemas": "Converter make_converter",
+            "_tools": "FunctionToolInfo RawFunctionToolInfo",
             "_turns": (
                 "AnswerRestarted CallReady CallsMissing DEFAULT_MAX_ROUNDS ReasoningDelta "
                 "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "

@@ -9,12 +9,13 @@ from __future__ import annotations
 import bisect
 import copy
 import operator
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NoReturn, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, cast
 
-from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, is_given, shown
+from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given, shown
 from lktrio._definitions import public
 
+from .fields import to_seconds
 from .items import (
     ITEM_TYPES,
     ChatContent,
@@ -25,6 +26,7 @@ from .items import (
     check_items,
 )
 from .messages import build_messages
+from .readonly import ReadOnlyItems, refuse_change
 from .saved import dump_items, load_context
 from .selection import NamedTool, ToolGroup, are_equivalent, choose, last_items, with_calls_of
 
@@ -81,7 +83,7 @@ class ChatContext:
     @property
     def readonly(self) -> bool:
         """Whether this context refuses to be changed; see `snapshot`."""
-        return isinstance(self._items, _ReadOnlyItems)
+        return isinstance(self._items, ReadOnlyItems)
 
     def messages(self) -> list[ChatMessage]:
         """The messages, in order, without calls, outputs and other items."""
@@ -112,6 +114,21 @@ class ChatContext:
             if item.id == item_id:
                 return index
         return None
+
+    def find_insertion_index(self, *, created_at: float) -> int:
+        """Find the place where `insert` would put an item.
+
+        Args:
+            created_at: The time of the item, in seconds since the epoch.
+
+        Returns:
+            The index behind everything in `items` that is not younger.
+
+        Raises:
+            TypeError: If ``created_at`` is no number.
+            ValueError: If it is not finite.
+        """
+        return _place_of(to_seconds(created_at), self._items)
 
     def is_equivalent(self, other: ChatContext) -> bool:
         """Whether a model would read the same.
@@ -186,10 +203,7 @@ class ChatContext:
         new_items = [item] if isinstance(item, ITEM_TYPES) else check_items(item)
         items = self._changeable_items()
         for new in new_items:
-            if not items or items[-1].created_at <= new.created_at:
-                items.append(new)
-            else:
-                items.insert(bisect.bisect_right(items, new.created_at, key=_created_at), new)
+            items.insert(_place_of(new.created_at, items), new)
 
     def replace(self, item_id: str | ChatItem, item: ChatItem) -> None:
         """Put an item in the place of another, whatever its time.
@@ -222,27 +236,37 @@ class ChatContext:
         """
         del self._changeable_items()[self._index_of(item)]
 
-    def truncate(self, *, max_items: int) -> ChatContext:
-        """Keep the last items only.
+    def truncate(
+        self,
+        *,
+        max_items: int | None = None,
+        max_tokens: int | None = None,
+        count_tokens: Callable[[ChatItem], int] | None = None,
+    ) -> ChatContext:
+        """Keep the last items only: so many, or so many tokens of them, or what fits both.
 
         Calls and outputs that would then be the first are dropped, too: a conversation must not
         begin with them. The first instructions (a system or developer message) are always kept,
-        with those that change from call to call behind them, and do not count.
+        with those that change from call to call behind them. They do not count as items, but
+        their tokens do.
 
         Args:
             max_items: How many items to keep.
+            max_tokens: How many tokens the items kept may have together, by ``count_tokens``.
+            count_tokens: Says how many tokens an item is worth. It is called for the instructions
+                and for the last items, as far back as they fit.
 
         Returns:
             This context.
 
         Raises:
-            TypeError: If ``max_items`` is no integer.
-            ValueError: If it is negative.
+            TypeError: If a limit is no integer, or no limit is given, or ``max_tokens`` or
+                ``count_tokens`` without the other.
+            ValueError: If a limit, or what ``count_tokens`` returns, is negative.
             RuntimeError: If the context is read-only.
         """
-        check_integer("max_items", max_items, least=0)
         items = self._changeable_items()
-        items[:] = last_items(items, max_items)
+        items[:] = last_items(items, max_items, max_tokens, count_tokens)
         return self
 
     def merge(
@@ -332,7 +356,7 @@ class ChatContext:
             `RuntimeError`.
         """
         snapshot = ChatContext()
-        snapshot._items = _ReadOnlyItems(self._items)
+        snapshot._items = ReadOnlyItems(self._items)
         snapshot._unknown_members = self._unknown_members
         return snapshot
 
@@ -420,7 +444,7 @@ class ChatContext:
 
     def _changeable_items(self) -> list[ChatItem]:
         if self.readonly:
-            _refuse_change()
+            refuse_change()
         return self._items
 
     def _index_of(self, item: str | ChatItem) -> int:
@@ -431,14 +455,11 @@ class ChatContext:
         return index
 
 
-class _ReadOnlyItems(list[ChatItem]):
-    """The items of a read-only context."""
-
-    __slots__ = ()
-
-    def __reduce__(self) -> tuple[type[list[ChatItem]], tuple[list[ChatItem]]]:
-        # Copied and pickled as a list that may be changed: it is filled item by item.
-        return list, (list(self),)
+def _place_of(created_at: float, items: Sequence[ChatItem]) -> int:
+    """Where an item of that time belongs among items in the order of their time."""
+    if not items or items[-1].created_at <= created_at:
+        return len(items)
+    return bisect.bisect_right(items, created_at, key=_created_at)
 
 
 def check_chat_ctx(value: object) -> ChatContext:
@@ -449,26 +470,3 @@ def check_chat_ctx(value: object) -> ChatContext:
             "make one with ChatContext(items) or ChatContext.from_dict(...)"
         )
     return value
-
-
-def _refuse_change(*_: object, **__: object) -> NoReturn:
-    raise RuntimeError(
-        "this chat context is read-only; take a copy with chat_ctx.copy() and change that"
-    )
-
-
-for _name in (
-    "__delitem__",
-    "__iadd__",
-    "__imul__",
-    "__setitem__",
-    "append",
-    "clear",
-    "extend",
-    "insert",
-    "pop",
-    "remove",
-    "reverse",
-    "sort",
-):
-    setattr(_ReadOnlyItems, _name, _refuse_change)

@@ -13,10 +13,12 @@ from .values import *
 
 if TYPE_CHECKING:
     from .calls import *
+    from .info import *
 
 __getattr__ = lazily(
     __name__,
     {
         "calls": "Call read_call",
+        "info": "FunctionToolInfo RawFunctionToolInfo",
     },
 )

@@ -226,6 +226,7 @@ LATER = {
     "lktrio._schemas.unstructure",
     "lktrio._tools.calls",
     "lktrio._tools.definition",
+    "lktrio._tools.info",
     "lktrio._tools.signature",
     "lktrio._turns",
     "cattrs",
