@@ -59,9 +59,12 @@ from tests.support.script import (
     Wait,
     error,
     finish,
+    refusal_chunk,
+    response,
     sse,
     text,
     text_chunk,
+    tool_call_chunk,
     tool_calls,
     usage,
 )
@@ -96,6 +99,18 @@ SERVERS: dict[str, Script] = {
         tool_calls(ToolCall("get_weather", {"city": "Rome"})),
         slowly("It is", " sunny", " in Rome."),
     ],
+    "refuses-the-key": error(401, "Incorrect API key provided."),
+    "knows-no-such-model": error(404, "The model `gpt-99` does not exist."),
+    "prompt-too-long": error(400, "This model's maximum context length is 8192 tokens."),
+    "a-web-page": response(
+        200, b"<html><title>Sign in</title></html>", {"Content-Type": "text/html"}
+    ),
+    "sorts": [text('{"kind": "complaint"}'), text('{"kind": "question"}')],
+    "second-knows-better": by_model(text("I do not know."), text("To be", " heard.")),
+    "declines": sse(refusal_chunk("I cannot help with that."), finish(), DONE),
+    "cut-call": sse(
+        tool_call_chunk('{"city": "Ro', id="call_1", name="get_weather"), finish("length"), DONE
+    ),
     "busy-once": [BUSY, text("To be", " heard.")],
     "rate-limited": error(429, "slow down", retry_after=20),
     "breaks-off": [
