@@ -162,6 +162,13 @@ def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
             raise TypeError(f"tools are functions decorated with @function_tool, got {tool!r}")
 
 
+def _sets_in(tools: Iterable[object]) -> Iterator[Toolset]:
+    for tool in tools:
+        if isinstance(tool, Toolset):
+            yield from _sets_in(tool.toolsets)
+            yield tool
+
+
 @public
 class ToolContext:
     """The tools of a conversation, by name.
@@ -190,7 +197,7 @@ class ToolContext:
                 )
             by_name[tool.name] = tool
         self._by_name = types.MappingProxyType(by_name)
-        self._toolsets = tuple(each for each in given if isinstance(each, Toolset))
+        self._toolsets = tuple(_sets_in(given))
 
     @classmethod
     def empty(cls) -> ToolContext:
@@ -208,7 +215,7 @@ class ToolContext:
 
     @property
     def toolsets(self) -> list[Toolset]:
-        """The sets of tools that were given, without those within them."""
+        """The sets of tools, each behind those within it."""
         return list(self._toolsets)
 
     def flatten(self) -> list[Tool[..., Any]]:

@@ -347,6 +347,21 @@ def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
     assert sorted(described) == sorted(room.__all__)
 
 
+@pytest.mark.parametrize(
+    "package",
+    ["lktrio", "lktrio.testing", "lktrio.testing.pytest", "lktrio.opentelemetry", "lktrio.mcp"],
+)
+def test_every_public_name_is_spoken_of_on_some_page(package: str) -> None:
+    room = pytest.importorskip(package, exc_type=ImportError)
+    said = "\n".join(page.read_text(encoding="utf-8") for page in pages())
+    prose = re.sub(r"^(`{3,})\w.*?^\1$", "", said, flags=re.DOTALL | re.MULTILINE)
+
+    spoken_of = set(re.findall(r"\w+", prose))
+    assert sorted(set(room.__all__) - spoken_of) == [], "in code only, or nowhere"
+    assert "asyncio" in spoken_of
+    assert "contextmanager" not in spoken_of, "which only a block of code names"
+
+
 def test_the_reference_finds_every_definition_where_it_was_written() -> None:
     # autodoc has the texts of fields, and their order, from the source.
     program = """

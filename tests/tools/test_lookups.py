@@ -138,9 +138,9 @@ def test_a_tool_and_the_sets_of_a_context_are_looked_up() -> None:
 
     assert tools.get_function_tool("pay") is pay
     assert tools.get_function_tool("nothing") is None
-    assert tools.toolsets == [outer]
+    assert tools.toolsets == [inner, outer]
     assert outer.toolsets == [inner]
-    assert ToolContext(iter([look_up, outer])).toolsets == [outer]
+    assert ToolContext(iter([look_up, outer])).toolsets == [inner, outer]
 
 
 # --- setting up -------------------------------------------------------------------------------
