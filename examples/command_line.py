@@ -15,7 +15,7 @@ from typing import NoReturn
 import trio
 from local_model import MODEL, CannotStartError, local_model
 
-from lktrio import LLM, APIError
+from lktrio import LLM, APIError, ChatCompletionOptions
 
 DEFAULT_MODEL = "openai/gpt-4.1-mini"
 
@@ -78,7 +78,7 @@ class Server:
             CannotStartError: The options make no sense to it.
         """
         # A small machine may be silent for long before the first token.
-        settings = {"max_tokens": self.max_tokens, "timeout": 60.0}
+        settings: ChatCompletionOptions = {"max_tokens": self.max_tokens, "timeout": 60.0}
         try:
             if self.base_url is None:
                 return LLM(self.model, extra_kwargs=settings)

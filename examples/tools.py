@@ -82,7 +82,7 @@ async def main(args: argparse.Namespace) -> int:
     return 0 if has_answered else 1
 
 
-async def show(turn: Turn) -> bool:
+async def show(turn: Turn[None]) -> bool:
     """Print what happens in a turn; return whether the model has said something."""
     has_answered = False
     async for event in turn:
@@ -102,7 +102,7 @@ async def show(turn: Turn) -> bool:
     return has_answered
 
 
-def summary(turn: Turn) -> str:
+def summary(turn: Turn[None]) -> str:
     """Describe a turn that has ended: rounds, usage of all of them, why the last one ended."""
     facts = [f"{turn.rounds} round{'s' if turn.rounds > 1 else ''}"]
     if turn.usage is not None:

@@ -124,7 +124,9 @@ async def answer(llm: LLM, chat_ctx: ChatContext, voice: Voice) -> None:
                 await listen_to_model(turn, send, voice)
 
 
-async def listen_to_model(turn: Turn, send: trio.MemorySendChannel[str], voice: Voice) -> None:
+async def listen_to_model(
+    turn: Turn[None], send: trio.MemorySendChannel[str], voice: Voice
+) -> None:
     """Pass on each sentence as soon as it is whole."""
     text = ""
     async for event in turn:

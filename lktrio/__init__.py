@@ -63,6 +63,8 @@ from ._engine import (
     ChunkSource,
     LLMStatistics,
     LLMStream,
+    RateLimit,
+    RateLimitStatistics,
     RequestDraft,
 )
 from ._http import Network, TrioTransport, default_network, set_default_network
@@ -85,6 +87,7 @@ from ._settings import (
 from ._tools import (
     FunctionCallResult,
     FunctionTool,
+    ProviderTool,
     RawFunctionTool,
     RunContext,
     StopResponse,
@@ -109,12 +112,15 @@ if typing.TYPE_CHECKING:
         ModelAvailability,
     )
     from ._schemas import Converter, make_converter
-    from ._tools import FunctionToolInfo, RawFunctionToolInfo
+    from ._tools import FunctionToolInfo, RawFunctionToolInfo, answer_items
     from ._turns import (
         DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
+        Approve,
+        AskedAgain,
         CallReady,
         CallsMissing,
+        PendingCall,
         ReasoningDelta,
         RefusalDelta,
         RoundFinished,
@@ -127,6 +133,14 @@ if typing.TYPE_CHECKING:
         execute_function_call,
         execute_function_calls,
         run_turn,
+    )
+    from ._usage import (
+        UsageBound,
+        UsageCollector,
+        UsageCount,
+        UsageLimit,
+        UsageLimitExceeded,
+        UsageReport,
     )
 
 __all__ = [
@@ -145,6 +159,8 @@ __all__ = [
     "AgentConfigUpdate",
     "AgentHandoff",
     "AnswerRestarted",
+    "Approve",
+    "AskedAgain",
     "Attempt",
     "AudioContent",
     "Auth",
@@ -195,9 +211,13 @@ __all__ = [
     "Network",
     "NotGiven",
     "NotGivenOr",
+    "PendingCall",
     "Problem",
+    "ProviderTool",
     "Quota",
     "QuotaUsage",
+    "RateLimit",
+    "RateLimitStatistics",
     "RawFunctionTool",
     "RawFunctionToolInfo",
     "ReasoningDelta",
@@ -224,7 +244,14 @@ __all__ = [
     "TurnEvent",
     "UnknownContent",
     "UnknownItem",
+    "UsageBound",
+    "UsageCollector",
+    "UsageCount",
+    "UsageLimit",
+    "UsageLimitExceeded",
+    "UsageReport",
     "__version__",
+    "answer_items",
     "current_tool_thread_limiter",
     "default_network",
     "execute_function_call",
@@ -248,12 +275,15 @@ if not typing.TYPE_CHECKING:
                 "ModelAvailability"
             ),
             "_schemas": "Converter make_converter",
-            "_tools": "FunctionToolInfo RawFunctionToolInfo",
+            "_tools": "FunctionToolInfo RawFunctionToolInfo answer_items",
             "_turns": (
-                "AnswerRestarted CallReady CallsMissing DEFAULT_MAX_ROUNDS ReasoningDelta "
-                "RefusalDelta RoundFinished TextDelta ToolFinished ToolStarted Turn TurnEvent "
-                "current_tool_thread_limiter execute_function_call execute_function_calls "
-                "run_turn"
+                "AnswerRestarted Approve AskedAgain CallReady CallsMissing DEFAULT_MAX_ROUNDS "
+                "PendingCall ReasoningDelta RefusalDelta RoundFinished TextDelta ToolFinished "
+                "ToolStarted Turn TurnEvent current_tool_thread_limiter execute_function_call "
+                "execute_function_calls run_turn"
+            ),
+            "_usage": (
+                "UsageBound UsageCollector UsageCount UsageLimit UsageLimitExceeded UsageReport"
             ),
         },
     )

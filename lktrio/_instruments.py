@@ -203,7 +203,8 @@ class Instrument:
             request: On whose behalf it was made.
             attempt: Its timings.
             error: Why.
-            delay: Seconds until the next attempt; None if there is none.
+            delay: Seconds until the next attempt, or until that waits for its turn (`RateLimit`);
+                None if there is none.
         """
 
     def first_output(self, request: RequestInfo, seconds: float) -> None:
@@ -229,7 +230,7 @@ class Instrument:
         """
 
     def tool_started(self, call: FunctionCall, tool: Tool[..., Any] | None) -> None:
-        """A tool is about to be called.
+        """A tool is about to be called, or its call has been refused.
 
         Args:
             call: The model's call.

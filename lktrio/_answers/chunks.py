@@ -166,7 +166,8 @@ class CollectedResponse(msgspec.Struct, Generic[T_co], frozen=True, weakref=True
     """Token counts, or None if the server sent none."""
 
     extra: dict[str, Any] = {}
-    """What the provider attached, merged over all chunks, by provider name."""
+    """What the provider attached, merged over all chunks, by provider name; and reasoning that the
+    model wants back (`ModelFacts.reasoning_back`)."""
 
     finish_reason: str | None = None
     """Why the model stopped, or None if the server did not say."""

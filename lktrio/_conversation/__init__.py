@@ -4,4 +4,5 @@ from __future__ import annotations
 
 from .context import *
 from .items import *
+from .kept import *
 from .messages import *

@@ -1,16 +1,14 @@
 """A conversation: items in the order of their time, and how they are added, replaced and removed.
 
-The items themselves (`_chat_items`), which of them an edit keeps (`_chat_selection`), their form in
-a file (`_chat_dict`) and on the wire (`_messages`) are known elsewhere.
+The items themselves, which of them an edit keeps, their form in a file, on the wire and in another
+library are known elsewhere.
 """
 
 from __future__ import annotations
 
-import bisect
 import copy
-import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given, shown
 from lktrio._definitions import public
@@ -26,13 +24,19 @@ from .items import (
     check_items,
 )
 from .messages import build_messages
-from .readonly import ReadOnlyItems, refuse_change
+from .read_only import ReadOnlyItems, refuse_change
 from .saved import dump_items, load_context
-from .selection import NamedTool, ToolGroup, are_equivalent, choose, last_items, with_calls_of
+from .selection import (
+    NamedTool,
+    ToolGroup,
+    are_equivalent,
+    choose,
+    last_items,
+    place_of,
+    with_calls_of,
+)
 
 __all__ = ["ChatContext", "check_chat_ctx"]
-
-_created_at: Final = operator.attrgetter("created_at")
 
 
 @public
@@ -110,10 +114,7 @@ class ChatContext:
         Returns:
             The index of the first item with that id; None if there is none.
         """
-        for index, item in enumerate(self._items):
-            if item.id == item_id:
-                return index
-        return None
+        return next((place for place, it in enumerate(self._items) if it.id == item_id), None)
 
     def find_insertion_index(self, *, created_at: float) -> int:
         """Find the place where `insert` would put an item.
@@ -128,7 +129,7 @@ class ChatContext:
             TypeError: If ``created_at`` is no number.
             ValueError: If it is not finite.
         """
-        return _place_of(to_seconds(created_at), self._items)
+        return place_of(to_seconds(created_at), self._items)
 
     def is_equivalent(self, other: ChatContext) -> bool:
         """Whether a model would read the same.
@@ -203,7 +204,7 @@ class ChatContext:
         new_items = [item] if isinstance(item, ITEM_TYPES) else check_items(item)
         items = self._changeable_items()
         for new in new_items:
-            items.insert(_place_of(new.created_at, items), new)
+            items.insert(place_of(new.created_at, items), new)
 
     def replace(self, item_id: str | ChatItem, item: ChatItem) -> None:
         """Put an item in the place of another, whatever its time.
@@ -247,21 +248,18 @@ class ChatContext:
 
         Calls and outputs that would then be the first are dropped, too: a conversation must not
         begin with them. The first instructions (a system or developer message) are always kept,
-        with those that change from call to call behind them. They do not count as items, but
-        their tokens do.
+        with those that change from call to call behind them. Only their tokens count.
 
         Args:
             max_items: How many items to keep.
-            max_tokens: How many tokens the items kept may have together, by ``count_tokens``.
-            count_tokens: Says how many tokens an item is worth. It is called for the instructions
-                and for the last items, as far back as they fit.
+            max_tokens: How many tokens all that is kept may have.
+            count_tokens: How many an item has. Asked of the instructions and of the last items.
 
         Returns:
             This context.
 
         Raises:
-            TypeError: If a limit is no integer, or no limit is given, or ``max_tokens`` or
-                ``count_tokens`` without the other.
+            TypeError: If a limit is no integer, none is given, or one of the last two alone.
             ValueError: If a limit, or what ``count_tokens`` returns, is negative.
             RuntimeError: If the context is read-only.
         """
@@ -298,12 +296,10 @@ class ChatContext:
             exclude_config_update=exclude_config_update,
         )
         known = {item.id for item in self._items}
-        missing: list[ChatItem] = []
+        first: dict[str, ChatItem] = {}
         for item in chosen:
-            if item.id not in known:
-                known.add(item.id)
-                missing.append(item)
-        self.insert(missing)
+            first.setdefault(item.id, item)
+        self.insert(item for item_id, item in first.items() if item_id not in known)
         return self
 
     # Copying.
@@ -442,6 +438,45 @@ class ChatContext:
         messages = build_messages(self._items, cache_breakpoints=prompt_cache_breakpoints)
         return cast("list[dict[str, Any]]", messages), None
 
+    @classmethod
+    def from_openai(cls, messages: Iterable[Mapping[str, Any]]) -> ChatContext:
+        """Read the ``messages`` of the Chat Completions API, as other libraries have them.
+
+        What no field stands for is kept in `ChatMessage.extra`, and written again by `to_openai`.
+
+        Args:
+            messages: Dicts of all roles, in order. They are not changed.
+
+        Returns:
+            A context that shares nothing with them. A message with calls becomes several items.
+
+        Raises:
+            TypeError: If something has the wrong type; the message names the path to it, such as
+                ``messages[3].tool_calls[0].id``.
+            ValueError: If a member is missing, or something has no place in a conversation.
+        """
+        from .from_openai import read_messages
+
+        return cls(read_messages(messages))
+
+    def to_openai(self) -> list[dict[str, Any]]:
+        """Write the conversation as the ``messages`` of the Chat Completions API, for another
+        library.
+
+        These are not the messages of a request (`to_provider_format`): parts, calls without an
+        output, and all that `from_openai` has kept are there, whatever a server takes.
+
+        Returns:
+            Dicts that share nothing with this context.
+
+        Raises:
+            TypeError: If an item has kept what is no JSON value.
+            ValueError: If a text holds a lone surrogate, or a number is not finite.
+        """
+        from .to_openai import write_messages
+
+        return write_messages(self._items)
+
     def _changeable_items(self) -> list[ChatItem]:
         if self.readonly:
             refuse_change()
@@ -453,13 +488,6 @@ class ChatContext:
         if index is None:
             raise ValueError(f"there is no item with the id {item_id!r} in this context")
         return index
-
-
-def _place_of(created_at: float, items: Sequence[ChatItem]) -> int:
-    """Where an item of that time belongs among items in the order of their time."""
-    if not items or items[-1].created_at <= created_at:
-        return len(items)
-    return bisect.bisect_right(items, created_at, key=_created_at)
 
 
 def check_chat_ctx(value: object) -> ChatContext:

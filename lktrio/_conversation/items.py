@@ -295,7 +295,8 @@ class ChatMessage(_Saved):
 
     extra: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=_to_extra)
     """What else belongs to it. The members ``google``, ``livekit`` and ``xai`` are sent, as
-    ``extra_content``."""
+    ``extra_content``; ``reasoning_content`` and its like to models that want them back; and of
+    ``openai_message`` (see `ChatContext.from_openai`) what servers take, such as a ``name``."""
 
     metrics: MetricsReport = attrs.field(factory=MetricsReport, converter=_to_metrics)
     """What was measured. Not sent."""

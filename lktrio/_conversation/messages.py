@@ -32,9 +32,16 @@ from .items import (
     UnknownContent,
     UnknownItem,
 )
+from .kept import (
+    OPENAI_MESSAGE,
+    SENT_EXTRA,
+    ReasoningMember,
+    members_to_send,
+    reasoning_to_send,
+)
 from .media import image_url
 
-__all__ = ["ContentBesideCalls", "build_messages"]
+__all__ = ["ContentBesideCalls", "build_messages", "match_outputs"]
 
 ContentBesideCalls: TypeAlias = Literal["null", "empty", "absent"]
 """What stands in the ``content`` of an assistant message that has calls and no text: null, an empty
@@ -42,15 +49,13 @@ string, or no such member."""
 
 logger: Final = logging.getLogger("lktrio")
 
-_SENT_EXTRA: Final = ("google", "livekit", "xai")
-"""The members of ``extra`` that the gateway understands."""
-
 
 def build_messages(
     items: Sequence[ChatItem],
     *,
     cache_breakpoints: bool,
     content_beside_calls: ContentBesideCalls = "null",
+    reasoning_back: ReasoningMember | None = None,
 ) -> list[dict[str, object]]:
     """Make the ``messages`` of a request.
 
@@ -66,6 +71,8 @@ def build_messages(
             (`DYNAMIC_INSTRUCTIONS_ID`) become a part of the instructions they stand behind.
         content_beside_calls: What an assistant message that has calls and no text says in
             ``content``.
+        reasoning_back: In which member of an answer its reasoning is sent, if it was kept; None
+            for not at all.
 
     Returns:
         New dicts that ``encode_json`` can write.
@@ -76,10 +83,10 @@ def build_messages(
         ValueError: If an image cannot be sent, a text holds a lone surrogate, or a number is
             not finite.
     """
-    output_of = _match_outputs(items)
+    output_of = match_outputs(items)
     matched = {index for index, _ in output_of.values()}
     dynamic = None if cache_breakpoints else _dynamic_instructions(items)
-    draft = _Draft()
+    draft = _Draft(reasoning_back)
     for index, item in enumerate(items):
         if isinstance(item, ChatMessage):
             if index == dynamic:
@@ -116,8 +123,11 @@ class _Draft:
     """The messages in the making: an answer and its calls find each other, outputs are kept for
     the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, reasoning_back: ReasoningMember | None) -> None:
+        self._reasoning_back: ReasoningMember | None = reasoning_back
         self._messages: list[dict[str, object]] = []
+        self._wordless: set[int] = set()
+        """The places of answers that say nothing themselves."""
         self._place_of_answer: dict[str, int] = {}
         """The message of an answer, by what the ids of its items begin with."""
         self._calls: dict[int, list[dict[str, object]]] = {}
@@ -130,13 +140,17 @@ class _Draft:
     ) -> None:
         message: dict[str, object] = {"role": item.role, "content": content}
         if item.extra:
-            _add_extra(message, item.extra, index)
+            self._add_extra(message, item, index)
         if item.role == "assistant":
             answer = _answer_of(item)
             place = self._place_of_answer.get(answer)
             if place is not None and "content" not in self._messages[place]:
                 self._messages[place].update(message)
+                if not item.content:
+                    self._wordless.add(place)
                 return
+            if not item.content:
+                self._wordless.add(len(self._messages))
             # Also a second message of an answer begins a message of its own: nothing is lost.
             self._place_of_answer[answer] = len(self._messages)
         self._messages.append(message)
@@ -154,12 +168,22 @@ class _Draft:
         self._calls[place].append(_call(item, index))
         self._outputs[place].append(output)
 
+    def _add_extra(self, message: dict[str, object], item: ChatMessage, index: int) -> None:
+        _add_extra(message, item.extra, index)
+        path = f"chat_ctx.items[{index}].extra"
+        if OPENAI_MESSAGE in item.extra:
+            message.update(members_to_send(item.extra, message["content"], path))
+        if self._reasoning_back is not None and item.role == "assistant":
+            message.update(reasoning_to_send(item.extra, self._reasoning_back, path))
+
     def finish(self, content_beside_calls: ContentBesideCalls) -> list[dict[str, object]]:
         finished: list[dict[str, object]] = []
         for place, message in enumerate(self._messages):
             if place not in self._outputs:
                 finished.append(message)
                 continue
+            if place in self._wordless:
+                del message["content"]
             if "content" in message or content_beside_calls == "absent":
                 finished.append(message)
             else:
@@ -175,7 +199,7 @@ def _answer_of(item: ChatMessage | FunctionCall) -> str:
     return item.id.partition("/")[0]
 
 
-def _match_outputs(items: Sequence[ChatItem]) -> dict[int, tuple[int, FunctionCallOutput]]:
+def match_outputs(items: Sequence[ChatItem]) -> dict[int, tuple[int, FunctionCallOutput]]:
     """Find the output of each call, with its place, by the place of the call.
 
     An output belongs to the nearest call before it with its ``call_id`` that has no output yet.
@@ -241,7 +265,7 @@ def _output(item: FunctionCallOutput, index: int) -> dict[str, object]:
 
 
 def _add_extra(message: dict[str, object], extra: Mapping[str, object], index: int) -> None:
-    sent = {name: extra[name] for name in _SENT_EXTRA if name in extra}
+    sent = {name: extra[name] for name in SENT_EXTRA if name in extra}
     if sent:
         check_json(sent, f"chat_ctx.items[{index}].extra")
         message["extra_content"] = sent

@@ -31,6 +31,7 @@ from .items import (
     UnknownItem,
 )
 from .media import data_url
+from .selection import goes_with_calls
 
 __all__ = ["dump_items", "load_context"]
 
@@ -108,7 +109,7 @@ def dump_items(
     }
     dumped: list[dict[str, Any]] = []
     for item in items:
-        if isinstance(item, skipped_items):
+        if isinstance(item, skipped_items) or (exclude_function_call and goes_with_calls(item)):
             continue
         if isinstance(item, ChatMessage):
             content = [

@@ -1,14 +1,16 @@
 """Which items of a conversation stay: in a copy, behind a limit, with a set of tools.
 
-This module knows what is left out together with what, and when two items say the same. It changes
-no conversation.
+This module knows what is left out together with what, where an item belongs by its time, and when
+two items say the same. It changes no conversation.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from lktrio._checks import check_integer, check_sync_callable, not_awaitable, shown
 
@@ -22,7 +24,18 @@ from .items import (
     FunctionCallOutput,
 )
 
-__all__ = ["NamedTool", "ToolGroup", "are_equivalent", "choose", "last_items", "with_calls_of"]
+__all__ = [
+    "NamedTool",
+    "ToolGroup",
+    "are_equivalent",
+    "choose",
+    "goes_with_calls",
+    "last_items",
+    "place_of",
+    "with_calls_of",
+]
+
+_created_at: Final = operator.attrgetter("created_at")
 
 
 @runtime_checkable
@@ -61,13 +74,23 @@ def choose(
         *((AgentConfigUpdate,) if exclude_config_update else ()),
     )
     for item in items:
-        if isinstance(item, excluded):
+        if isinstance(item, excluded) or (exclude_function_call and goes_with_calls(item)):
             continue
         if exclude_instructions and _is_instructions(item):
             continue
         if exclude_empty_message and isinstance(item, ChatMessage) and not item.content:
             continue
         yield item
+
+
+def goes_with_calls(item: ChatItem) -> bool:
+    """Whether an item is there only for what goes back with the calls of its answer."""
+    return (
+        isinstance(item, ChatMessage)
+        and item.role == "assistant"
+        and not item.content
+        and bool(item.extra)
+    )
 
 
 def _is_instructions(item: ChatItem) -> bool:
@@ -112,6 +135,13 @@ def _tool_names(tools: Iterable[str | NamedTool | ToolGroup]) -> Iterator[str]:
                 f"tools: {shown(tool)} is not accepted; it takes function tools, groups of them, "
                 f"or names"
             )
+
+
+def place_of(created_at: float, items: Sequence[ChatItem]) -> int:
+    """Where an item of that time belongs among items in the order of their time."""
+    if not items or items[-1].created_at <= created_at:
+        return len(items)
+    return bisect.bisect_right(items, created_at, key=_created_at)
 
 
 def last_items(

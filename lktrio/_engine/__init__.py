@@ -7,6 +7,7 @@ from .connections import *
 from .draft import *
 from .llm import *
 from .on_trio import *
+from .rate_limit import *
 from .source import *
 from .stream import *
 from .task_stream import *

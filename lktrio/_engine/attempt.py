@@ -27,7 +27,14 @@ from lktrio._answers import (
 from lktrio._definitions import Value
 from lktrio._http import HTTPRequest, HTTPResponse, Phase, ReusedConnectionLost, send
 from lktrio._settings import APIConnectOptions, ModelFacts, SecretWords, secret_words
-from lktrio._wire import AnswerReader, Assembler, HeaderFacts, read_headers, status_error
+from lktrio._wire import (
+    AnswerReader,
+    Assembler,
+    HeaderFacts,
+    ReasoningKeeper,
+    read_headers,
+    status_error,
+)
 
 from .clocks import AttemptRecord, Clocks
 from .connections import Authority, Connections, authorization
@@ -127,6 +134,11 @@ class ChatRequest(Value):
     early_tool_calls: bool = False
     """Whether a call is handed out as soon as it is complete."""
 
+    keeper: ReasoningKeeper | None = None
+    """Says what of the reasoning is kept with the answer."""
+    tokens: int = 0
+    """How many tokens it is estimated to take, if somebody counts them."""
+
     log_body: bool = False
     """Whether the request's body is logged, which holds the conversation."""
 
@@ -186,6 +198,7 @@ class RequestAttempt:
         sink: Where the chunks go.
         number: 1 for the first attempt.
         total: When the total clock runs out, by `trio.current_time`.
+        learn: Told of the status and the head of a response, if somebody wants to know.
     """
 
     def __init__(
@@ -196,6 +209,7 @@ class RequestAttempt:
         *,
         number: int,
         total: float,
+        learn: Callable[[int, HeaderFacts], None] | None = None,
     ) -> None:
         self._redactor = _Redactor(request.secrets)
         self.record = AttemptRecord(number, trio.current_time())
@@ -206,6 +220,7 @@ class RequestAttempt:
             starts_in_thinking=request.facts.starts_in_thinking,
             declared_tools=request.declared_tools,
             early_calls=request.early_tool_calls,
+            keeper=request.keeper,
             clean=self._redactor.clean,
         )
         """Puts the answer together."""
@@ -213,6 +228,7 @@ class RequestAttempt:
         self._reasoning_counts = request.options.reasoning_is_output
         self._connections = connections
         self._sink = sink
+        self._learn = learn
         self._clocks = Clocks(request.options, total, self.record)
         self._reader = AnswerReader(self.assembler)
         self._state: Literal["reading", "draining", "over"] = "reading"
@@ -306,6 +322,8 @@ class RequestAttempt:
             self.record.connected = None
         self.record.status_code = response.status_code
         self.head = ResponseHead(response.headers, self._redactor.secrets)
+        if self._learn is not None:
+            self._learn(response.status_code, self.head.facts)
 
     # --- reading --------------------------------------------------------------------------
 

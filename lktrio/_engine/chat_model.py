@@ -163,7 +163,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[T]: ...
@@ -178,7 +178,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[None]: ...
@@ -193,7 +193,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[Any]: ...
@@ -207,7 +207,7 @@ class ChatModel(abc.ABC):
         parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         early_tool_calls: bool = False,
         instruments: Sequence[Instrument] | None = None,
     ) -> LLMStream[Any]:

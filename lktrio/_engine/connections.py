@@ -1,4 +1,4 @@
-"""What the requests of one `LLM` share: the HTTP client, the bound on streams, authorisation, and
+"""What the requests of one `LLM` share: the HTTP client, the bounds on load, authorisation, and
 what has been learned of the server.
 
 This module knows who owns the client and which Trio run it belongs to. It makes no request.
@@ -11,9 +11,11 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeAlias, cast
 
+import msgspec
 import trio
 
 from lktrio._checks import check_integer
+from lktrio._definitions import public
 from lktrio._http import (
     BroughtSender,
     HTTPClient,
@@ -25,7 +27,9 @@ from lktrio._http import (
 )
 from lktrio._settings import Credentials, Secret, access_token, authorization_fault
 
-__all__ = ["Auth", "Authority", "BodyEnds", "Connections", "authorization"]
+from .rate_limit import RateQueue
+
+__all__ = ["Auth", "Authority", "BodyEnds", "Connections", "LLMStatistics", "authorization"]
 
 Auth: TypeAlias = str | Callable[[], str | Awaitable[str | None] | None] | None
 """What authorises a request: the value of the ``Authorization`` header, None for none, or a
@@ -101,6 +105,23 @@ class BodyEnds:
             self._skip = 2**self._held_in_a_row
 
 
+@public
+class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
+    """A snapshot of what an `LLM` is doing."""
+
+    streams_open: int
+    """Streams whose request task is running."""
+
+    streams_started: int
+    """Streams that have been entered since the `LLM` was."""
+
+    streams_waiting: int
+    """Streams that wait for a place because of ``max_streams``."""
+
+    streams_limited: int = 0
+    """Streams that wait for their turn because of ``rate_limit``."""
+
+
 class Connections:
     """What the requests of one `LLM` share: the HTTP client, the bound on streams, and what has
     been learned of the server.
@@ -108,6 +129,7 @@ class Connections:
     Args:
         client: The program's client or transport; None for an own one.
         max_streams: How many streams may run at once; None for no bound.
+        rate: Where requests wait for their turn; None where there is no limit.
         has_auth: Whether requests bring their authorisation, so that the client's is not used.
 
     Raises:
@@ -120,6 +142,7 @@ class Connections:
         client: HTTPClient | TrioTransport | None,
         *,
         max_streams: int | None,
+        rate: RateQueue | None = None,
         has_auth: bool,
     ) -> None:
         self.running: dict[trio.CancelScope, trio.lowlevel.Task] = {}
@@ -130,6 +153,10 @@ class Connections:
         self.state: Literal["new", "open", "closed"] = "new"
         self.body_ends = BodyEnds()
         self.limiter: trio.CapacityLimiter | None = None
+        self.rate = rate
+        """Where requests wait for their turn; None where there is no limit."""
+        self.limited = 0
+        """How many streams wait there."""
         check_integer("max_streams", max_streams, least=1, none="no limit")
         self._max_streams = max_streams
         self._has_auth = has_auth
@@ -149,6 +176,8 @@ class Connections:
             raise RuntimeError(
                 f"this LLM is {self.state}; an LLM is entered once. Make another one"
             )
+        if self.rate is not None:
+            self.rate.open()
         self.state = "open"
         self._run = trio.lowlevel.current_trio_token()
         client = self._brought
@@ -234,9 +263,19 @@ class Connections:
             self._idle.set()
 
     @property
-    def waiting(self) -> int:
-        """How many streams wait for a place."""
-        return 0 if self.limiter is None else self.limiter.statistics().tasks_waiting
+    def has_limits(self) -> bool:
+        """Whether a stream may have to wait before it is begun."""
+        return self.limiter is not None or self.rate is not None
+
+    def statistics(self) -> LLMStatistics:
+        """What the streams do now."""
+        limiter = self.limiter
+        return LLMStatistics(
+            streams_open=len(self.running),
+            streams_started=self.started,
+            streams_waiting=0 if limiter is None else limiter.statistics().tasks_waiting,
+            streams_limited=self.limited,
+        )
 
 
 def check_client(client: HTTPClient | TrioTransport | None) -> HTTPClient | TrioTransport | None:

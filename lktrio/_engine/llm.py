@@ -15,7 +15,6 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import attrs
-import msgspec
 import trio
 
 import lktrio._schemas as schemas
@@ -58,53 +57,41 @@ from lktrio._settings import (
     structure_options,
     timeout_or,
 )
-from lktrio._tools import check_converter, to_fnc_ctx
+from lktrio._tools import ToolContext, check_converter, to_fnc_ctx
 from lktrio._version import __version__
-from lktrio._wire import encode_request
+from lktrio._wire import encode_request, reasoning_keeper
 
 from .attempt import ChatRequest
 from .chat_model import ChatCall, ChatModel
-from .connections import Auth, Authority, Connections
+from .connections import Auth, Authority, Connections, LLMStatistics
 from .draft import RequestDraft, prepared
 from .llm_arguments import (
     CacheBreakpoints,
+    ReasoningBack,
     check_tool_choice,
     checked_auth,
     checked_breakpoints,
     checked_model,
     checked_provider,
+    checked_rate_limit,
+    checked_reasoning_back,
+    facts_of,
     warn_of_forced_choice,
 )
 from .on_trio import check_on_trio
+from .rate_limit import RateLimit
 from .request import RequestSource, prewarm
 from .stream import LLMStream
 
-__all__ = ["LLM", "LLMStatistics"]
+__all__ = ["LLM"]
 
 logger = logging.getLogger("lktrio")
 
 _USER_AGENT: Final = f"lktrio/{__version__} (Python {platform.python_version()})"
-# Lists of models are read to their end, so that the connection can be used again.
-_MAX_PREWARM_BODY: Final = 4 * 1024 * 1024
-_MAX_ERROR_BODY: Final = 64 * 1024
 
 # The name that the asyncio original gives it.
 _DEBUG_VARIABLE: Final = "LK_OPENAI_DEBUG"
 _FALSE_WORDS: Final = frozenset({"", "0", "false", "no", "off"})
-
-
-@public
-class LLMStatistics(msgspec.Struct, frozen=True, weakref=True):
-    """A snapshot of what an `LLM` is doing."""
-
-    streams_open: int
-    """Streams whose request task is running."""
-
-    streams_started: int
-    """Streams that have been entered since the `LLM` was."""
-
-    streams_waiting: int
-    """Streams that wait for a place because of ``max_streams``."""
 
 
 @public
@@ -142,6 +129,9 @@ class LLM(ChatModel):
             win over them.
         prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
             for where the model is known to support it.
+        reasoning_back: In which member of a message the model gets back what it has thought, after
+            a round of tool calls: ``"reasoning_content"``, ``"reasoning"`` or
+            ``"reasoning_details"``; None for not at all; ``"auto"`` for what is known of it.
         http_client: In place of connections of its own: a `TrioTransport`, which may serve several,
             or an ``httpx.AsyncClient`` (or ``httpx2.AsyncClient``). It is not closed. A client
             keeps its own limits, proxies, cookies and event hooks, while its timeouts and
@@ -149,6 +139,8 @@ class LLM(ChatModel):
         max_streams: How many streams may run at once; more wait, which counts on their clocks of
             the first output and in total. Default: no bound. A task that holds the last place and
             opens one more waits for ever.
+        rate_limit: How many requests and tokens a minute may hold; more wait, on the same clocks.
+            Several `LLM` may share one. Default: no bound.
         strict_tool_schema: Whether tools are offered with a strict schema where it can be made.
         allow_insecure: Allow credentials to be sent over plain ``http://`` to another machine.
         model_table: What is known about models.
@@ -174,10 +166,12 @@ class LLM(ChatModel):
         api_secret: str | None = None,
         auth: NotGivenOr[Auth] = NOT_GIVEN,
         inference_class: InferenceClass | None = None,
-        extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None = None,
+        extra_kwargs: ChatCompletionOptions | None = None,
         prompt_cache_breakpoints: CacheBreakpoints = "auto",
+        reasoning_back: ReasoningBack = "auto",
         http_client: HTTPClient | TrioTransport | None = None,
         max_streams: int | None = None,
+        rate_limit: RateLimit | None = None,
         strict_tool_schema: bool = True,
         allow_insecure: bool = False,
         model_table: ModelTable = DEFAULT_MODEL_TABLE,
@@ -211,13 +205,16 @@ class LLM(ChatModel):
         self._strict_tool_schema = strict_tool_schema
         check_instance("model_table", model_table, ModelTable, "a ModelTable")
         self._model_table = model_table
+        self._reasoning_back: ReasoningBack = checked_reasoning_back(reasoning_back)
         # Looking a model up compares its name with many patterns: not for every request.
-        self._facts = self._model_table.facts(self._model)
+        self._facts = facts_of(self._model, model_table, self._reasoning_back)
         self._instruments = check_instruments(instruments)
         self._logs_bodies = os.environ.get(_DEBUG_VARIABLE, "").lower() not in _FALSE_WORDS
+        self._rate = checked_rate_limit(rate_limit)
         self._connections = Connections(
             http_client,
             max_streams=max_streams,
+            rate=self._rate,
             has_auth=self._auth is not None,
         )
 
@@ -275,12 +272,7 @@ class LLM(ChatModel):
 
     def statistics(self) -> LLMStatistics:
         """What this `LLM` is doing now."""
-        connections = self._connections
-        return LLMStatistics(
-            streams_open=len(connections.running),
-            streams_started=connections.started,
-            streams_waiting=connections.waiting,
-        )
+        return self._connections.statistics()
 
     async def prewarm(self) -> None:
         """Open a connection ahead of the first request (``GET {base_url}/models``), so that
@@ -315,7 +307,7 @@ class LLM(ChatModel):
         self,
         *,
         model: NotGivenOr[LLMModels | str] = NOT_GIVEN,
-        extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+        extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
         prompt_cache_breakpoints: NotGivenOr[CacheBreakpoints] = NOT_GIVEN,
     ) -> None:
         """Replace settings; the next `chat` reads them, streams already made do not.
@@ -334,7 +326,7 @@ class LLM(ChatModel):
         if is_given(prompt_cache_breakpoints):
             self._cache_breakpoints = checked_breakpoints(prompt_cache_breakpoints)
         self._model = new_model
-        self._facts = self._model_table.facts(new_model)
+        self._facts = facts_of(new_model, self._model_table, self._reasoning_back)
         self._options = options
 
     # --- requests -------------------------------------------------------------------------
@@ -371,11 +363,12 @@ class LLM(ChatModel):
             conn_options = attrs.evolve(
                 conn_options, timeout=timeout_or(conn_options, options.timeout)
             )
-        schemas = to_fnc_ctx(call.tools, strict=self._strict_tool_schema)
+        tool_ctx = ToolContext(call.tools)
+        schemas = to_fnc_ctx(tool_ctx, strict=self._strict_tool_schema)
         # An empty set takes as much as one of five, and most streams offer no tools.
-        names = frozenset(str(schema["function"]["name"]) for schema in schemas) if schemas else ()
+        names = frozenset(tool_ctx.function_tools) if schemas else ()
         check_tool_choice(options.body.get("tool_choice"), names)
-        if not names:
+        if not schemas:
             warn_of_forced_choice(call)
         facts = self._facts
         body, dropped = drop_rejected(options.body, facts=facts, has_tools=bool(schemas))
@@ -398,6 +391,7 @@ class LLM(ChatModel):
                 chat_ctx.items,
                 cache_breakpoints=breakpoints,
                 content_beside_calls=facts.content_beside_calls,
+                reasoning_back=facts.reasoning_back,
             ),
             options=body,
             tools=schemas,
@@ -406,6 +400,15 @@ class LLM(ChatModel):
         if self._prepare is not None:
             options, content = prepared(self._prepare, self._model, options, content)
         headers, auth, secrets = self._authorised_headers(options, urgency)
+        info = RequestInfo(
+            label=self.label,
+            model=self._model,
+            provider=self.provider,
+            base_url=self._base_url,
+            chat_ctx=chat_ctx,
+            tools=call.tools,
+            options=types.MappingProxyType(body),
+        )
         request = ChatRequest(
             http=HTTPRequest(
                 "POST", f"{self._base_url}/chat/completions", headers, content, options.query
@@ -416,20 +419,14 @@ class LLM(ChatModel):
             facts=facts,
             declared_tools=names,
             early_tool_calls=call.early_tool_calls,
+            keeper=reasoning_keeper(facts.reasoning_back, chat_ctx.items),
+            tokens=0 if self._rate is None else self._rate.estimate(info),
             log_body=self._logs_bodies,
             secrets=secrets,
         )
         return LLMStream(
             RequestSource(request, self._connections),
-            request=RequestInfo(
-                label=self.label,
-                model=self._model,
-                provider=self.provider,
-                base_url=self._base_url,
-                chat_ctx=chat_ctx,
-                tools=call.tools,
-                options=types.MappingProxyType(body),
-            ),
+            request=info,
             instruments=join_instruments(self._instruments, call.instruments),
             shape=shape,
         )

@@ -10,11 +10,17 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Literal, TypeAlias, cast
 
+import attrs
+
 from lktrio._checks import (
+    check_instance,
     check_name,
     refusal,
 )
+from lktrio._conversation import REASONING_MEMBERS, ReasoningMember
 from lktrio._settings import (
+    ModelFacts,
+    ModelTable,
     NamedToolChoice,
     Secret,
     authorization_fault,
@@ -22,20 +28,26 @@ from lktrio._settings import (
 
 from .chat_model import ChatCall
 from .connections import Auth, Authority
+from .rate_limit import RateLimit, RateQueue, queue_of
 
 __all__ = [
     "CacheBreakpoints",
+    "ReasoningBack",
     "check_tool_choice",
     "checked_auth",
     "checked_breakpoints",
     "checked_model",
     "checked_provider",
+    "checked_rate_limit",
+    "checked_reasoning_back",
+    "facts_of",
     "warn_of_forced_choice",
 ]
 
 logger = logging.getLogger("lktrio")
 
 CacheBreakpoints: TypeAlias = bool | Literal["auto"]
+ReasoningBack: TypeAlias = ReasoningMember | Literal["auto"] | None
 
 
 def checked_model(value: str) -> str:
@@ -78,6 +90,24 @@ def checked_breakpoints(value: object) -> CacheBreakpoints:
     raise ValueError(refusal("prompt_cache_breakpoints", value, "True, False or 'auto'"))
 
 
+def checked_reasoning_back(value: object) -> ReasoningBack:
+    """In which member reasoning goes back."""
+    known = ("auto", None, *REASONING_MEMBERS)
+    if value not in known:
+        wanted = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+        error = ValueError if isinstance(value, str) else TypeError
+        raise error(refusal("reasoning_back", value, wanted))
+    return cast("ReasoningBack", value)
+
+
+def facts_of(model: str, table: ModelTable, reasoning_back: ReasoningBack) -> ModelFacts:
+    """What is known of a model, with what the program knows better."""
+    facts = table.facts(model)
+    if reasoning_back == "auto":
+        return facts
+    return attrs.evolve(facts, reasoning_back=reasoning_back)
+
+
 def check_tool_choice(choice: object, names: Collection[str]) -> None:
     """Refuse a choice of a function that is not among the tools."""
     if isinstance(choice, Mapping) and names:
@@ -101,3 +131,15 @@ def warn_of_forced_choice(call: ChatCall) -> None:
             "sent; give chat() the tools, or no tool_choice",
             call.chosen_tool,
         )
+
+
+def checked_rate_limit(value: object) -> RateQueue | None:
+    """Where the requests under a ``rate_limit`` wait; None without one.
+
+    Raises:
+        TypeError: It is no `RateLimit`.
+    """
+    if value is None:
+        return None
+    check_instance("rate_limit", value, RateLimit, "a RateLimit", "write: rate_limit=RateLimit(60)")
+    return queue_of(cast("RateLimit", value))

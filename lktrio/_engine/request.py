@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import types
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
@@ -33,6 +33,7 @@ from lktrio._http import HTTPRequest, HTTPResponse, Phase
 from lktrio._settings import SecretWords, delay_before_retry
 from lktrio._wire import status_error
 
+from .admission import Admission
 from .attempt import (
     ChatRequest,
     RequestAttempt,
@@ -165,44 +166,51 @@ class RequestSource(ReportingSource):
         try:
             with scope:
                 # One frame less for each stream, and for each of its reads.
-                if self._connections.limiter is None:
-                    await self._run(sink, total)
+                if self._connections.has_limits:
+                    await self._run_in_turn(sink, total)
                 else:
-                    await self._run_in_turn(self._connections.limiter, sink, total)
+                    await self._run(sink, total)
         finally:
             self._connections.leave(scope)
             self._request = self._request.without_content()
         if scope.cancelled_caught:
             raise trio.ClosedResourceError("the LLM was left while this stream was open")
 
-    async def _run_in_turn(
-        self, limiter: trio.CapacityLimiter, sink: ChunkSink, total: float
-    ) -> None:
-        await self._wait_for_place(limiter, total)
+    async def _run_in_turn(self, sink: ChunkSink, total: float) -> None:
+        admission = Admission(self._connections, self._request.tokens)
         try:
-            await self._run(sink, total)
+            clock = await self._wait_to_begin(admission, total)
+            if clock is not None:
+                raise APITimeoutError(
+                    f"{admission.obstacle}; nothing was sent", clock=clock, retryable=False
+                )
+            await self._run(sink, total, admission)
         finally:
-            limiter.release()
+            admission.leave()
 
-    async def _wait_for_place(self, limiter: trio.CapacityLimiter, total: float) -> None:
-        """Wait for one of the places of ``max_streams``, as long as there is time for an answer."""
-        first_output = self._options.first_output_timeout
-        deadline = trio.current_time() + (math.inf if first_output is None else first_output)
+    async def _wait_to_begin(
+        self, admission: Admission, total: float
+    ) -> Literal["first_output", "total"] | None:
+        """Wait until an attempt may begin, as long as there is time for an answer; the clock that
+        has run out, or None."""
+        deadline = self._first_output_ends(trio.current_time())
         with trio.CancelScope(deadline=min(deadline, total)) as scope:
-            await limiter.acquire()
-        if scope.cancelled_caught:
-            raise APITimeoutError(
-                "no place among max_streams became free in time; nothing was sent",
-                clock="total" if total <= deadline else "first_output",
-                retryable=False,
-            )
+            await admission.wait()
+        if not scope.cancelled_caught:
+            return None
+        return "total" if total <= deadline else "first_output"
 
-    async def _run(self, sink: ChunkSink, total: float) -> None:
+    def _first_output_ends(self, begin: float) -> float:
+        seconds = self._options.first_output_timeout
+        return begin + (math.inf if seconds is None else seconds)
+
+    async def _run(self, sink: ChunkSink, total: float, admission: Admission | None = None) -> None:
         request, options = self._request, self._options
+        learn = None if admission is None or admission.rate is None else admission.learn
         while True:
             number = len(self._records) + 1
             attempt = self._attempt = RequestAttempt(
-                request, self._connections, sink, number=number, total=total
+                request, self._connections, sink, number=number, total=total, learn=learn
             )
             self._records.append(attempt.record)
             sink.metrics.attempt_started(number)
@@ -218,17 +226,25 @@ class RequestSource(ReportingSource):
                 if attempt.record.ended is None:
                     attempt.record.ended = trio.current_time()
             attempt.record.error = f"{type(error).__name__}: {error}"
+            now = trio.current_time()
+            # The caller's deadline as it is now: it may have been moved.
+            deadline = min(trio.current_effective_deadline(), total)
             delay = delay_before_retry(
                 error,
                 retries=number - 1,
                 options=options,
                 hint=attempt.head.facts.reset_hint,
-                # The caller's deadline as it is now: it may have been moved.
-                time_left=min(trio.current_effective_deadline(), total) - trio.current_time(),
+                time_left=deadline - now,
                 random=random.random,
             )
+            if delay is not None and admission is not None:
+                begin = now + delay
+                if admission.is_hopeless(begin, min(deadline, self._first_output_ends(begin))):
+                    delay = None
             if delay is None:
                 self._deliver_rest(error, attempt, sink)
+            else:
+                complete_error(error, partial=attempt.assembler.snapshot())
             sink.metrics.attempt_failed(self._frozen_attempts()[-1], error, delay)
             if delay is None:
                 raise error
@@ -241,8 +257,16 @@ class RequestSource(ReportingSource):
                 delay,
             )
             forget_locals(error)
-            del error
+            if admission is None or admission.rate is None:
+                del error
+                await trio.sleep(delay)
+                continue
             await trio.sleep(delay)
+            if await self._wait_to_begin(admission, total) is not None:
+                # It took longer than it looked.
+                self._deliver_rest(error, attempt, sink)
+                raise error
+            del error
 
     def _deliver_rest(self, error: APIError, attempt: RequestAttempt, sink: ChunkSink) -> None:
         """Deliver what was held back of the text, and put what has arrived into the error."""

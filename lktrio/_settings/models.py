@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from lktrio._conversation import ContentBesideCalls
+from lktrio._conversation import REASONING_MEMBERS, ContentBesideCalls, ReasoningMember
 from lktrio._definitions import Value, public
 
 __all__ = [
@@ -155,6 +155,13 @@ class ModelFacts(Value):
     """What an assistant message that has calls and no text says in ``content``: ``"null"``, as
     OpenAI documents it, ``"empty"`` for an empty string, or ``"absent"`` for no such member.
     There are servers that refuse each of them."""
+
+    reasoning_back: ReasoningMember | None = attrs.field(
+        default=None, validator=attrs.validators.in_((None, *REASONING_MEMBERS))
+    )
+    """The member of a message in which the model wants back what it has thought, after a round of
+    tool calls: ``"reasoning_content"``, ``"reasoning"`` or ``"reasoning_details"``. None for a
+    model that does not: then reasoning is neither kept nor sent."""
 
 
 _Rules: TypeAlias = "tuple[tuple[str, ModelFacts | Mapping[str, Any]], ...]"
@@ -354,6 +361,8 @@ _GEMMA_4: Final = ModelFacts(
     thinking_tags=(("<think>", "</think>"), ("<|channel>thought", "<channel|>"))
 )
 
+_REASONING_BACK: Final = ModelFacts(reasoning_back="reasoning_content")
+
 _NOVA: Final = ModelFacts(thinking_tags=(("<thinking>", "</thinking>"), ("<think>", "</think>")))
 
 DEFAULT_MODEL_TABLE: Final = ModelTable(
@@ -388,6 +397,12 @@ DEFAULT_MODEL_TABLE: Final = ModelTable(
         ("grok-4.20-0309-reasoning", _GROK_REASONING),
         ("grok-4.20-multi-agent*", _GROK_REASONING),
         ("gemma-4*", _GEMMA_4),
+        ("deepseek-reasoner*", _REASONING_BACK),
+        ("deepseek-v3.2*", _REASONING_BACK),
+        ("deepseek-v[4-9]*", _REASONING_BACK),
+        ("glm-4.[5-9]*", _REASONING_BACK),
+        ("glm-[5-9]*", _REASONING_BACK),
+        ("kimi-k[2-9]*", _REASONING_BACK),
         ("nova-*", _NOVA),
         ("amazon.nova-*", _NOVA),
         ("*.amazon.nova-*", _NOVA),
@@ -402,5 +417,8 @@ https://github.com/openai/openai-openapi/issues/541 (5.4),
 https://github.com/charmbracelet/crush/issues/2913 (5.5),
 https://github.com/BerriAI/litellm/pull/34569 (5.6) and
 https://github.com/onyx-dot-app/onyx/issues/15008 (6). The tags of Amazon's Nova models:
-https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html.
+https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html. Who wants reasoning
+back: https://api-docs.deepseek.com/guides/thinking_mode,
+https://github.com/MoonshotAI/kimi-agent-sdk/issues/169 (Kimi's error without it) and
+https://docs.z.ai/guides/capabilities/thinking-mode (GLM).
 """

@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING
 
 from lktrio._definitions import lazily
 
+from .provider import *
 from .results import *
 from .tool import *
 from .toolset import *
 from .values import *
 
 if TYPE_CHECKING:
+    from .answers import *
     from .calls import *
     from .info import *
 
 __getattr__ = lazily(
     __name__,
     {
+        "answers": "answer_items",
         "calls": "Call read_call",
         "info": "FunctionToolInfo RawFunctionToolInfo",
     },

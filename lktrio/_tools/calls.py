@@ -18,6 +18,7 @@ from lktrio._json import Arguments, UnreadableArguments, read_arguments, repair_
 
 from .results import FunctionCallResult
 from .toolset import ToolContext
+from .values import DecodedArguments
 
 __all__ = ["Call", "read_call"]
 
@@ -34,6 +35,9 @@ class Call:
 
     arguments: Arguments | UnreadableArguments
     """What the model wrote as arguments: parsed here, and nowhere else."""
+
+    decoded: DecodedArguments | None = None
+    """The arguments as values; None as long as nobody wanted them."""
 
     is_started: bool = False
     """Whether its function has been called."""

@@ -23,6 +23,7 @@ __all__ = [
     "FunctionCallResult",
     "failed",
     "interrupted",
+    "is_for_the_model",
     "not_carried_out",
     "returned",
     "timed_out",
@@ -53,9 +54,9 @@ class FunctionCallResult(msgspec.Struct, frozen=True, weakref=True):
     """What the function returned; None if it did not come to that."""
 
     raw_exception: Exception | None = None
-    """What was raised: by the function; a `ToolError` if there is no such tool or the arguments
-    do not fit; `trio.TooSlowError` if the tool's ``timeout`` ran out. None if it returned, or was
-    interrupted."""
+    """What was raised: by the function; a `ToolError` if there is no such tool, the arguments
+    do not fit or the call was refused; `trio.TooSlowError` if the tool's ``timeout`` ran out. None
+    if it returned, or was interrupted."""
 
     @property
     def is_error(self) -> bool:
@@ -128,6 +129,11 @@ def failed(call: FunctionCall, exc: Exception) -> FunctionCallResult:
     return _failure(call, _INTERNAL_ERROR, exc)
 
 
+def is_for_the_model(exc: Exception) -> bool:
+    """Whether somebody has raised it to say what the model is to read, or that it reads nothing."""
+    return isinstance(_sole_leaf(exc), ToolError | StopResponse)
+
+
 def _sole_leaf(exc: Exception) -> Exception:
     """The exception, out of the group that a nursery of the tool has put it into."""
     leaves = _leaves(exc)
@@ -165,9 +171,18 @@ def interrupted(call: FunctionCall, *, started: bool) -> FunctionCallResult:
     return not_carried_out(call, "everything was interrupted before")
 
 
-def not_carried_out(call: FunctionCall, reason: str) -> FunctionCallResult:
-    """The result of a call that was not begun."""
-    return _failure(call, f"The call was not carried out: {reason}.", None)
+def not_carried_out(
+    call: FunctionCall, reason: str, *, refused: bool = False
+) -> FunctionCallResult:
+    """The result of a call that was not begun.
+
+    Args:
+        call: The call.
+        reason: Why, as half a sentence.
+        refused: Whether somebody has decided that, which then counts as raised.
+    """
+    message = f"The call was not carried out: {reason}."
+    return _failure(call, message, ToolError(message) if refused else None)
 
 
 _INTERNAL_ERROR: Final = "An internal error occurred"

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
+from lktrio._checks import shown
 from lktrio._definitions import public
 
+from .provider import ProviderTool
 from .tool import Tool
 
 __all__ = ["ToolContext", "Toolset", "find_function_tools", "to_fnc_ctx"]
@@ -158,6 +160,11 @@ def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
             yield cast("Tool[..., Any]", tool)
         elif callable(tool):
             raise TypeError(f"{tool!r} is not a tool: decorate it with @function_tool")
+        elif isinstance(tool, Mapping):
+            raise TypeError(
+                f"{shown(cast('object', tool))} is not a tool: give one that the server runs as "
+                "ProviderTool({...}), and a function of yours with function_tool(raw_schema={...})"
+            )
         else:
             raise TypeError(f"tools are functions decorated with @function_tool, got {tool!r}")
 
@@ -183,8 +190,12 @@ class ToolContext:
 
     def __init__(self, tools: Iterable[Tool[..., Any] | Toolset] = ()) -> None:
         by_name: dict[str, Tool[..., Any]] = {}
+        by_server: list[ProviderTool] = []
         given = tuple(tools)
         for tool in _flatten(given):
+            if isinstance(tool, ProviderTool):
+                by_server.append(tool)
+                continue
             if not tool.is_bound:
                 raise ValueError(
                     f"tool {tool.name!r} is a method: take it from an instance, for example "
@@ -198,6 +209,7 @@ class ToolContext:
             by_name[tool.name] = tool
         self._by_name = types.MappingProxyType(by_name)
         self._toolsets = tuple(_sets_in(given))
+        self._by_server = tuple(by_server)
 
     @classmethod
     def empty(cls) -> ToolContext:
@@ -210,7 +222,7 @@ class ToolContext:
 
     @property
     def function_tools(self) -> Mapping[str, Tool[..., Any]]:
-        """The tools by name, in the order in which they were given."""
+        """The tools by name, in the order in which they were given, without `provider_tools`."""
         return self._by_name
 
     @property
@@ -218,13 +230,19 @@ class ToolContext:
         """The sets of tools, each behind those within it."""
         return list(self._toolsets)
 
+    @property
+    def provider_tools(self) -> list[ProviderTool]:
+        """The tools that run at the server, in the order in which they were given."""
+        return list(self._by_server)
+
     def flatten(self) -> list[Tool[..., Any]]:
         """List the tools.
 
         Returns:
-            A new list, in the order in which they were given, sets taken apart.
+            A new list, in the order in which they were given, sets taken apart; those that run
+            at the server come last.
         """
-        return list(self._by_name.values())
+        return [*self._by_name.values(), *self._by_server]
 
     def get(self, name: str) -> Tool[..., Any] | None:
         """Find a tool.
@@ -265,7 +283,7 @@ class ToolContext:
         """
         if format != "openai":
             raise ValueError(f'format must be "openai", got {format!r}')
-        return [tool.definition(strict=strict) for tool in self]
+        return [tool.definition(strict=strict) for tool in self.flatten()]
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name

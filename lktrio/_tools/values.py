@@ -74,21 +74,26 @@ class ToolResult(msgspec.Struct, frozen=True, weakref=True):
     """Whether the model is to go on and say something."""
 
 
+def _no_call() -> FunctionCall:
+    return FunctionCall(call_id="", name="", arguments="{}")
+
+
 @public
 class RunContext(msgspec.Struct, Generic[T_co], frozen=True, weakref=True):
     """What a call happens in.
 
-    A parameter of a tool that is annotated with it receives it, and is no part of the schema.
+    A parameter of a tool that is annotated with it receives it, and is no part of the schema. A
+    program that calls a tool itself, a test say, makes one: ``RunContext(userdata)``.
     """
 
     userdata: T_co
     """The object that the program handed in for its tools."""
 
-    function_call: FunctionCall
-    """The call."""
+    function_call: FunctionCall = msgspec.field(default_factory=_no_call)
+    """The call. One without a name where there is none, because the program calls the tool."""
 
-    chat_ctx: ChatContext
-    """The conversation that the call belongs to."""
+    chat_ctx: ChatContext = msgspec.field(default_factory=ChatContext)
+    """The conversation that the call belongs to; an empty one unless it is said."""
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .approval import *
 from .events import *
 from .execution import *
 from .turn import *

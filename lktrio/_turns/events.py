@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import msgspec
 
 from lktrio._answers import CollectedResponse, FunctionToolCall
-from lktrio._conversation import FunctionCall
+from lktrio._conversation import ChatMessage, FunctionCall
 from lktrio._definitions import public
 from lktrio._tools import FunctionCallResult
 
 __all__ = [
     "AnswerRestarted",
+    "AskedAgain",
     "CallReady",
     "CallsMissing",
     "ReasoningDelta",
@@ -84,8 +85,8 @@ class CallReady(msgspec.Struct, frozen=True, weakref=True):
 
 @public
 class ToolStarted(msgspec.Struct, frozen=True, weakref=True):
-    """The function of a call begins to run. A call of a tool that there is not, or with arguments
-    that do not fit, finishes without this."""
+    """The function of a call begins to run. A call of a tool that there is not, with arguments that
+    do not fit, or that ``approve`` has decided, finishes without this."""
 
     type: ClassVar[Literal["tool_started"]] = "tool_started"
     """What happened, for a ``match`` on strings."""
@@ -166,11 +167,31 @@ class AnswerRestarted(msgspec.Struct, frozen=True, weakref=True):
     """In which round."""
 
 
+@public
+class AskedAgain(msgspec.Struct, frozen=True, weakref=True):
+    """The round's answer is not of the type that was asked for, and the model is told what is
+    wrong and asked again: who uses the text as it comes begins anew. Only a turn with
+    ``ask_again`` does that."""
+
+    type: ClassVar[Literal["asked_again"]] = "asked_again"
+    """What happened, for a ``match`` on strings."""
+
+    reasons: tuple[str, ...]
+    """What does not fit, one line each, as in `APIResponseFormatError.reasons`."""
+
+    message: ChatMessage
+    """What the model is told, as it will stand in the conversation, behind the answer."""
+
+    round: int
+    """In which round."""
+
+
 TurnEvent: TypeAlias = (
     TextDelta
     | ReasoningDelta
     | RefusalDelta
     | AnswerRestarted
+    | AskedAgain
     | CallReady
     | ToolStarted
     | ToolFinished

@@ -20,7 +20,7 @@ import msgspec
 import trio
 
 from lktrio._answers import FunctionToolCall
-from lktrio._checks import check_instance, check_integer
+from lktrio._checks import NOT_GIVEN, NotGivenOr, check_instance, check_integer, is_given
 from lktrio._conversation import FunctionCall
 from lktrio._definitions import public
 from lktrio._engine import check_on_trio
@@ -47,7 +47,9 @@ __all__ = [
     "current_tool_thread_limiter",
     "execute_function_call",
     "execute_function_calls",
+    "prepare",
     "run_call",
+    "tell_of",
 ]
 
 logger = logging.getLogger("lktrio")
@@ -88,6 +90,7 @@ async def execute_function_call(
     tool_ctx: ToolContext,
     *,
     call_ctx: RunContext[object] | None = None,
+    userdata: NotGivenOr[object] = NOT_GIVEN,
     instruments: Sequence[Instrument] | None = None,
 ) -> FunctionCallResult:
     """Carry out one call of a model. Its failure is a result, too.
@@ -110,16 +113,18 @@ async def execute_function_call(
         tool_ctx: The tools that may be called.
         call_ctx: What a parameter annotated with `RunContext` receives, with this call in place
             of its ``function_call``.
+        userdata: The same in short: ``call_ctx=RunContext(userdata)``.
         instruments: Who is told of the call.
 
     Returns:
         The items for the conversation, and what they were made from.
 
     Raises:
-        TypeError: If an argument has the wrong type, or the tool wants a `RunContext` and none
-            was given.
+        TypeError: If an argument has the wrong type, the tool wants a `RunContext` and none was
+            given, or both ``call_ctx`` and ``userdata`` were.
     """
     _check_arguments([tool_call], tool_ctx, call_ctx)
+    call_ctx = _context(call_ctx, userdata)
     told = check_instruments(instruments)
     check_on_trio()
     await trio.lowlevel.checkpoint()
@@ -132,6 +137,7 @@ async def execute_function_calls(
     tool_ctx: ToolContext,
     *,
     call_ctx: RunContext[object] | None = None,
+    userdata: NotGivenOr[object] = NOT_GIVEN,
     max_concurrency: int | None = None,
     instruments: Sequence[Instrument] | None = None,
 ) -> list[FunctionCallResult]:
@@ -142,6 +148,7 @@ async def execute_function_calls(
         tool_ctx: The tools that may be called.
         call_ctx: What parameters annotated with `RunContext` receive, each with its own call in
             place of its ``function_call``.
+        userdata: The same in short: ``call_ctx=RunContext(userdata)``.
         max_concurrency: How many run at once; the others wait, and are begun in their order.
             None for no limit.
         instruments: Who is told of the calls.
@@ -150,12 +157,13 @@ async def execute_function_calls(
         The results in the order of the calls.
 
     Raises:
-        TypeError: If an argument has the wrong type, or a tool wants a `RunContext` and none was
-            given.
+        TypeError: If an argument has the wrong type, a tool wants a `RunContext` and none was
+            given, or both ``call_ctx`` and ``userdata`` were.
         ValueError: If ``max_concurrency`` is less than 1.
     """
     check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
     _check_arguments(tool_calls, tool_ctx, call_ctx)
+    call_ctx = _context(call_ctx, userdata)
     told = check_instruments(instruments)
     check_on_trio()
     await trio.lowlevel.checkpoint()
@@ -187,6 +195,8 @@ class LimitedNursery:
         self._nursery = nursery
         self._free = math.inf if limit is None else limit
         self._waiting: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
+        # The first of them has been started, and has not begun.
+        self._to_begin: deque[tuple[Callable[[], Awaitable[None]], Context]] = deque()
 
     def start_soon(self, run: Callable[[], Awaitable[None]]) -> None:
         """Start a task as soon as there is room for it."""
@@ -207,6 +217,26 @@ class LimitedNursery:
         await run()
         self._free += 1
         self._fill()
+
+    def start_in_order(self, run: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that takes no place. What it does before it first waits comes after what
+        those did that were started before it: Trio itself runs new tasks in any order."""
+        self._to_begin.append((run, copy_context()))
+        if len(self._to_begin) == 1:
+            self._start_first()
+
+    def _start_first(self) -> None:
+        run, context = self._to_begin[0]
+        context.run(self._start_in_order, run)
+
+    def _start_in_order(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._nursery.start_soon(self._run_in_order, run, name="the approval of a tool's call")
+
+    async def _run_in_order(self, run: Callable[[], Awaitable[None]]) -> None:
+        self._to_begin.popleft()
+        if self._to_begin:
+            self._start_first()
+        await run()
 
 
 async def run_call(
@@ -238,6 +268,18 @@ async def run_call(
         metrics.finish(trio.current_time(), result)
 
 
+def tell_of(
+    call: Call,
+    tool_ctx: ToolContext,
+    result: FunctionCallResult,
+    instruments: tuple[Instrument, ...],
+) -> None:
+    """Tell of a call that has come to its result without being carried out."""
+    if instruments:
+        now = trio.current_time()
+        ToolMetrics(instruments, call.item, tool_ctx.get(call.name), now).finish(now, result)
+
+
 async def _run_call(
     call: Call,
     tool_ctx: ToolContext,
@@ -245,18 +287,12 @@ async def _run_call(
     on_start: Callable[[], None],
 ) -> FunctionCallResult:
     item = call.item
-    tool = tool_ctx.get(call.name)
-    if tool is None:
-        return unknown_tool(item, call.name, tool_ctx)
-    try:
-        decoded = decode_call(tool, call.arguments)
-    except ToolError as exc:
-        return failed(item, exc)
-    except TypeError:
-        # An annotation names what does not exist.
-        raise
-    except Exception as exc:  # noqa: BLE001 - a hook that reads arguments is part of its tool
-        return failed(item, exc)
+    prepared = prepare(call, tool_ctx)
+    if isinstance(prepared, FunctionCallResult):
+        return prepared
+    tool, decoded = prepared
+    # Nobody needs it again, and it may be large.
+    call.decoded = None
     args, kwargs = _bind(tool, decoded, item, call_ctx)
     function = partial(tool, *args, **kwargs)
     call.is_started = True
@@ -287,6 +323,28 @@ async def _run_call(
     return returned(item, value, tool.encode_output)
 
 
+def prepare(
+    call: Call, tool_ctx: ToolContext
+) -> tuple[Tool[..., object], DecodedArguments] | FunctionCallResult:
+    """Find the tool of a call and decode the arguments, once; or say why it cannot be called."""
+    item = call.item
+    tool = tool_ctx.get(call.name)
+    if tool is None:
+        return unknown_tool(item, call.name, tool_ctx)
+    if call.decoded is not None:
+        return tool, call.decoded
+    try:
+        call.decoded = decode_call(tool, call.arguments)
+    except ToolError as exc:
+        return failed(item, exc)
+    except TypeError:
+        # An annotation names what does not exist.
+        raise
+    except Exception as exc:  # noqa: BLE001 - a hook that reads arguments is part of its tool
+        return failed(item, exc)
+    return tool, call.decoded
+
+
 async def _call(tool: Tool[..., object], function: Callable[[], Any]) -> object:
     if tool.is_async:
         return await function()
@@ -313,7 +371,7 @@ def _bind(
         return decoded.bind()
     except TypeError as exc:
         raise TypeError(
-            f"{exc}; tool {tool.name!r} is called without one: pass call_ctx="
+            f"{exc}; tool {tool.name!r} is called without one: pass userdata= or call_ctx="
         ) from None
 
 
@@ -325,3 +383,16 @@ def _check_arguments(tool_calls: object, tool_ctx: object, call_ctx: object) -> 
     make = "make one with ToolContext(tools)"
     check_instance("tool_ctx", tool_ctx, ToolContext, "a ToolContext", make)
     check_instance("call_ctx", call_ctx, (RunContext, NoneType), "a RunContext or None")
+
+
+def _context(
+    call_ctx: RunContext[object] | None, userdata: NotGivenOr[object]
+) -> RunContext[object] | None:
+    if not is_given(userdata):
+        return call_ctx
+    if call_ctx is not None:
+        raise TypeError(
+            "call_ctx and userdata were both given, and a call_ctx has a userdata of its own; "
+            "give one of them: call_ctx=RunContext(userdata, chat_ctx=...) has both"
+        )
+    return RunContext(userdata)

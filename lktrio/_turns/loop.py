@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from lktrio._answers import (
+    APIResponseFormatError,
     ChoiceDelta,
     CollectedResponse,
     CompletionUsage,
@@ -25,9 +26,12 @@ from lktrio._engine import Channel, ChatCall, ChatModel, LLMStream, check_open
 from lktrio._http import raise_bare
 from lktrio._instruments import Instrument, LLMMetrics
 from lktrio._tools import Call, FunctionCallResult, RunContext, ToolContext, not_carried_out
+from lktrio._usage import UsageGuard
 
+from .approval import Approve, PendingCall, ask
 from .events import (
     AnswerRestarted,
+    AskedAgain,
     CallReady,
     CallsMissing,
     ReasoningDelta,
@@ -38,7 +42,7 @@ from .events import (
     ToolStarted,
     TurnEvent,
 )
-from .execution import LimitedNursery, run_call
+from .execution import LimitedNursery, prepare, run_call, tell_of
 from .rounds import MonotonicClock, Round
 
 __all__ = ["TurnLoop", "TurnSettings"]
@@ -63,10 +67,19 @@ class TurnSettings:
 
     max_concurrency: int | None
 
+    approve: Approve | None
+    """Who is asked before a call is carried out."""
+
+    ask_again: int
+    """How often the model is asked again where its answer does not fit."""
+
     instruments: tuple[Instrument, ...]
     """Who is told of the tools."""
 
     userdata: object
+
+    guard: UsageGuard | None = None
+    """Looks whether another request may be made."""
 
 
 class TurnLoop:
@@ -96,6 +109,7 @@ class TurnLoop:
         self.stream: LLMStream[Any] | None = None
         """The round's stream while it runs."""
         self._usage: CompletionUsage | None = None
+        self._asked_again = 0
         self._calls_under_way = 0
         self._no_call_under_way = trio.Event()
 
@@ -132,6 +146,8 @@ class TurnLoop:
 
     async def _run_round(self, clock: MonotonicClock, limited: LimitedNursery) -> bool:
         """Run one round; return whether another one is due."""
+        if self.settings.guard is not None:
+            self.settings.guard.check()
         stream = self.stream = self._ask()
         self.rounds += 1
         current = Round(self.rounds, clock, self.settings.tool_ctx)
@@ -147,10 +163,10 @@ class TurnLoop:
                     if self._channel.is_full:
                         await self._channel.room()
                 current.is_whole = True
-                answer = await stream.collect()
+                answer = await self._answer_of(stream, current)
                 current.extra = answer.extra
                 self._tell_of_missing_calls(answer, current)
-                if not current.calls:
+                if not current.calls and current.correction is None:
                     # Said here because the stream may wait for the end of the body.
                     self._finish_round(current, answer)
                     self._channel.finish()
@@ -163,10 +179,25 @@ class TurnLoop:
         if self._calls_under_way:
             await self._no_call_under_way.wait()
         self._finish_round(current, answer)
-        if self.is_last_round or not any(result.reply_required for result in current.results):
+        is_due = current.correction is not None or any(
+            result.reply_required for result in current.results
+        )
+        if self.is_last_round or not is_due:
             self._channel.finish()
             return False
         return True
+
+    async def _answer_of(self, stream: LLMStream[Any], current: Round) -> CollectedResponse[Any]:
+        """The whole answer. One that does not fit is taken, too, if the model is asked again."""
+        try:
+            return await stream.collect()
+        except APIResponseFormatError as error:
+            if self.is_last_round or self._asked_again == self.settings.ask_again:
+                raise
+            self._asked_again += 1
+            message = current.correct(error.reasons)
+            self._put(AskedAgain(error.reasons, message, current.number))
+            return error.partial
 
     def _ask(self) -> LLMStream[Any]:
         first, self._first = self._first, None
@@ -194,6 +225,9 @@ class TurnLoop:
         if delta.refusal:
             current.add_text(delta.refusal)
             self._put(RefusalDelta(delta.refusal, number), len(delta.refusal))
+        if delta.tool_calls and delta.extra:
+            # Calls stay in the conversation even if their answer never becomes whole.
+            current.attached = delta.extra
         for call in delta.tool_calls:
             self._take_call(call, current, limited)
 
@@ -212,17 +246,50 @@ class TurnLoop:
             if not self._calls_under_way:
                 self._no_call_under_way = trio.Event()
             self._calls_under_way += 1
-            limited.start_soon(partial(self._run_call, added, current))
+            if self.settings.approve is None:
+                limited.start_soon(partial(self._run_call, added, current))
+            else:
+                approve = self.settings.approve
+                limited.start_in_order(partial(self._approve, approve, added, current, limited))
+
+    async def _approve(
+        self, approve: Approve, call: Call, current: Round, limited: LimitedNursery
+    ) -> None:
+        """Ask whether a call may be carried out, and see to it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        tool_ctx = self.settings.tool_ctx
+        prepared = prepare(call, tool_ctx)
+        result: FunctionCallResult | None
+        if isinstance(prepared, FunctionCallResult):
+            result = prepared
+        else:
+            tool, decoded = prepared
+            context, values = self._context_of(call), dict(decoded.values)
+            result = await ask(
+                approve, PendingCall(call.item, tool, values, context, current.number)
+            )
+        if result is None:
+            limited.start_soon(partial(self._run_call, call, current))
+        else:
+            tell_of(call, tool_ctx, result, self.settings.instruments)
+            self._call_is_over(call, result, current)
 
     async def _run_call(self, call: Call, current: Round) -> None:
         settings = self.settings
         result = await run_call(
             call,
             settings.tool_ctx,
-            RunContext(settings.userdata, call.item, settings.call.chat_ctx),
+            self._context_of(call),
             on_start=lambda: self._put(ToolStarted(call.item, current.number)),
             instruments=settings.instruments,
         )
+        self._call_is_over(call, result, current)
+
+    def _context_of(self, call: Call) -> RunContext[object]:
+        settings = self.settings
+        return RunContext(settings.userdata, call.item, settings.call.chat_ctx)
+
+    def _call_is_over(self, call: Call, result: FunctionCallResult, current: Round) -> None:
         self._finish_call(call, result, current)
         self._calls_under_way -= 1
         if not self._calls_under_way:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import attrs
 import msgspec
@@ -58,8 +59,12 @@ class Round:
         """The calls, in the order in which they were handed out."""
         self.extra: Mapping[str, object] = {}
         """What the provider attached to the answer."""
+        self.attached: Mapping[str, object] = {}
+        """What came with the calls: all that is known of that before the answer is whole."""
         self.is_whole = False
         """Whether the model's answer has come to its end."""
+        self.correction: ChatMessage | None = None
+        """What the model is told of its answer before it is asked again."""
         self._clock = clock
         self._tool_ctx = tool_ctx
         self._id = f"item_{secrets.token_hex(6)}"
@@ -99,6 +104,18 @@ class Round:
         self.calls.append(added)
         return added
 
+    def correct(self, reasons: Sequence[str]) -> ChatMessage:
+        """The answer does not fit: the next one will be another one.
+
+        Args:
+            reasons: What does not fit.
+        """
+        # Many a chat template takes nothing but a user's message behind an answer.
+        self.correction = ChatMessage(
+            role="user", content=[_explain(reasons)], created_at=self._clock.now()
+        )
+        return self.correction
+
     @property
     def results(self) -> tuple[FunctionCallResult, ...]:
         """What the calls have come to, in the order of the calls."""
@@ -124,7 +141,7 @@ class Round:
         """The round as items of a conversation, once it is closed.
 
         The message comes first, then the calls, then the outputs; the message and the calls are
-        sent as one.
+        sent as one. What is said of an answer stands behind it, if it is there as a whole.
 
         Args:
             delivered: Whether only that text counts which the consumer has got.
@@ -136,6 +153,9 @@ class Round:
             yield call.item
         for result in self.results:
             yield result.fnc_call_out
+        has_all = not delivered or self._delivered == len(self._texts)
+        if self.correction is not None and has_all:
+            yield self.correction
 
     def message(self, *, delivered: bool, spoken: int | None = None) -> ChatMessage | None:
         """What was said, as an item of a conversation; None if that is nothing.
@@ -149,8 +169,9 @@ class Round:
             begin, end = self._delivered_begin, self._delivered
         whole = "".join(self._texts[begin:end])
         text = whole[:spoken]
+        extra = self.extra or self.attached
         # Some models refuse calls that come back without what was attached to their answer.
-        if not text and not (self.calls and self.extra and self.is_whole):
+        if not text and not (self.calls and extra):
             return None
         is_cut = end < len(self._texts) or begin < self._begin or len(text) < len(whole)
         return ChatMessage(
@@ -158,7 +179,7 @@ class Round:
             role="assistant",
             content=[text] if text else [],
             interrupted=is_cut or not self.is_whole,
-            extra=self.extra if self.is_whole else {},
+            extra=extra,
             created_at=self._stamp(),
         )
 
@@ -166,3 +187,20 @@ class Round:
         if self._created_at is None:
             self._created_at = self._clock.now()
         return self._created_at
+
+
+_MAX_REASONS: Final = 10
+
+
+def _explain(reasons: Sequence[str]) -> str:
+    """What a model is told of an answer that does not fit."""
+    lines = [f"- {reason}" for reason in reasons[:_MAX_REASONS]]
+    if len(reasons) > _MAX_REASONS:
+        lines.append("- and more")
+    return "\n".join(
+        [
+            "Your answer does not have the form that was asked for:",
+            *lines,
+            "Answer again, in that form and with nothing around it.",
+        ]
+    )

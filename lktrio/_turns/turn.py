@@ -7,13 +7,14 @@ written into the conversation. What its task does is known elsewhere (`_turn_loo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final
+from types import NoneType
+from typing import Any, Final, Generic, TypeVar, overload
 
 import attrs
 from trio.lowlevel import enable_ki_protection
 
 from lktrio._answers import CollectedResponse, CompletionUsage
-from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer
+from lktrio._checks import NOT_GIVEN, NotGivenOr, check_callable, check_integer, is_given
 from lktrio._conversation import ChatContext, check_chat_ctx
 from lktrio._definitions import public
 from lktrio._engine import Channel, ChatCall, ChatModel, LLMStream, StreamTerms, TaskStream
@@ -23,15 +24,21 @@ from lktrio._settings import (
     APIConnectOptions,
     ChatCompletionOptions,
     InferenceClass,
+    ResponseFormat,
     ToolChoice,
 )
 from lktrio._tools import Tool, ToolContext, Toolset
+from lktrio._usage import UsageGuard, UsageLimit
 
+from .approval import Approve
 from .events import AnswerRestarted, RefusalDelta, RoundFinished, TextDelta, TurnEvent
 from .loop import TurnLoop, TurnSettings
 from .rounds import Round
 
 __all__ = ["DEFAULT_MAX_ROUNDS", "Turn", "run_turn"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 DEFAULT_MAX_ROUNDS: Final = 10
 """How often a turn asks the model at most, unless told otherwise."""
@@ -42,7 +49,7 @@ class _Text:
 
     __slots__ = ("_turn",)
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn[Any]) -> None:
         self._turn = turn
 
     def __aiter__(self) -> _Text:
@@ -61,7 +68,7 @@ class _Text:
 
 
 @public
-class Turn(TaskStream[TurnEvent]):
+class Turn(TaskStream[TurnEvent], Generic[T_co]):
     """One turn of the model, its tool calls included. Made by `run_turn`; not to be constructed.
 
     It lives as an `LLMStream` does: nothing happens before it is entered, and leaving the block,
@@ -77,15 +84,20 @@ class Turn(TaskStream[TurnEvent]):
     * Only text that the consumer has got is written. If there was more to come, the message is
       marked as ``interrupted``. (A consumer that speaks the text says with `set_spoken` how much
       of it has been heard.)
+    * An answer after which the model was asked again (``ask_again``) is followed by what it was
+      told.
     * Every call is written with an output. If the turn ended while the call was running, or
       before it had begun, the output says so.
 
     Iterating raises:
 
     * `APIError`: the request of a round failed. What had arrived is delivered first.
+    * `UsageLimitExceeded`: another request was due, and the ``usage_limit`` was reached.
     * `RuntimeError`: the turn was not entered.
     * `trio.ClosedResourceError`: the turn was left, or its owner was cancelled.
     * `trio.BusyResourceError`: another task is waiting in the same turn.
+    * `APIResponseFormatError`, `APIRefusalError`: the answer is not of the type that was asked for.
+    * What ``approve`` raised, if it is not for the model.
     """
 
     _terms = StreamTerms("turn", "work", "run_turn()", "async with run_turn(...) as turn")
@@ -149,6 +161,10 @@ class Turn(TaskStream[TurnEvent]):
                 self.chat_ctx.remove(message.id)
             else:
                 self.chat_ctx.replace(message.id, heard)
+            correction = current.correction
+            if correction is not None and self.chat_ctx.get_by_id(correction.id) == correction:
+                # It was said of all of the answer.
+                self.chat_ctx.remove(correction.id)
 
     # --- speaking -------------------------------------------------------------------------
 
@@ -220,9 +236,10 @@ class Turn(TaskStream[TurnEvent]):
         return self._loop.is_last_round
 
     @property
-    def last_response(self) -> CollectedResponse[Any] | None:
+    def last_response(self) -> CollectedResponse[T_co] | None:
         """The model's answer of the last round that has finished: its text, why it stopped,
-        whether it was cut off, and with a ``response_format`` the ``parsed`` value."""
+        whether it was cut off, and with a ``response_format`` the ``parsed`` value; None in its
+        place where the answer made calls, or was one after which the model is asked again."""
         return self._loop.last_response
 
     def __repr__(self) -> str:
@@ -233,6 +250,69 @@ class Turn(TaskStream[TurnEvent]):
 _KEPT_TEXT: Final = (TextDelta, RefusalDelta)
 
 
+@overload
+def run_turn(
+    model: ChatModel,
+    *,
+    chat_ctx: ChatContext,
+    response_format: type[T],
+    ask_again: int = 0,
+    tools: Sequence[Tool[..., Any] | Toolset] | None = None,
+    conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+    parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+    tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
+    inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
+    extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
+    max_rounds: int = DEFAULT_MAX_ROUNDS,
+    max_concurrency: int | None = None,
+    usage_limit: UsageLimit | None = None,
+    approve: Approve | None = None,
+    early_start: bool = False,
+    userdata: object = None,
+    instruments: Sequence[Instrument] | None = None,
+) -> Turn[T]: ...
+@overload
+def run_turn(
+    model: ChatModel,
+    *,
+    chat_ctx: ChatContext,
+    response_format: NotGivenOr[ResponseFormat] = NOT_GIVEN,
+    ask_again: int = 0,
+    tools: Sequence[Tool[..., Any] | Toolset] | None = None,
+    conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+    parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+    tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
+    inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
+    extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
+    max_rounds: int = DEFAULT_MAX_ROUNDS,
+    max_concurrency: int | None = None,
+    usage_limit: UsageLimit | None = None,
+    approve: Approve | None = None,
+    early_start: bool = False,
+    userdata: object = None,
+    instruments: Sequence[Instrument] | None = None,
+) -> Turn[None]: ...
+@overload
+def run_turn(
+    model: ChatModel,
+    *,
+    chat_ctx: ChatContext,
+    response_format: Any,
+    ask_again: int = 0,
+    tools: Sequence[Tool[..., Any] | Toolset] | None = None,
+    conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+    parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
+    tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
+    inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
+    extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
+    max_rounds: int = DEFAULT_MAX_ROUNDS,
+    max_concurrency: int | None = None,
+    usage_limit: UsageLimit | None = None,
+    approve: Approve | None = None,
+    early_start: bool = False,
+    userdata: object = None,
+    instruments: Sequence[Instrument] | None = None,
+) -> Turn[Any]: ...
 @public
 def run_turn(
     model: ChatModel,
@@ -243,14 +323,17 @@ def run_turn(
     parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN,
     tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
     response_format: NotGivenOr[Any] = NOT_GIVEN,
+    ask_again: int = 0,
     inference_class: NotGivenOr[InferenceClass] = NOT_GIVEN,
-    extra_kwargs: NotGivenOr[ChatCompletionOptions | Mapping[str, Any]] = NOT_GIVEN,
+    extra_kwargs: NotGivenOr[ChatCompletionOptions] = NOT_GIVEN,
     max_rounds: int = DEFAULT_MAX_ROUNDS,
     max_concurrency: int | None = None,
+    approve: Approve | None = None,
     early_start: bool = False,
     userdata: object = None,
+    usage_limit: UsageLimit | None = None,
     instruments: Sequence[Instrument] | None = None,
-) -> Turn:
+) -> Turn[Any]:
     """Answer a conversation, tool calls included: the model is asked, the tools that it calls are
     run side by side, and it is asked again until it has nothing more to call.
 
@@ -275,7 +358,12 @@ def run_turn(
         tool_choice: Whether, or which, function must be called. A choice that forces a call is
             for the first round only; after it the model is free.
         response_format: The shape the last answer must have, as for `ChatModel.chat`. The value
-            is in ``turn.last_response.parsed``.
+            is in ``turn.last_response.parsed``, and the turn is typed by it where the type is a
+            class.
+        ask_again: How often the model is asked again if its answer is not of the type of
+            ``response_format``, which is an error otherwise. It reads what is wrong; the answer
+            and that stay in the conversation. These are rounds like others: they count for
+            ``max_rounds``, and tools may be called in them.
         inference_class: How urgent the requests are to the gateway.
         extra_kwargs: Further options of the requests; they win over the instance's.
         max_rounds: How often the model is asked at most. The last of these rounds is made with
@@ -283,10 +371,20 @@ def run_turn(
             tool all the same, the call is not carried out, its output says so, and the turn is
             over.
         max_concurrency: How many tools run at once. None for no limit.
+        approve: Is asked about each call before anything of it runs, by a `PendingCall`, and
+            returns True to have it run; False, or a `ToolError` with words for the model, to refuse
+            it; or a `ToolResult` that takes the place of what the tool would return. It is sync
+            (and must not block), or async and may wait for a person: that takes no time of the
+            tool's ``timeout`` and no place of ``max_concurrency``, and the other calls go on. It is
+            asked once about each call, in the order of the calls, without waiting for the answer
+            to the one before; not if there is no such tool, or if the arguments do not fit. What
+            else it raises ends the turn.
         early_start: Start a tool as soon as its call is whole and something else has begun, while
             the rest of the answer still arrives. A server that then comes back to the call fails
             the turn with an `APIConnectionError`; the tool is never run twice.
         userdata: What the tools find in `RunContext.userdata`.
+        usage_limit: How many requests, tokens, or how much money may be used before no further
+            request is made, and the turn ends with a `UsageLimitExceeded` in its place.
         instruments: Who is told of the requests and the tools, besides the model's own
             instruments.
 
@@ -306,6 +404,10 @@ def run_turn(
         )
     check_integer("max_rounds", max_rounds, least=1)
     check_integer("max_concurrency", max_concurrency, least=1, none="no limit")
+    guard = None if usage_limit is None else UsageGuard(usage_limit)
+    watchers = check_instruments(instruments)
+    if guard is not None:
+        watchers = join_instruments(watchers, (guard.collector,))
     offered = tuple(tools or ())
     call = ChatCall(
         chat_ctx=chat_ctx,
@@ -317,23 +419,46 @@ def run_turn(
         inference_class=inference_class,
         extra_kwargs=extra_kwargs,
         early_tool_calls=early_start,
-        instruments=check_instruments(instruments),
+        instruments=watchers,
     )
     first = call
-    if max_rounds == 1 and offered:
+    tool_ctx = ToolContext(offered)
+    if max_rounds == 1 and tool_ctx:
         if call.chosen_tool not in (None, "auto", "none"):
             raise ValueError(
                 "a tool_choice that forces a call leaves no round for the answer: give max_rounds "
                 "of at least 2, or run the calls of chat() with execute_function_calls()"
             )
         first = attrs.evolve(call, tool_choice="none")
+    _check_ask_again(ask_again, response_format, max_rounds)
+    if approve is not None:
+        check_callable("approve", approve)
     settings = TurnSettings(
         model=model,
         call=call,
-        tool_ctx=ToolContext(offered),
+        tool_ctx=tool_ctx,
         max_rounds=max_rounds,
         max_concurrency=max_concurrency,
+        approve=approve,
+        ask_again=ask_again,
         instruments=join_instruments(model.instruments, call.instruments),
         userdata=userdata,
+        guard=guard,
     )
     return Turn(settings, model.stream(first))
+
+
+def _check_ask_again(ask_again: int, response_format: object, max_rounds: int) -> None:
+    check_integer("ask_again", ask_again, least=0)
+    if not ask_again:
+        return
+    if not is_given(response_format) or isinstance(response_format, Mapping | NoneType):
+        raise ValueError(
+            f"ask_again={ask_again} asks again where an answer is not of the type that was asked "
+            "for, and none was: give a type as response_format"
+        )
+    if ask_again >= max_rounds:
+        raise ValueError(
+            f"ask_again={ask_again} leaves no round for it within max_rounds={max_rounds}; give "
+            f"max_rounds of at least {ask_again + 1}"
+        )

@@ -6,5 +6,6 @@ from .assembler import *
 from .body import *
 from .content_coding import *
 from .headers import *
+from .reasoning import *
 from .request import *
 from .server_errors import *

@@ -31,6 +31,7 @@ from .payloads import (
     UsagePayload,
     completion_usage,
 )
+from .reasoning import ReasoningKeeper
 from .thinking import SurrogateJoiner, ThinkingFilter
 from .tolerant import reasoning_text
 from .tool_calls import MAX_TOOL_CALLS, ToolCallAssembler, make_call_id, too_many_calls
@@ -62,6 +63,7 @@ class Assembler:
         declared_tools: Names of the tools the request offered.
         early_calls: Whether a call is handed out as soon as it is complete.
         make_id: Makes up ids for calls that have none.
+        keeper: Says what of the reasoning is kept with the answer, to go back to the model.
         clean: Takes what must not be shown out of names that a server gives: they go to places
             that the answer's text does not go to.
     """
@@ -74,6 +76,7 @@ class Assembler:
         declared_tools: Collection[str] = (),
         early_calls: bool = False,
         make_id: Callable[[], str] = make_call_id,
+        keeper: ReasoningKeeper | None = None,
         clean: Callable[[str], str] = str,
     ) -> None:
         self._clean = clean
@@ -81,6 +84,7 @@ class Assembler:
         self._model: str = ""
         self._tier: str = ""
         self._early_calls = early_calls
+        self._keeper = keeper
         self._early: list[FunctionToolCall] = []
         self.has_output = False
         """Whether text, a refusal or a tool-call fragment has arrived."""
@@ -295,7 +299,14 @@ class Assembler:
     def _hand_out_early(self, text_follows: bool, out: list[ChatChunk]) -> None:
         ready = self._calls.take_ready(text_follows=text_follows, tainted=self._joiners is not None)
         self._early += ready
-        out.extend(ChatChunk(self.id, ChoiceDelta(tool_calls=[call])) for call in ready)
+        if not ready:
+            return
+        kept = self._kept(CollectedResponse(reasoning=self._reasoning.getvalue(), tool_calls=ready))
+        out.extend(ChatChunk(self.id, ChoiceDelta(tool_calls=[call], extra=kept)) for call in ready)
+
+    def _kept(self, answer: CollectedResponse[None]) -> dict[str, object] | None:
+        """What of an answer's reasoning is kept; None if that is nothing."""
+        return None if self._keeper is None else self._keeper.kept(answer) or None
 
     def _emit(
         self,
@@ -345,11 +356,15 @@ class Assembler:
             APIConnectionError: The answer has more tool calls than allowed.
         """
         self.flush(out)
-        result = self._result = self._collect(cut=self._finish_reason == "length", is_complete=True)
+        result = self._collect(cut=self._finish_reason == "length", is_complete=True)
+        kept = self._kept(result)
+        if kept:
+            result = msgspec.structs.replace(result, extra={**result.extra, **kept})
+        self._result = result
         early = {call.call_id for call in self._early}
         rest = [call for call in result.tool_calls if call.call_id not in early]
-        if rest:
-            out.append(ChatChunk(self.id, ChoiceDelta(tool_calls=rest)))
+        if rest or kept:
+            out.append(ChatChunk(self.id, ChoiceDelta(tool_calls=rest, extra=kept)))
         if result.finish_reason is not None:
             out.append(ChatChunk(self.id, finish_reason=result.finish_reason))
         if result.usage is not None:

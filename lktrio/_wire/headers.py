@@ -46,6 +46,10 @@ class HeaderFacts(NamedTuple):
     reset_hint: float | None = None
     """Seconds until a rate limit resets, from ``x-ratelimit-reset-*``: a hint only."""
 
+    exhausted_for: float | None = None
+    """Seconds until there is something left again of every rate limit of which the server says that
+    nothing is (``x-ratelimit-remaining-*``); None if it says so of none."""
+
 
 def read_headers(headers: Mapping[str, str], now: float) -> HeaderFacts:
     """Read what matters from a response's headers.
@@ -62,6 +66,7 @@ def read_headers(headers: Mapping[str, str], now: float) -> HeaderFacts:
         should_retry={"true": True, "false": False}.get(verdict),
         quota=_read_quota(headers),
         reset_hint=_reset_hint(headers, now),
+        exhausted_for=_exhausted_for(headers, now),
     )
 
 
@@ -148,6 +153,19 @@ def _reset_hint(headers: Mapping[str, str], now: float) -> float | None:
         and headers.get(name.replace("-reset", "-remaining", 1), "0").strip() == "0"
     ]
     return min(hints, default=None)
+
+
+def _exhausted_for(headers: Mapping[str, str], now: float) -> float | None:
+    """The time after which all limits are lifted that were hit, by the server's own word."""
+    resets = [
+        seconds
+        for name, value in headers.items()
+        if name.startswith("x-ratelimit-remaining")
+        and value.strip() == "0"
+        and (reset := headers.get(name.replace("-remaining", "-reset", 1))) is not None
+        and (seconds := _duration(reset, now)) is not None
+    ]
+    return max(resets, default=None)
 
 
 def _duration(text: str, now: float) -> float | None:

@@ -220,8 +220,9 @@ def content_attributes(
         parts = _output_parts(response)
         attributes["gen_ai.output.messages"] = _json([{"role": "assistant", "parts": parts}])
     if request.tools:
-        names = ToolContext(request.tools).function_tools
-        tools = [{"type": "function", "name": name} for name in names]
+        tool_ctx = ToolContext(request.tools)
+        tools = [{"type": "function", "name": name} for name in tool_ctx.function_tools]
+        tools += ({"type": tool.name, "name": tool.name} for tool in tool_ctx.provider_tools)
         attributes["gen_ai.tool.definitions"] = _json(tools)
     return attributes
 

@@ -17,6 +17,7 @@ import trio
 from lktrio._answers import APIError, Attempt, CollectedResponse
 from lktrio._checks import check_flag
 from lktrio._conversation import FunctionCall
+from lktrio._definitions import public
 from lktrio._instruments import Instrument, LLMMetrics, RequestInfo
 from lktrio._tools import FunctionCallResult, Tool
 from lktrio._version import __version__
@@ -140,6 +141,7 @@ class _UnderWay(Generic[S]):
         return self._states.pop(id(owner))[1]
 
 
+@public
 class OpenTelemetryInstrument(Instrument):
     """Makes spans and metrics of requests and tools: see `lktrio.opentelemetry`.
 

@@ -104,8 +104,10 @@ class RecordedRequest:
 
     @property
     def tool_names(self) -> list[str]:
-        """The names of the tools offered."""
-        return [str(tool.get("function", {}).get("name")) for tool in self.tools]
+        """The names of the tools offered; of one that is no function, its type."""
+        return [
+            str(tool.get("function", {}).get("name") or tool.get("type")) for tool in self.tools
+        ]
 
     @property
     def tool_outputs(self) -> dict[str, str]:

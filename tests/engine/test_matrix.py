@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
+from typing import Any
 
 import attrs
 import httpx
@@ -17,7 +18,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from lktrio import LLM, APIConnectOptions, APITimeoutError, TrioTransport
+from lktrio import LLM, APIConnectOptions, APITimeoutError, RateLimit, TrioTransport
 from tests.support.engine import BASE_URL, TLS_BASE_URL, ask, client_on, open_llm
 from tests.support.leaks import no_leaks
 from tests.support.loopback import Certificates, LoopbackServer, certificates
@@ -67,6 +68,10 @@ class Scenario:
     """What the server says."""
     proxy: str | None = None
     """The proxy on the way to it."""
+    rate: int | None = None
+    """How many requests a minute holds."""
+    places: int | None = None
+    """How many streams may run at once."""
 
 
 async def read_all(llm: LLM, cut: Cut) -> str:
@@ -179,6 +184,14 @@ SCENARIOS |= {
     for name in ("read all", "break early", "retry", "body held open", "two at once")
 }
 SCENARIOS["read all, forwarded"] = attrs.evolve(SCENARIOS["read all"], proxy=PROXY)
+# Waits before anything is sent: for a turn, for a place, and for both at one moment.
+SCENARIOS |= {
+    "retry in its turn": attrs.evolve(SCENARIOS["retry"], rate=1),
+    "retry in its turn, with a place": attrs.evolve(SCENARIOS["retry"], rate=1, places=1),
+    "two at once, one place": attrs.evolve(SCENARIOS["two at once"], places=1),
+    "two at once, one turn": attrs.evolve(SCENARIOS["two at once"], rate=1),
+    "two at once, one place and one turn": attrs.evolve(SCENARIOS["two at once"], rate=1, places=1),
+}
 TUNNEL = Exchange([Send(head(200))])
 
 
@@ -195,14 +208,21 @@ def runs(scenario: Scenario) -> Callable[[Cut], Awaitable[str]]:
 
         result = "cut"
         async with MemoryNetwork(serve, **scenario.network) as network:
-            async with open_llm(network, base_url=scenario.base_url, proxy=scenario.proxy) as llm:
+            bounds: dict[str, Any] = {"max_streams": scenario.places}
+            if scenario.rate is not None:
+                bounds["rate_limit"] = RateLimit(scenario.rate)
+            async with open_llm(
+                network, base_url=scenario.base_url, proxy=scenario.proxy, **bounds
+            ) as llm:
                 with cut.watched(), cut.scope:
                     try:
                         result = await scenario.body(llm, cut)
                     except APITimeoutError as exc:
                         whole = scenario.answer.startswith(exc.partial.text)
                         result = f"timeout: {exc.clock}" if whole else "something else"
-                assert llm.statistics().streams_open == 0
+                statistics = llm.statistics()
+                assert statistics.streams_open == statistics.streams_limited == 0
+                assert statistics.streams_waiting == 0
                 network.assert_quiet()
                 played = iter(())
                 assert (await ask(llm).collect()).text == WHOLE
@@ -230,6 +250,8 @@ def test_cancelling_the_block_leaves_nothing(name: str, series: Series) -> None:
         "read all",
         "read all over TLS",
         "retry",
+        "retry in its turn",
+        "retry in its turn, with a place",
         "body held open",
         "wait for room",
         "read all, in a tunnel",
@@ -457,3 +479,41 @@ def test_streams_that_wait_for_a_place_are_cut_by_the_thousand() -> None:
     assert whole + cut == 1000
     assert whole > 150
     assert cut > 150
+
+
+def test_streams_that_wait_for_a_turn_are_cut_by_the_hundred() -> None:
+    dice = random.Random(11)
+
+    async def main() -> tuple[int, int]:
+        whole = cut = 0
+        limit = RateLimit(100)
+        async with MemoryNetwork(text(*PIECES, every=0.05)) as network:
+            async with open_llm(network, rate_limit=limit, max_streams=5) as llm:
+
+                async def one() -> None:
+                    nonlocal whole, cut
+                    await trio.sleep(dice.random() * 100)
+                    with trio.move_on_after(dice.random() * 60) as scope:
+                        assert (await ask(llm).collect()).text == WHOLE
+                        whole += 1
+                    cut += scope.cancelled_caught
+
+                async with trio.open_nursery() as nursery:
+                    for _ in range(400):
+                        nursery.start_soon(one)
+                network.assert_quiet()
+                statistics = llm.statistics()
+                assert statistics.streams_open == statistics.streams_waiting == 0
+                assert statistics.streams_limited == limit.statistics().waiting == 0
+                assert (await ask(llm).collect()).text == WHOLE
+        times = sorted(request.received_at for request in network.requests)
+        assert all(
+            later - earlier > 59.999 for earlier, later in zip(times, times[100:], strict=False)
+        )
+        return whole, cut
+
+    with no_leaks():
+        whole, cut = trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert whole + cut == 400
+    assert whole > 100
+    assert cut > 100

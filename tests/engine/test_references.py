@@ -28,6 +28,7 @@ from lktrio import (
     FallbackAdapter,
     HedgeAdapter,
     LLMStream,
+    RateLimit,
     Turn,
     function_tool,
     run_turn,
@@ -69,7 +70,7 @@ def no_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def ask(model: ChatModel, **options: Any) -> LLMStream[Any]:
     chat_ctx = conversation(PICTURE)
-    return model.chat(chat_ctx=chat_ctx, conn_options=RETRIES, **options)
+    return model.chat(chat_ctx=chat_ctx, **{"conn_options": RETRIES, **options})
 
 
 Way = Callable[[LLMStream[Any]], Awaitable[object]]
@@ -182,6 +183,13 @@ async def one(script: list[Exchange]) -> AsyncIterator[ChatModel]:
 
 
 @asynccontextmanager
+async def limited(script: list[Exchange]) -> AsyncIterator[ChatModel]:
+    bounds: dict[str, Any] = {"max_streams": 1, "rate_limit": RateLimit(1)}
+    async with MemoryNetwork(script) as network, open_llm(network, **bounds) as llm:
+        yield llm
+
+
+@asynccontextmanager
 async def fallback(script: list[Exchange]) -> AsyncIterator[ChatModel]:
     async with open_models(script, script) as models:
         yield FallbackAdapter(models.llms, max_retry_per_llm=3)
@@ -201,7 +209,9 @@ async def hedge(script: list[Exchange]) -> AsyncIterator[ChatModel]:
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
-@pytest.mark.parametrize("models", [one, fallback, judged, hedge], ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "models", [one, limited, fallback, judged, hedge], ids=lambda each: each.__name__
+)
 async def test_a_stream_goes_with_its_last_reference(
     models: Any, script: list[Exchange], way: Way, autojump_clock: MockClock
 ) -> None:
@@ -220,6 +230,32 @@ async def test_a_stream_goes_with_its_last_reference(
         assert gone() is None
         if not isinstance(model, FallbackAdapter):  # which remembers why a model is passed over
             assert [each() for each in errors] == [None for _ in errors]
+
+
+async def test_a_stream_goes_whose_wait_for_a_retry_ended_with_the_last_error(
+    autojump_clock: MockClock,
+) -> None:
+    script = [error(503), error(429, retry_after=50)]
+    options = APIConnectOptions(total_timeout=70)
+    async with limited(script) as llm, trio.open_nursery() as nursery:
+        stream = ask(llm, conn_options=options)
+        gone = weakref.ref(stream)
+        begun = trio.Event()
+
+        async def another() -> None:
+            # It comes before the retry is waited for, and puts off what could be foreseen.
+            await begun.wait()
+            await trio.sleep(0.01)
+            with pytest.raises(APIStatusError):
+                await ask(llm, conn_options=APIConnectOptions(max_retry=0)).collect()
+
+        nursery.start_soon(another)
+        begun.set()
+        kept = await failure_of(stream)
+        assert trio.current_time() == 70
+        del stream
+        assert gone() is None
+        assert large_things_held_by(kept) == []
 
 
 @pytest.mark.parametrize("models", [one, fallback, hedge], ids=lambda each: each.__name__)

@@ -14,6 +14,9 @@ from tests.support.paths import DATA
 
 FILE: Final = DATA / "faults.md"
 
+WAITING: Final = "waiting"
+"""The phase of the waits before anything is sent."""
+
 REUSED: Final = "used before"
 """The phase of the faults that hit a kept-alive connection."""
 
@@ -82,7 +85,7 @@ def _tables() -> list[list[dict[str, str]]]:
     return tables
 
 
-_WORDS, _PHASES, _OUTCOMES, _REUSED = _tables()
+_WORDS, _PHASES, _OUTCOMES, _REUSED, _WAITS, *_OTHERS = _tables()
 
 WORDS: Final = frozenset(word.strip() for row in _WORDS for word in row["word"].split(","))
 """The words that are explained."""
@@ -108,3 +111,35 @@ REUSED_CELLS: Final = tuple(
     for strategy in list(row)[2:]
 )
 """The faults of a connection that was used before."""
+
+WAIT_CELLS: Final = tuple(
+    Cell(WAITING, row["wait"], strategy, row[strategy])
+    for row in _WAITS
+    for strategy in list(row)[1:]
+)
+"""The waits before anything is sent."""
+
+
+@attrs.frozen
+class TurnCell:
+    """Something that happens in a turn, met in one way, and what comes of it."""
+
+    phase: str
+    happening: str
+    strategy: str
+    outcome: str
+    kept: str
+    """What stands in the conversation."""
+
+    def __str__(self) -> str:
+        return f"{self.phase}, {self.happening}, {self.strategy}"
+
+
+TURN_CELLS: Final = tuple(
+    TurnCell(row["while"], row["comes"], strategy, row[strategy], row["the conversation"])
+    for table in _OTHERS
+    for row in table
+    if "the conversation" in row
+    for strategy in ("plain", "retry")
+)
+"""What may happen in a turn that waits for a person, or asks again."""

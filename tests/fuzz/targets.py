@@ -295,7 +295,7 @@ def headers(data: bytes) -> None:
     lines = data.decode("latin-1").split("\n")
     pairs = [line.partition(":") for line in lines]
     facts = read_headers({name.strip().lower(): value.strip() for name, _, value in pairs}, 1e9)
-    for seconds in (facts.retry_after, facts.reset_hint):
+    for seconds in (facts.retry_after, facts.reset_hint, facts.exhausted_for):
         assert seconds is None or 0 <= seconds < float("inf")
 
 
@@ -445,6 +445,24 @@ def context(data: bytes) -> None:
     json.dumps(messages)
 
 
+def messages(data: bytes) -> None:
+    try:
+        value = json.loads(data.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return
+    try:
+        chat_ctx = ChatContext.from_openai(value)
+    except (ValueError, TypeError):
+        return
+    try:
+        written = chat_ctx.to_openai()
+    except ValueError:
+        return  # half a surrogate pair, which is no text
+    assert ChatContext.from_openai(json.loads(json.dumps(written))).items or not written
+    saved = chat_ctx.to_dict(exclude_image=False, exclude_audio=False)
+    assert ChatContext.from_dict(saved).to_openai() == written
+
+
 class Color(enum.Enum):
     RED = "red"
     ONE = 1
@@ -575,6 +593,17 @@ _CONTEXTS: Final = tuple(
     for saved in json.loads(path.read_text("utf-8")).values()
     if isinstance(saved, dict) and "items" in saved
 )
+_MESSAGES: Final = (
+    b"""[{"role":"system","content":[{"type":"text","text":"R","cache_control":{}}]},
+    {"role":"user","name":"a","content":[{"type":"image_url","image_url":{"url":"u","detail":"low"}},
+    {"type":"file","file":{"file_id":"f"}},{"type":"input_audio","input_audio":{"data":""}}]}]""",
+    b"""[{"role":"assistant","content":null,"refusal":"No","reasoning":"r","tool_calls":[
+    {"id":"1","type":"function","function":{"name":"f","arguments":"{}","x":1}},
+    {"id":"2","type":"custom","custom":{"name":"g","input":"i"},"extra_content":{"google":{}}}]},
+    {"role":"tool","tool_call_id":"2","content":"o","name":"g"},{"role":"tool","tool_call_id":"1"}]""",
+    b"""[{"role":"assistant","id":"m/1","audio":{"id":"a"},
+    "function_call":{"name":"f","arguments":""}},{"role":"function","name":"f","content":null}]""",
+)
 _TEXTS: Final = ("<think>a</think>b", "a < b </th", "◁think▷é◁/think▷😀", "</think>x<think>")
 
 
@@ -626,6 +655,7 @@ TARGETS: Final[Mapping[str, Target]] = {
     "meter": Target(meter, _after(b"\0", _DATA + _ARGUMENTS)),
     "json_text": Target(json_text, _after(b"\0", _DATA + _ARGUMENTS)),
     "context": Target(context, _CONTEXTS),
+    "messages": Target(messages, _MESSAGES),
     "arguments": Target(arguments, _ARGUMENTS),
     "response_format": Target(response_format, _after(_PLAIN, _ARGUMENTS + _DATA)),
 }

@@ -107,6 +107,12 @@ class Step:
         return b"" if self.is_bodiless else b"answer %d" % number
 
     @property
+    def may_be_late(self) -> bool:
+        """Whether a bare line end may come behind a cut, when the response has been read: then it
+        is seen as something that is to be read, and the connection is closed, which is safe."""
+        return self.comes == "record" and bool(self.places) and self.surplus == b"\r\n"
+
+    @property
     def keeps(self) -> bool:
         """Whether the next request goes over the same connection."""
         behind = self.surplus if self.comes == "late" else self.surplus.strip(b"\r\n")
@@ -142,6 +148,7 @@ STEPS = st.lists(
 @example(steps=[Step(surplus=FOREIGN, comes="record"), Step()])
 @example(steps=[Step(status=401, surplus=FOREIGN, comes="late"), Step()])
 @example(steps=[Step(status=204, surplus=b"\r\n"), Step(status=304, surplus=FOREIGN), Step()])
+@example(steps=[Step(surplus=b"\r\n", comes="record", places=(88,)), Step()])
 def test_nobody_gets_somebody_else_s_bytes(tls: bool, steps: list[Step]) -> None:
     async def serve(peer: Peer) -> None:
         while head := await peer.read_head():
@@ -166,6 +173,9 @@ def test_nobody_gets_somebody_else_s_bytes(tls: bool, steps: list[Step]) -> None
             for number, step in enumerate(steps):
                 got = await get(transport, f"{server.url}/{number}")
                 assert got == (step.status, step.body(number))
+                if number and steps[number - 1].may_be_late:
+                    assert len(server.peers) - connections in {0, 1}
+                    connections = len(server.peers)
                 assert len(server.peers) == connections
                 # All that is on its way arrives.
                 await trio.sleep(10)

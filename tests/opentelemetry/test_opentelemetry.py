@@ -1338,7 +1338,8 @@ async def test_what_is_dropped_is_forgotten(autojump_clock: MockClock) -> None:
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "lktrio.opentelemetry")
+    for name in [name for name in sys.modules if name.startswith("lktrio.opentelemetry")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
 
     with pytest.raises(ImportError, match=r"pip install 'lktrio\[opentelemetry\]'"):

@@ -59,6 +59,7 @@ from tests.support.script import (
     Wait,
     error,
     finish,
+    reasoning_chunk,
     refusal_chunk,
     response,
     sse,
@@ -111,6 +112,15 @@ SERVERS: dict[str, Script] = {
     "cut-call": sse(
         tool_call_chunk('{"city": "Ro', id="call_1", name="get_weather"), finish("length"), DONE
     ),
+    "thinks-and-calls": [
+        sse(
+            reasoning_chunk("Rome is in Italy."),
+            tool_call_chunk('{"city": "Rome"}', id="call_1", name="get_weather"),
+            finish("tool_calls"),
+            DONE,
+        ),
+        text("Mild."),
+    ],
     "busy-once": [BUSY, text("To be", " heard.")],
     "rate-limited": error(429, "slow down", retry_after=20),
     "breaks-off": [
@@ -129,6 +139,22 @@ SERVERS: dict[str, Script] = {
         ),
         text("Done."),
         text('{"total": "5.00 EUR", ', '"due": "31.12.2026"}'),
+    ],
+    "two-bookings": text(
+        '{"value": [{"name": "Maria", "guests": 4}, {"name": "Ada", "guests": 2}]}'
+    ),
+    "no-booking": text('{"name": "Maria", "guests": "many"}'),
+    "a-booking-the-second-time": [
+        text('{"name": "Maria", "guests": "many"}'),
+        text('{"name": "Maria", "guests": 4}'),
+    ],
+    "refuses": sse(refusal_chunk("I do not take bookings."), finish(), DONE),
+    "pays-two": [
+        tool_calls(
+            ToolCall("pay", {"to": "Ada", "euros": 5}),
+            ToolCall("pay", {"to": "Eve", "euros": 5000}),
+        ),
+        text("Ada is paid."),
     ],
     "first-is-slow": by_model(text("Late.").after(5.0), text("To be", " heard.").after(0.3)),
 }

@@ -54,7 +54,10 @@ from tests.support.script import (
 )
 
 EXAMPLES = ROOT / "examples"
-SCRIPTS = ["chat.py", "interrupt.py", "many.py", "tools.py", "extract.py", "voice_turn.py"]
+SCRIPTS = [
+    *("chat.py", "interrupt.py", "many.py", "tools.py", "approve.py", "extract.py"),
+    "voice_turn.py",
+]
 PYTHON = [sys.executable, "-X", "dev", "-W", "error"]
 
 
@@ -503,6 +506,71 @@ async def test_tools_fails_if_the_model_says_nothing() -> None:
     assert ended.returncode == 1
     assert b"started:" not in ended.stdout
     assert b"1 round, finish reason: length]" in ended.stdout
+
+
+# --- approve.py ---------------------------------------------------------------------------------
+
+PAYS = tool_calls(
+    ToolCall("pay", {"to": "Ada", "euros": 20}),
+    ToolCall("get_balance"),
+    ToolCall("pay", {"to": "Eve\x1b[2J", "euros": 90}),
+)
+
+
+async def test_approve_asks_one_thing_at_a_time_and_the_model_reads_the_answers() -> None:
+    async with LoopbackServer([PAYS, text("Ada is paid.")]) as server:
+        ended = await trio.run_process(
+            [*PYTHON, str(EXAMPLES / "approve.py"), *base_url(server)],
+            stdin=b"y\nI do not know her\n",
+            capture_stdout=True,
+            env=environment(),
+        )
+        outputs = [message["content"] for message in server.requests[1].json()["messages"][-3:]]
+
+    said = ended.stdout.decode()
+    assert outputs == [
+        "Paid 20 euros to Ada.",
+        "120",
+        "The owner of the account refused: I do not know her",
+    ]
+    first, second = said.index("Pay 20 euros to Ada?"), said.index("Pay 90 euros to Eve[2J?")
+    assert first < second < said.index("Ada is paid.")
+
+
+async def test_approve_lets_nothing_run_when_nobody_is_there() -> None:
+    async with LoopbackServer([PAYS, text("Nobody is paid.")]) as server:
+        ended = await trio.run_process(
+            [*PYTHON, str(EXAMPLES / "approve.py"), *base_url(server)],
+            stdin=b"",
+            capture_stdout=True,
+            env=environment(),
+        )
+        outputs = [message["content"] for message in server.requests[1].json()["messages"][-3:]]
+
+    assert b"Nobody is paid." in ended.stdout
+    refused = "The owner of the account refused: nobody has answered"
+    assert outputs == [refused, "120", refused]
+
+
+@needs_signals
+async def test_approve_is_ended_by_ctrl_c_while_a_person_thinks() -> None:
+    async with LoopbackServer([PAYS]) as server:
+        process = await trio.lowlevel.open_process(
+            [*PYTHON, str(EXAMPLES / "approve.py"), *base_url(server)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            start_new_session=True,
+        )
+        await read_until(process.stdout, b"Pay 20 euros to Ada?")
+        process.send_signal(signal.SIGINT)
+        said = await rest_of(process.stderr)
+        assert await process.wait() == 130
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            assert pipe is not None
+            await pipe.aclose()
+    assert said.strip() == b""
 
 
 # --- extract.py ---------------------------------------------------------------------------------

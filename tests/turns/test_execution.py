@@ -364,8 +364,50 @@ async def test_the_context_is_injected_with_this_call() -> None:
     )
 
     assert result.fnc_call_out.output == "data Paris call_1 0"
-    with pytest.raises(TypeError, match="call_ctx="):
+    with pytest.raises(TypeError, match="userdata= or call_ctx="):
         await execute_function_call(call("tool", '{"city": "Paris"}'), tool_ctx)
+
+
+async def test_userdata_is_a_context_in_short() -> None:
+    @function_tool
+    async def tool(ctx: RunContext[str], city: str) -> str:
+        return f"{ctx.userdata} {city} {ctx.function_call.call_id} {len(ctx.chat_ctx.items)}"
+
+    calls = [call("tool", '{"city": "Rome"}', call_id=name) for name in "ab"]
+    tool_ctx = ToolContext([tool])
+
+    one = await execute_function_call(calls[0], tool_ctx, userdata="data")
+    both = await execute_function_calls(calls, tool_ctx, userdata="data")
+
+    assert one.raw_output == "data Rome a 0"
+    assert [result.raw_output for result in both] == ["data Rome a 0", "data Rome b 0"]
+
+
+async def test_no_userdata_is_userdata_too() -> None:
+    @function_tool
+    async def tool(ctx: RunContext[None]) -> str:
+        return repr(ctx.userdata)
+
+    result = await execute_function_call(call("tool"), ToolContext([tool]), userdata=None)
+
+    assert result.raw_output == "None"
+
+
+async def test_a_context_needs_no_call_that_is_made_up() -> None:
+    @function_tool
+    async def tool(ctx: RunContext[str]) -> str:
+        return f"{ctx.userdata} {ctx.function_call.name!r} {len(ctx.chat_ctx.items)}"
+
+    chat_ctx = ChatContext()
+    chat_ctx.add_message(role="user", content="Hi")
+    context = RunContext("data", chat_ctx=chat_ctx)
+
+    # A test calls the function itself.
+    assert await tool(RunContext("data")) == "data '' 0"
+    assert RunContext("data").function_call.arguments == "{}"
+    result = await execute_function_call(call("tool"), ToolContext([tool]), call_ctx=context)
+    assert result.raw_output == "data 'tool' 1"
+    assert context.function_call.name == ""
 
 
 async def test_a_raw_tool_gets_its_arguments_raw() -> None:
@@ -723,6 +765,20 @@ async def test_no_calls_are_no_results_and_still_a_checkpoint() -> None:
             "tool_calls must be a list",
         ),  # type: ignore[arg-type]
         (lambda: execute_function_calls([1], ToolContext()), TypeError, "not a int"),  # type: ignore[list-item]
+        (
+            lambda: execute_function_call(
+                call("x"), ToolContext(), call_ctx=RunContext(1), userdata=1
+            ),
+            TypeError,
+            r"give one of them: call_ctx=RunContext\(userdata, chat_ctx=...\) has both",
+        ),
+        (
+            lambda: execute_function_calls(
+                [], ToolContext(), call_ctx=RunContext(1), userdata=None
+            ),
+            TypeError,
+            "call_ctx and userdata were both given",
+        ),
         (
             lambda: execute_function_calls([], ToolContext(), max_concurrency=0),
             ValueError,

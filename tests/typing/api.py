@@ -22,10 +22,12 @@ from lktrio import (
     APIError,
     APIStatusError,
     APITimeoutError,
+    Approve,
     Attempt,
     ChatChunk,
     ChatCompletionOptions,
     ChatContext,
+    ChatItem,
     ChatMessage,
     ChatModel,
     ChoiceDelta,
@@ -43,12 +45,29 @@ from lktrio import (
     LLMStream,
     Mismatch,
     NotGivenOr,
+    PendingCall,
+    ProviderTool,
+    RateLimit,
+    RateLimitStatistics,
     RawFunctionToolInfo,
     RequestInfo,
+    RunContext,
     Tool,
     ToolContext,
+    ToolError,
     ToolFinished,
+    ToolResult,
     Toolset,
+    Turn,
+    UsageBound,
+    UsageCollector,
+    UsageCount,
+    UsageLimit,
+    UsageLimitExceeded,
+    UsageReport,
+    answer_items,
+    execute_function_call,
+    execute_function_calls,
     find_function_tools,
     function_tool,
     is_given,
@@ -81,6 +100,8 @@ def conversation() -> ChatContext:
     saved = chat_ctx.to_dict()
     assert_type(saved, dict[str, Any])
     assert_type(chat_ctx.copy(), ChatContext)
+    assert_type(chat_ctx.to_openai(), list[dict[str, Any]])
+    assert_type(ChatContext.from_openai([{"role": "user", "content": "Hi"}]), ChatContext)
     return ChatContext.from_dict(saved)
 
 
@@ -163,6 +184,14 @@ def settings(llm: LLM, chat_ctx: ChatContext) -> None:
         tool_choice={"type": "function", "function": {"name": "get_weather"}},
         parallel_tool_calls=NOT_GIVEN,
     )
+    misspelt: ChatCompletionOptions = {"temprature": 1}
+    LLM("m", extra_kwargs={"temprature": 1})
+    LLM("m", extra_kwargs={"temperature": "hot"})
+    llm.update_options(extra_kwargs={"temprature": 1})
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"reasoning_effort": "hard"})
+    run_turn(llm, chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs=misspelt)
     llm.chat(chat_ctx=chat_ctx, tool_choice="always")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 
@@ -182,6 +211,28 @@ async def structured(llm: LLM) -> None:
     assert_type(listed.parsed, list[Weather])
     raw = llm.chat(chat_ctx=conversation(), response_format={"type": "json_object"})
     assert_type(raw, LLMStream[None])
+
+
+async def a_typed_turn(llm: LLM) -> Weather | None:
+    turn = run_turn(llm, chat_ctx=conversation(), response_format=Weather, ask_again=2)
+    assert_type(turn, Turn[Weather])
+    async with turn:
+        async for text in turn.text:
+            assert_type(text, str)
+    assert_type(turn.last_response, CollectedResponse[Weather] | None)
+    assert_type(
+        run_turn(llm, chat_ctx=conversation(), response_format=list[Weather]), Turn[list[Weather]]
+    )
+    assert_type(run_turn(llm, chat_ctx=conversation()), Turn[None])
+    raw = run_turn(llm, chat_ctx=conversation(), response_format={"type": "json_object"})
+    assert_type(raw, Turn[None])
+    # What a turn tells is the same whatever was asked for.
+    whatever: Turn[object] = turn
+    return (
+        None
+        if whatever.last_response is None or not turn.last_response
+        else (turn.last_response.parsed)
+    )
 
 
 def left_out(temperature: NotGivenOr[float | None] = NOT_GIVEN) -> float | None:
@@ -205,6 +256,7 @@ def models(configured: str, client: httpx.AsyncClient) -> list[LLM]:
         LLM(configured, base_url="http://127.0.0.1:8080/v1", auth=None),
         LLM(configured, api_key="key", api_secret="secret", provider="azure"),
         LLM(configured, auth="Bearer sk-...", http_client=client, max_streams=8),
+        LLM(configured, auth=None, rate_limit=RateLimit(60)),
         LLM(configured, auth=ask, extra_kwargs={"max_tokens": 100}),
         LLM(configured, auth=ask_politely, strict_tool_schema=False, allow_insecure=True),
         LLM.from_model_string("openai/gpt-4.1-mini"),
@@ -271,6 +323,39 @@ async def with_tools(llm: LLM) -> list[FunctionToolCall]:
     return response.tool_calls
 
 
+def at_once(call: PendingCall) -> bool | ToolError:
+    assert_type(call.name, str)
+    return call.name != "pay" or ToolError("not that one")
+
+
+async def after_a_while(call: PendingCall) -> bool | ToolResult:
+    await trio.sleep(1)
+    return ToolResult("done before") if call.arguments else True
+
+
+async def says_nothing(call: PendingCall) -> None: ...
+
+
+async def with_approval(llm: LLM) -> None:
+    approve: Approve = at_once
+    run_turn(llm, chat_ctx=conversation(), tools=[get_weather], approve=approve)
+    run_turn(llm, chat_ctx=conversation(), tools=[get_weather], approve=after_a_while)
+    run_turn(llm, chat_ctx=conversation(), approve=lambda call: call.round == 1)
+    run_turn(llm, chat_ctx=conversation(), approve=says_nothing)
+
+
+@function_tool
+async def look_up(context: RunContext[dict[str, int]], name: str) -> int:
+    assert_type(context.userdata, dict[str, int])
+    return context.userdata[name]
+
+
+async def with_userdata(call: FunctionToolCall) -> int:
+    await execute_function_call(call, ToolContext([look_up]), userdata={"a": 1})
+    assert_type(RunContext({"a": 1}), RunContext[dict[str, int]])
+    return await look_up(RunContext({"a": 1}), name="a")
+
+
 # --- Types of the program's own ---------------------------------------------------------------
 
 
@@ -299,6 +384,34 @@ async def with_own_types() -> Weather | None:
     assert_type(weather, Weather)
     assert_type(taught().structure([], list[Weather]), list[Weather])
     return weather
+
+
+# --- Load and cost ----------------------------------------------------------------------------
+
+
+def estimate(request: RequestInfo) -> float:
+    return len(request.chat_ctx.messages()) * 100
+
+
+def price(model: str, usage: CompletionUsage) -> float | None:
+    return usage.total_tokens * 1e-6 if model else None
+
+
+async def within_limits(llm: LLM) -> None:
+    rate = RateLimit(60, tokens_per_minute=1000, estimate_tokens=estimate)
+    assert_type(rate.statistics(), RateLimitStatistics)
+    assert_type(rate.requests_per_minute, int | None)
+    used = UsageCollector(price=price)
+    assert_type(used.by_model["openai/gpt-4.1-mini"], UsageReport)
+    assert_type(used.report.total, UsageCount)
+    assert_type(used.report.total.cost, float | None)
+    limit = UsageLimit(total_tokens=1000, cost=0.5, collector=used)
+    try:
+        async with run_turn(llm, chat_ctx=conversation(), usage_limit=limit) as turn:
+            assert_type(turn, Turn)
+    except UsageLimitExceeded as error:
+        assert_type(error.report, UsageReport)
+        assert_type(error.bound, UsageBound)
 
 
 # --- A test of a program ----------------------------------------------------------------------
@@ -384,6 +497,21 @@ async def watched() -> LLMMetrics | None:
             assert_type(turn.metrics, tuple[LLMMetrics, ...])
     LLM("m", instruments=[Watches])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     return stream.metrics
+
+
+# --- Tools of a server, and a loop of one's own -----------------------------------------------
+
+
+async def looked_up() -> None:
+    chat_ctx = conversation()
+    search = ProviderTool({"type": "web_search"})
+    LLM("m", reasoning_back="thoughts")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with LLM("openai/gpt-4.1-mini", reasoning_back="reasoning") as llm:
+        answer = await llm.chat(chat_ctx=chat_ctx, tools=[search]).collect()
+        results = await execute_function_calls(answer.tool_calls, ToolContext([search]))
+        items = answer_items(answer, results)
+        assert_type(items, list[ChatItem])
+        chat_ctx.insert(items)
 
 
 # --- Tools of MCP servers ---------------------------------------------------------------------

@@ -1480,6 +1480,43 @@ def test_only_limits_that_were_hit_give_a_hint_and_the_shortest_counts() -> None
     assert facts(**headers).reset_hint is None
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"remaining_requests": "0", "reset_requests": "6s"}, 6.0),
+        ({"remaining_requests": " 0 ", "reset_requests": "6"}, 6.0),
+        ({"remaining": "0", "reset": "1m"}, 60.0),
+        (
+            {
+                "remaining_requests": "0",
+                "reset_requests": "6s",
+                "remaining_tokens": "0",
+                "reset_tokens": "9s",
+            },
+            9.0,
+        ),
+        (
+            {
+                "remaining_requests": "0",
+                "reset_requests": "6s",
+                "remaining_tokens": "1",
+                "reset_tokens": "9s",
+            },
+            6.0,
+        ),
+        ({"remaining_requests": "5", "reset_requests": "6s"}, None),
+        ({"reset_requests": "6s"}, None),
+        ({"remaining_requests": "0"}, None),
+        ({"remaining_requests": "0", "reset_requests": "soon"}, None),
+    ],
+)
+def test_nothing_is_left_of_a_limit_if_the_server_says_so(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    said = {f"x_ratelimit_{name}": value for name, value in headers.items()}
+    assert facts(**said).exhausted_for == seconds
+
+
 # --- Quoting -------------------------------------------------------------------------------------
 
 
@@ -1557,5 +1594,5 @@ header_values = st.one_of(
 )
 def test_any_headers_give_facts(headers: dict[str, str]) -> None:
     found = read_headers(headers, NOW)
-    for seconds in (found.retry_after, found.reset_hint):
+    for seconds in (found.retry_after, found.reset_hint, found.exhausted_for):
         assert seconds is None or (seconds >= 0 and math.isfinite(seconds))

@@ -1,6 +1,6 @@
-"""The items of a read-only context: a list that refuses every change and says what to do.
+"""The list of items that refuses to be changed.
 
-This module knows what changes a list. When a context is read-only is known elsewhere.
+This module knows what is done to a list that changes it. It knows nothing of a conversation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class ReadOnlyItems(list[ChatItem]):
 
 
 def refuse_change(*_: object, **__: object) -> NoReturn:
-    """Raise the `RuntimeError` of a context that is read-only."""
+    """Say that a context is read-only."""
     raise RuntimeError(
         "this chat context is read-only; take a copy with chat_ctx.copy() and change that"
     )

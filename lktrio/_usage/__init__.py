@@ -1,0 +1,7 @@
+"""What was used: counted by model, and bounded."""
+
+from __future__ import annotations
+
+from .collector import *
+from .limit import *
+from .report import *
