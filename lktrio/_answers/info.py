@@ -110,3 +110,6 @@ class ResponseInfo(Value):
 
     attempts: tuple[Attempt, ...] = ()
     """Every attempt, the running one included, with its timings."""
+
+    system_fingerprint: str | None = None
+    """Names the configuration that answers, if the server told."""

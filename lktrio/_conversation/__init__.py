@@ -6,3 +6,4 @@ from .context import *
 from .items import *
 from .kept import *
 from .messages import *
+from .parts import *

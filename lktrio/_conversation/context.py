@@ -14,16 +14,9 @@ from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given, shown
 from lktrio._definitions import public
 
 from .fields import to_seconds
-from .items import (
-    ITEM_TYPES,
-    ChatContent,
-    ChatItem,
-    ChatMessage,
-    ChatRole,
-    MetricsReport,
-    check_items,
-)
+from .items import ITEM_TYPES, ChatItem, ChatMessage, ChatRole, MetricsReport, check_items
 from .messages import build_messages
+from .parts import ChatContent
 from .read_only import ReadOnlyItems, refuse_change
 from .saved import dump_items, load_context
 from .selection import (
@@ -367,16 +360,19 @@ class ChatContext:
         exclude_function_call: bool = False,
         exclude_metrics: bool = False,
         exclude_config_update: bool = False,
+        exclude_file: bool = True,
     ) -> dict[str, Any]:
         """Write the conversation as a dict for ``json.dumps``, in the format of LiveKit Agents.
 
         Args:
             exclude_image: Leave out images. Bytes are written as data URLs.
-            exclude_audio: Leave out audio with its transcripts.
+            exclude_audio: Leave out audio with its transcripts. Bytes are written as data URLs.
             exclude_timestamp: Leave out ``created_at``; it is then the time of reading.
             exclude_function_call: Leave out calls and their outputs.
             exclude_metrics: Leave out what was measured.
             exclude_config_update: Leave out configuration updates.
+            exclude_file: Leave out files, of which LiveKit Agents does not know. Bytes are written
+                as data URLs.
 
         Returns:
             A dict that shares nothing with this context.
@@ -385,6 +381,7 @@ class ChatContext:
             self._items,
             exclude_image=exclude_image,
             exclude_audio=exclude_audio,
+            exclude_file=exclude_file,
             exclude_timestamp=exclude_timestamp,
             exclude_function_call=exclude_function_call,
             exclude_metrics=exclude_metrics,

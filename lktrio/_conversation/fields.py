@@ -31,6 +31,8 @@ __all__ = [
     "new_item_id",
     "refusal",
     "show_image",
+    "to_audio",
+    "to_file",
     "to_frames",
     "to_image",
     "to_names",
@@ -130,11 +132,37 @@ def to_frames(value: Sequence[Any]) -> list[Any]:
 
 def to_image(value: str | bytes | bytearray | memoryview) -> str | bytes:
     """Freeze an image."""
+    return _frozen("image", value, "a URL, a data URL or the bytes of an encoded image")
+
+
+def to_audio(value: str | bytes | bytearray | memoryview | None) -> str | bytes | None:
+    """Freeze a sound."""
+    if value is None:
+        return None
+    return _frozen(
+        "audio",
+        value,
+        "the bytes of an encoded sound, or a data URL; a file is read by AudioContent.from_path()",
+    )
+
+
+def to_file(value: str | bytes | bytearray | memoryview | None) -> str | bytes | None:
+    """Freeze a file."""
+    if value is None:
+        return None
+    return _frozen(
+        "file",
+        value,
+        "the bytes of a file, a data URL or a URL; a file is read by FileContent.from_path()",
+    )
+
+
+def _frozen(name: str, value: object, wanted: str) -> str | bytes:
     if isinstance(value, str | bytes):
         return value
     if isinstance(value, bytearray | memoryview):
-        return bytes(value)
-    raise TypeError(refusal("image", value, "a URL, a data URL or the bytes of an encoded image"))
+        return bytes(cast("bytearray", value))
+    raise TypeError(refusal(name, value, wanted))
 
 
 def copy_mapping(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,6 +172,6 @@ def copy_mapping(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
     return dict(value)
 
 
-def show_image(image: str | bytes) -> str:
-    """A short ``repr`` of an image."""
+def show_image(image: str | bytes | None) -> str:
+    """A short ``repr`` of an image, or of what else is encoded."""
     return f"<{len(image)} bytes>" if isinstance(image, bytes) else shown(image)

@@ -20,17 +20,7 @@ from lktrio._checks import shown
 from lktrio._json import check_depth, check_json, plain_json
 
 from .fields import new_item_id
-from .items import (
-    AudioContent,
-    CacheBreakpoint,
-    ChatContent,
-    ChatItem,
-    ChatMessage,
-    FunctionCall,
-    FunctionCallOutput,
-    ImageContent,
-    UnknownContent,
-)
+from .items import ChatItem, ChatMessage, FunctionCall, FunctionCallOutput
 from .kept import (
     CACHE_MARKS,
     LEGACY_CALL,
@@ -40,6 +30,7 @@ from .kept import (
     SENT_EXTRA,
     kept_members,
 )
+from .parts import AudioContent, CacheBreakpoint, ChatContent, ImageContent, UnknownContent
 
 __all__ = ["read_messages"]
 

@@ -1,8 +1,8 @@
-"""What a conversation is made of: messages, images, function calls, outputs, as frozen values.
+"""What a conversation is made of: messages, function calls, outputs, as frozen values.
 
 Names and defaults are those of LiveKit Agents, so that saved conversations move between the two.
-This module knows neither the order of items nor how they are saved or sent; what a field takes is
-said elsewhere (`_chat_fields`).
+This module knows neither the parts of a message, nor the order of items, nor how they are saved or
+sent; what a field takes is said elsewhere (`fields`).
 """
 
 from __future__ import annotations
@@ -14,47 +14,37 @@ from typing import Any, ClassVar, Final, Literal, TypeAlias, TypedDict, cast
 import attrs
 
 from lktrio._checks import shown
-from lktrio._definitions import Value, public
+from lktrio._definitions import public
 
 from .fields import (
     check_arguments,
     check_bool,
     check_names,
-    check_optional_int,
     check_optional_number,
     check_optional_text,
     check_output,
     check_text,
     check_word,
     copy_mapping,
-    new_image_id,
     new_item_id,
     refusal,
-    show_image,
-    to_frames,
-    to_image,
     to_names,
     to_seconds,
 )
+from .parts import CONTENT_TYPES, CONTENT_WANTED, ChatContent, Saved
 
 __all__ = [
     "DYNAMIC_INSTRUCTIONS_ID",
     "ITEM_TYPES",
     "AgentConfigUpdate",
     "AgentHandoff",
-    "AudioContent",
-    "CacheBreakpoint",
-    "ChatContent",
     "ChatItem",
     "ChatMessage",
     "ChatRole",
     "FunctionCall",
     "FunctionCallOutput",
-    "ImageContent",
-    "ImageDetail",
     "MetricsMetadata",
     "MetricsReport",
-    "UnknownContent",
     "UnknownItem",
     "check_items",
 ]
@@ -62,29 +52,25 @@ __all__ = [
 ChatRole: TypeAlias = Literal["developer", "system", "user", "assistant"]
 """Who speaks. ``"developer"`` and ``"system"`` messages are instructions."""
 
-ImageDetail: TypeAlias = Literal["auto", "high", "low"]
-"""How closely a model looks at an image."""
-
 DYNAMIC_INSTRUCTIONS_ID: Final = "lk.agent_task.instructions.dynamic"
 """Id of the message in which LiveKit Agents keeps the instructions that change from call to
 call; it stands right behind the instructions that do not."""
 
 
 _check_role: Final = check_word(ChatRole)
-_check_detail: Final = check_word(ImageDetail)
 
 
 def _check_content(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     for index, part in enumerate(cast("list[object]", value)):
-        if not isinstance(part, _CONTENT):
-            raise TypeError(refusal(f"{attribute.name}[{index}]", part, _CONTENT_WANTED))
+        if not isinstance(part, CONTENT_TYPES):
+            raise TypeError(refusal(f"{attribute.name}[{index}]", part, CONTENT_WANTED))
 
 
 def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list | tuple):
-        raise TypeError(refusal("content", value, f"a string or a list of: {_CONTENT_WANTED}"))
+        raise TypeError(refusal("content", value, f"a string or a list of: {CONTENT_WANTED}"))
     return list(value)
 
 
@@ -92,109 +78,8 @@ def _to_extra(value: Mapping[str, Any]) -> dict[str, Any]:
     return copy_mapping("extra", value)
 
 
-def _to_members(value: Mapping[str, Any]) -> dict[str, Any]:
-    return copy_mapping("unknown_members", value)
-
-
 def _to_metrics(value: MetricsReport) -> MetricsReport:
     return cast("MetricsReport", copy_mapping("metrics", value))
-
-
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class _Saved(Value):
-    """Something that a conversation is saved with."""
-
-    unknown_members: dict[str, Any] = attrs.field(
-        factory=dict[str, Any], converter=_to_members, repr=False
-    )
-    """What a saved conversation says of it that no field here stands for, because a newer
-    version wrote it. Saved again as it was, never sent."""
-
-
-# Parts of a message.
-
-
-@public
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class ImageContent(_Saved):
-    """An image in a message.
-
-    What it holds is looked at when it is sent: an image of an unknown kind, an empty one and a
-    data URL that cannot be decoded are then refused with a `ValueError`.
-
-    Raises:
-        TypeError: If a field has the wrong type.
-        ValueError: If ``inference_detail`` is another word.
-    """
-
-    type: ClassVar[Literal["image_content"]] = "image_content"
-    """What a saved conversation calls it."""
-
-    image: str | bytes = attrs.field(converter=to_image, repr=show_image)
-    """A URL, sent as it is; or a data URL; or the encoded image itself (JPEG, PNG, GIF or
-    WebP), sent and saved as a data URL."""
-
-    inference_width: int | None = attrs.field(default=None, validator=check_optional_int)
-    """Pixels. Carried for LiveKit Agents, which resizes video frames; nothing is resized here."""
-
-    inference_height: int | None = attrs.field(default=None, validator=check_optional_int)
-    """Pixels, likewise."""
-
-    inference_detail: ImageDetail = attrs.field(default="auto", validator=_check_detail)
-    """How closely the model looks; ``"low"`` costs fewer tokens. Sent as ``detail``."""
-
-    mime_type: str | None = attrs.field(default=None, validator=check_optional_text)
-    """Kind of the image, for example ``"image/png"``. None: what the data URL says, or what the
-    first bytes show."""
-
-    id: str = attrs.field(factory=new_image_id, validator=check_text)
-    """Identifies the image: ``img_`` and 12 random digits."""
-
-
-@public
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class AudioContent(_Saved):
-    """Speech in a message: carried and saved, never sent. Add the transcript as text, too, if
-    the model is to read it."""
-
-    type: ClassVar[Literal["audio_content"]] = "audio_content"
-    """What a saved conversation calls it."""
-
-    frame: list[Any] = attrs.field(factory=list[Any], converter=to_frames, repr=False)
-    """Audio frames as a saved conversation has them; never looked at."""
-
-    transcript: str | None = attrs.field(default=None, validator=check_optional_text)
-    """What was said, as far as it is known."""
-
-
-@public
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class CacheBreakpoint(_Saved):
-    """Marks the end of a prefix that is worth keeping in the provider's prompt cache.
-
-    Where the model supports it, the part before it is sent with ``prompt_cache_breakpoint``; for
-    any other model it is as if it were not there.
-    """
-
-    type: ClassVar[Literal["cache_breakpoint"]] = "cache_breakpoint"
-    """What a saved conversation calls it."""
-
-
-@public
-@attrs.frozen(eq=False, repr=False, kw_only=True)
-class UnknownContent(_Saved):
-    """A part that a newer version saved and this one does not know: saved again as it was, not
-    sent (which is logged)."""
-
-    type: str = attrs.field(validator=check_text)
-    """What the saved conversation calls it."""
-
-
-ChatContent: TypeAlias = str | ImageContent | AudioContent | CacheBreakpoint | UnknownContent
-"""A part of a message; text is a plain string."""
-
-_CONTENT: Final = (str, ImageContent, AudioContent, CacheBreakpoint, UnknownContent)
-_CONTENT_WANTED: Final = "a string, ImageContent, AudioContent or CacheBreakpoint"
 
 
 # Items.
@@ -264,7 +149,7 @@ class MetricsReport(TypedDict, total=False):
 
 @public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class ChatMessage(_Saved):
+class ChatMessage(Saved):
     """Something said, or instructions.
 
     Make a changed one with `attrs.evolve`, and put it in place with `ChatContext.replace`.
@@ -313,7 +198,7 @@ class ChatMessage(_Saved):
 
 @public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class FunctionCall(_Saved):
+class FunctionCall(Saved):
     """The model's wish that a function be called. It is sent together with its output; one
     without an output is left out, because servers refuse it.
 
@@ -351,7 +236,7 @@ class FunctionCall(_Saved):
 
 @public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class FunctionCallOutput(_Saved):
+class FunctionCallOutput(Saved):
     """What a called function gave. It is sent right behind its call; one without a call is left
     out, because servers refuse it.
 
@@ -388,7 +273,7 @@ class FunctionCallOutput(_Saved):
 
 @public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class AgentHandoff(_Saved):
+class AgentHandoff(Saved):
     """Another agent of LiveKit Agents took over. Carried and saved, never sent."""
 
     type: ClassVar[Literal["agent_handoff"]] = "agent_handoff"
@@ -409,7 +294,7 @@ class AgentHandoff(_Saved):
 
 @public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class AgentConfigUpdate(_Saved):
+class AgentConfigUpdate(Saved):
     """Instructions or tools of an agent of LiveKit Agents changed. Carried and saved, never
     sent."""
 
@@ -438,7 +323,7 @@ class AgentConfigUpdate(_Saved):
 
 @public
 @attrs.frozen(eq=False, repr=False, kw_only=True)
-class UnknownItem(_Saved):
+class UnknownItem(Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved
     again as it was, not sent (which is logged)."""
 

@@ -1,9 +1,10 @@
-"""What an image is on the wire: its kinds, how bytes show theirs, and data URLs.
+"""What images, sounds and files are on the wire: their kinds, how bytes show theirs, data URLs.
 
-The four kinds are those OpenAI's API documents; other servers accept at least these. This module
-knows nothing of messages.
+The four kinds of images are those OpenAI's API documents; other servers accept at least these. This
+module knows nothing of messages, and not which sounds a model takes.
 
-Sources: https://platform.openai.com/docs/guides/images-vision (kinds); RFC 2397 (data URLs).
+Sources: https://platform.openai.com/docs/guides/images-vision (kinds of images),
+https://platform.openai.com/docs/guides/audio (of sounds); RFC 2397 (data URLs).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 
 from lktrio._checks import shown
 
-__all__ = ["data_url", "image_url"]
+__all__ = ["audio_data", "data_url", "file_url", "image_url"]
 
 _KINDS: Final = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _UNKNOWN_KIND: Final = "application/octet-stream"
@@ -27,7 +28,19 @@ _MAGIC_NUMBERS: Final = (
     (rb"\x89PNG\r\n\x1a\n", "image/png"),
     (rb"GIF8[79]a", "image/gif"),
     (rb"(?s)RIFF....WEBP", "image/webp"),
+    (rb"(?s)RIFF....WAVE", "audio/wav"),
+    # A tag, or the head of a frame of MPEG audio, layer III.
+    (rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", "audio/mpeg"),
+    (rb"fLaC", "audio/flac"),
+    (rb"OggS", "audio/ogg"),
+    (rb"(?s).{0,1024}?%PDF-", "application/pdf"),
 )
+
+_AUDIO_FORMATS: Final = {
+    **dict.fromkeys(("audio/x-wav", "audio/wave", "audio/vnd.wave"), "wav"),
+    **dict.fromkeys(("audio/mpeg", "audio/mpeg3", "audio/x-mpeg"), "mp3"),
+}
+"""What ``input_audio`` calls a kind, where it is not the kind's own name."""
 
 # An absolute URL with an authority: what the model's provider can fetch.
 _URL: Final = r"[A-Za-z][A-Za-z0-9+.-]*://."
@@ -65,7 +78,7 @@ def image_url(image: str | bytes, mime_type: str | None) -> str:
     if isinstance(image, bytes):
         if not image:
             raise ValueError("is empty; it takes a URL, a data URL or the bytes of an image")
-        return data_url(image, _checked_kind(mime_type or _kind_of(image)))
+        return data_url(image, _checked_kind(mime_type or _kind_of(image, "image/")))
     if image[:5].lower() == "data:":
         return _checked_data_url(image, mime_type)
     if not re.match(_URL, image):
@@ -76,12 +89,84 @@ def image_url(image: str | bytes, mime_type: str | None) -> str:
     return image
 
 
+def audio_data(audio: str | bytes, mime_type: str | None) -> tuple[str, str]:
+    """The base64 and the format of a sound, as ``input_audio`` has them.
+
+    Args:
+        audio: A data URL, or the encoded sound itself.
+        mime_type: Its kind, which wins over what a data URL says. None looks there, or at the first
+            bytes.
+
+    Raises:
+        ValueError: If the sound is of no known kind, empty or not decodable. The message is to
+            follow the name of the parameter.
+    """
+    wanted = "a data URL or the bytes of a sound"
+    if isinstance(audio, bytes):
+        if not audio:
+            raise ValueError(f"is empty; it takes {wanted}")
+        declared, payload, decoded = "", base64.b64encode(audio).decode("ascii"), audio
+    elif audio[:5].lower() == "data:":
+        declared, payload, decoded = _parts_of_data_url(audio, "sound", "audio/wav")
+    else:
+        raise ValueError(
+            f"is {shown(audio)}, which is no data URL; it takes {wanted} (of a file: "
+            f"AudioContent.from_path(...))"
+        )
+    kind = (mime_type or declared or _kind_of(decoded, "audio/") or "").lower()
+    if not kind.startswith("audio/"):
+        raise ValueError(
+            "is of an unknown kind; encode it as WAV or MP3, or name its kind with mime_type=, for "
+            "example 'audio/mpeg'"
+        )
+    return payload, _AUDIO_FORMATS.get(kind, kind.removeprefix("audio/"))
+
+
+def file_url(file: str | bytes, mime_type: str | None) -> str:
+    """Make the URL under which a file is sent: as it is, or as a data URL.
+
+    Args:
+        file: A URL, a data URL, or the file itself.
+        mime_type: Its kind, which wins over what a data URL says. None looks there, or whether the
+            bytes are those of a PDF.
+
+    Raises:
+        ValueError: If the file is of no known kind, empty or not decodable, or is a string that is
+            no URL. The message is to follow the name of the parameter.
+    """
+    wanted = "a URL, a data URL or the bytes of a file"
+    if isinstance(file, bytes):
+        if not file:
+            raise ValueError(f"is empty; it takes {wanted}")
+        kind = mime_type or _kind_of(file)
+        if kind is None:
+            raise ValueError("is no PDF; name its kind with mime_type=, for example 'text/csv'")
+        return data_url(file, kind)
+    if file[:5].lower() == "data:":
+        declared, payload, decoded = _parts_of_data_url(file, "file", "application/pdf")
+        kind = mime_type or declared or _kind_of(decoded) or _UNKNOWN_KIND
+        return f"data:{kind};base64,{payload}"
+    if not re.match(_URL, file):
+        raise ValueError(
+            f"is {shown(file)}, which is no URL; it takes {wanted} (of a path: "
+            f"FileContent.from_path(...))"
+        )
+    return file
+
+
 def _checked_data_url(url: str, mime_type: str | None) -> str:
+    declared, payload, decoded = _parts_of_data_url(url, "image", "image/png")
+    kind = _checked_kind(mime_type or declared or _kind_of(decoded, "image/"))
+    return f"data:{kind};base64,{payload}"
+
+
+def _parts_of_data_url(url: str, noun: str, example: str) -> tuple[str, str, bytes]:
+    """The kind that a data URL declares, its base64, and what that is."""
     header, comma, payload = url[5:].partition(",")
     declared, *parameters = header.split(";")
     if not comma or not parameters or parameters[-1].strip().lower() != "base64":
         raise ValueError(
-            "is a data URL without base64; write data:image/png;base64,..., or give the bytes"
+            f"is a data URL without base64; write data:{example};base64,..., or give the bytes"
         )
     # Encoders that wrap lines are common; strict servers are too.
     payload = "".join(payload.split())
@@ -93,14 +178,15 @@ def _checked_data_url(url: str, mime_type: str | None) -> str:
             f"base64.b64encode, or give the bytes"
         ) from None
     if not decoded:
-        raise ValueError("is a data URL without a payload; put the encoded image behind the comma")
-    kind = _checked_kind(mime_type or declared.strip() or _kind_of(decoded))
-    return f"data:{kind};base64,{payload}"
+        raise ValueError(
+            f"is a data URL without a payload; put the encoded {noun} behind the comma"
+        )
+    return declared.strip(), payload, decoded
 
 
-def _kind_of(image: bytes) -> str | None:
+def _kind_of(data: bytes, family: str = "") -> str | None:
     for magic_number, kind in _MAGIC_NUMBERS:
-        if re.match(magic_number, image):
+        if kind.startswith(family) and re.match(magic_number, data):
             return kind
     return None
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from operator import itemgetter
-from typing import Final, Literal, TypeAlias, cast
+from typing import Final, Literal, NamedTuple, TypeAlias, cast
 
 from lktrio._checks import shown
 from lktrio._json import check_json, check_text
@@ -22,14 +22,10 @@ from .items import (
     DYNAMIC_INSTRUCTIONS_ID,
     AgentConfigUpdate,
     AgentHandoff,
-    AudioContent,
-    CacheBreakpoint,
     ChatItem,
     ChatMessage,
     FunctionCall,
     FunctionCallOutput,
-    ImageContent,
-    UnknownContent,
     UnknownItem,
 )
 from .kept import (
@@ -39,13 +35,24 @@ from .kept import (
     members_to_send,
     reasoning_to_send,
 )
-from .media import image_url
+from .media import audio_data, file_url, image_url
+from .parts import (
+    CONTENT_WANTED,
+    AudioContent,
+    CacheBreakpoint,
+    FileContent,
+    ImageContent,
+    UnknownContent,
+)
 
-__all__ = ["ContentBesideCalls", "build_messages", "match_outputs"]
+__all__ = ["DOCUMENTED_AUDIO", "ContentBesideCalls", "build_messages", "match_outputs"]
 
 ContentBesideCalls: TypeAlias = Literal["null", "empty", "absent"]
 """What stands in the ``content`` of an assistant message that has calls and no text: null, an empty
 string, or no such member."""
+
+DOCUMENTED_AUDIO: Final = frozenset({"wav", "mp3"})
+"""The formats of ``input_audio`` that the API documents."""
 
 logger: Final = logging.getLogger("lktrio")
 
@@ -56,12 +63,15 @@ def build_messages(
     cache_breakpoints: bool,
     content_beside_calls: ContentBesideCalls = "null",
     reasoning_back: ReasoningMember | None = None,
+    audio_formats: Collection[str] | None = None,
+    model: str = "the model",
 ) -> list[dict[str, object]]:
     """Make the ``messages`` of a request.
 
     An assistant message and its calls are one message, the outputs of the calls follow it.
     Calls without an output and outputs without a call are left out with a warning that names
-    their ids: servers refuse them. Audio is left out with one warning for the whole process.
+    their ids: servers refuse them. Audio without its sound is left out with one warning for the
+    whole process.
     Handoffs and configuration updates are the program's own, and are left out.
 
     Args:
@@ -73,6 +83,8 @@ def build_messages(
             ``content``.
         reasoning_back: In which member of an answer its reasoning is sent, if it was kept; None
             for not at all.
+        audio_formats: The formats of audio that the model takes; None for any.
+        model: What it is called, for error messages.
 
     Returns:
         New dicts that ``encode_json`` can write.
@@ -80,19 +92,22 @@ def build_messages(
     Raises:
         TypeError: If the conversation holds what is no item, no content or no JSON value. The
             message names the path to it, such as ``chat_ctx.items[2].extra``.
-        ValueError: If an image cannot be sent, a text holds a lone surrogate, or a number is
+        ValueError: If an image, a sound or a file cannot be sent, the model does not take a sound,
+            a text holds a lone surrogate, or a number is
             not finite.
     """
     output_of = match_outputs(items)
     matched = {index for index, _ in output_of.values()}
     dynamic = None if cache_breakpoints else _dynamic_instructions(items)
     draft = _Draft(reasoning_back)
+    hearing = _Hearing(model, audio_formats)
     for index, item in enumerate(items):
         if isinstance(item, ChatMessage):
             if index == dynamic:
                 continue
             sent_as_one = items[index : index + 2] if index + 1 == dynamic else (item,)
-            draft.add_message(item, index, _content(sent_as_one, index, cache_breakpoints))
+            content = _content(sent_as_one, index, cache_breakpoints, hearing)
+            draft.add_message(item, index, content)
         elif isinstance(item, FunctionCall):
             if index in output_of:
                 draft.add_call(item, index, output_of[index])
@@ -279,7 +294,7 @@ def _text(text: str, index: int, member: str) -> str:
 
 
 def _content(
-    items: Iterable[ChatItem], index: int, cache_breakpoints: bool
+    items: Iterable[ChatItem], index: int, cache_breakpoints: bool, hearing: _Hearing
 ) -> str | list[dict[str, object]]:
     """The content of messages that are sent as one, the first of them at ``index``: a string if
     all is text, else parts in the order given.
@@ -317,12 +332,21 @@ def _content(
                     item.id,
                     part.type,
                 )
+            elif isinstance(part, FileContent):
+                _end_text(parts, joint, texts)
+                parts.append(_file(part, f"chat_ctx.items[{item_index}].content[{part_index}]"))
+                joint = ""
+            elif isinstance(part, AudioContent) and part.audio is not None:
+                _end_text(parts, joint, texts)
+                path = f"chat_ctx.items[{item_index}].content[{part_index}]"
+                parts.append(_audio(part.audio, part.mime_type, path, hearing))
+                joint = ""
             elif isinstance(part, AudioContent):
                 _say_once("audio", part_index, item.id)
             else:
                 raise TypeError(
                     f"chat_ctx.items[{item_index}].content[{part_index}]={shown(part)} is not "
-                    f"accepted; it takes a string, ImageContent, AudioContent or CacheBreakpoint"
+                    f"accepted; it takes {CONTENT_WANTED}"
                 )
     if not parts:
         return "\n".join(texts)
@@ -359,3 +383,47 @@ def _image(part: ImageContent, path: str) -> dict[str, object]:
         raise ValueError(f"{path}.image {error}") from None
     check_text(url, f"{path}.image")
     return {"type": "image_url", "image_url": {"url": url, "detail": part.inference_detail}}
+
+
+class _Hearing(NamedTuple):
+    """Which sounds a model takes."""
+
+    model: str
+    formats: Collection[str] | None
+
+
+def _audio(
+    audio: str | bytes, mime_type: str | None, path: str, hearing: _Hearing
+) -> dict[str, object]:
+    try:
+        data, kind = audio_data(audio, mime_type)
+    except ValueError as error:
+        raise ValueError(f"{path}.audio {error}") from None
+    if hearing.formats is not None and kind not in hearing.formats:
+        takes = ", ".join(sorted(hearing.formats)) or "no audio at all"
+        raise ValueError(
+            f"{path}.audio is {kind}, and {hearing.model} takes {takes}; ask another model, put "
+            f"the transcript as text in its place, or correct the fact: LLM(model_table="
+            f"DEFAULT_MODEL_TABLE.with_facts({_bare_name(hearing.model)!r}, "
+            f"audio_formats=[{kind!r}]))"
+        )
+    return {"type": "input_audio", "input_audio": {"data": data, "format": kind}}
+
+
+def _bare_name(model: str) -> str:
+    return model.rpartition("/")[2]
+
+
+def _file(part: FileContent, path: str) -> dict[str, object]:
+    if part.file is None:
+        file: dict[str, object] = {"file_id": part.file_id}
+    else:
+        try:
+            url = file_url(part.file, part.mime_type)
+        except ValueError as error:
+            raise ValueError(f"{path}.file {error}") from None
+        is_pdf = url.startswith("data:application/pdf")
+        name = part.filename or ("document.pdf" if is_pdf else "file")
+        file = {"filename": name, "file_data": url}
+    check_json(file, f"{path}.file")
+    return {"type": "file", "file": file}

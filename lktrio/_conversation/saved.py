@@ -19,23 +19,26 @@ from lktrio._json import check_depth
 from .items import (
     AgentConfigUpdate,
     AgentHandoff,
-    AudioContent,
-    CacheBreakpoint,
-    ChatContent,
     ChatItem,
     ChatMessage,
     FunctionCall,
     FunctionCallOutput,
-    ImageContent,
-    UnknownContent,
     UnknownItem,
 )
 from .media import data_url
+from .parts import (
+    AudioContent,
+    CacheBreakpoint,
+    ChatContent,
+    FileContent,
+    ImageContent,
+    UnknownContent,
+)
 from .selection import goes_with_calls
 
 __all__ = ["dump_items", "load_context"]
 
-_Part: TypeAlias = ImageContent | AudioContent | CacheBreakpoint | UnknownContent
+_Part: TypeAlias = ImageContent | AudioContent | FileContent | CacheBreakpoint | UnknownContent
 _T = TypeVar("_T", bound=ChatItem | _Part)
 
 _ITEM_TYPES: Final[Mapping[str, type[ChatItem]]] = {
@@ -50,7 +53,8 @@ _ITEM_TYPES: Final[Mapping[str, type[ChatItem]]] = {
 }
 
 _PART_TYPES: Final[Mapping[str, type[_Part]]] = {
-    part_type.type: part_type for part_type in (ImageContent, AudioContent, CacheBreakpoint)
+    part_type.type: part_type
+    for part_type in (ImageContent, AudioContent, FileContent, CacheBreakpoint)
 }
 
 _TYPES: Final[tuple[type[ChatItem | _Part], ...]] = (
@@ -74,7 +78,9 @@ _REQUIRED: Final[Mapping[type[object], tuple[str, ...]]] = {
 _FOREIGN_PARTS: Final = {
     "text": "text is written as a plain string",
     "image_url": "an image is written as {'type': 'image_content', 'image': URL}",
-    "input_audio": "audio is written as {'type': 'audio_content', 'frame': [], 'transcript': ...}",
+    "input_audio": "audio is written as {'type': 'audio_content', 'frame': [], 'transcript': ...}, "
+    "with the sound as a data URL in 'audio'",
+    "file": "a file is written as {'type': 'file_content', 'file': data URL}",
 }
 """Parts of the Chat Completions API, which hand-written files have by mistake. Carried as
 unknown they would be missing from every request."""
@@ -88,6 +94,7 @@ def dump_items(
     *,
     exclude_image: bool,
     exclude_audio: bool,
+    exclude_file: bool,
     exclude_timestamp: bool,
     exclude_function_call: bool,
     exclude_metrics: bool,
@@ -102,6 +109,7 @@ def dump_items(
     skipped_parts = (
         *((ImageContent,) if exclude_image else ()),
         *((AudioContent,) if exclude_audio else ()),
+        *((FileContent,) if exclude_file else ()),
     )
     skipped_members = {
         *(("created_at",) if exclude_timestamp else ()),
@@ -126,6 +134,10 @@ def dump_items(
 def _dump_part(part: _Part) -> dict[str, Any]:
     if isinstance(part, ImageContent) and isinstance(part.image, bytes):
         return _dump(part, (), image=data_url(part.image, part.mime_type))
+    if isinstance(part, AudioContent) and isinstance(part.audio, bytes):
+        return _dump(part, (), audio=data_url(part.audio, part.mime_type))
+    if isinstance(part, FileContent) and isinstance(part.file, bytes):
+        return _dump(part, (), file=data_url(part.file, part.mime_type))
     return _dump(part, ())
 
 

@@ -15,17 +15,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from lktrio._json import check_json, is_object, plain_json
 
-from .items import (
-    AudioContent,
-    CacheBreakpoint,
-    ChatItem,
-    ChatMessage,
-    FunctionCall,
-    FunctionCallOutput,
-    ImageContent,
-    UnknownContent,
-    UnknownItem,
-)
+from .items import ChatItem, ChatMessage, FunctionCall, FunctionCallOutput, UnknownItem
 from .kept import (
     CACHE_MARKS,
     LEGACY_CALL,
@@ -36,6 +26,7 @@ from .kept import (
 )
 from .media import data_url
 from .messages import match_outputs
+from .parts import AudioContent, CacheBreakpoint, ImageContent, UnknownContent
 
 __all__ = ["write_messages"]
 

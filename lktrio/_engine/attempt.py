@@ -38,7 +38,7 @@ from lktrio._wire import (
 
 from .clocks import AttemptRecord, Clocks
 from .connections import Authority, Connections, authorization
-from .source import ChunkSink
+from .source import ChunkSink, size_beside
 from .task_stream import forget_frames
 
 __all__ = [
@@ -399,7 +399,9 @@ class RequestAttempt:
             forget_frames(exc)
             raise
         finally:
-            self._sink.put(chunks, len(data) or _size(chunks))
+            if chunks:
+                size = len(data) + reader.take_carried() if data else _size(chunks)
+                self._sink.put(chunks, size)
             self._note_output(now)
         if reader.is_done:
             self._complete(now)
@@ -450,5 +452,13 @@ class RequestAttempt:
 
 def _size(chunks: Sequence[ChatChunk]) -> int:
     """About how large chunks are that are not made of bytes just read."""
-    deltas = [chunk.delta for chunk in chunks if chunk.delta is not None]
-    return sum(len(delta.content or "") + len(delta.reasoning or "") for delta in deltas)
+    size, last = 0, None
+    for chunk in chunks:
+        # Pieces of one payload carry it together.
+        if chunk.raw_json is not None and chunk.raw_json is not last:
+            last = chunk.raw_json
+            size += len(last)
+        delta = chunk.delta
+        if delta is not None:
+            size += len(delta.content or "") + len(delta.reasoning or "") + size_beside(delta)
+    return size

@@ -392,6 +392,8 @@ class LLM(ChatModel):
                 cache_breakpoints=breakpoints,
                 content_beside_calls=facts.content_beside_calls,
                 reasoning_back=facts.reasoning_back,
+                audio_formats=facts.audio_formats,
+                model=self._model,
             ),
             options=body,
             tools=schemas,

@@ -127,6 +127,7 @@ class RequestSource(ReportingSource):
             response_id=answer.id or None,
             model=(answer.model or self._request.model) if answer.has_begun else None,
             quota=facts.quota,
+            system_fingerprint=answer.system_fingerprint,
             headers=types.MappingProxyType(attempt.head.headers),
             attempts=self._frozen_attempts(),
         )

@@ -17,6 +17,7 @@ import trio
 from lktrio._answers import (
     APIError,
     ChatChunk,
+    ChoiceDelta,
     CollectedResponse,
     CompletionUsage,
     FunctionToolCall,
@@ -26,27 +27,60 @@ from lktrio._answers import (
 from lktrio._definitions import public
 from lktrio._instruments import Progress, RequestMetrics
 from lktrio._settings import APIConnectOptions
+from lktrio._wire import Beside
 
 from .clocks import AttemptRecord, timeout_error
 from .task_stream import Channel
 
-__all__ = ["ChunkSink", "ChunkSource", "ReportingSource", "SingleAttempt", "weight"]
+__all__ = [
+    "ChunkSink",
+    "ChunkSource",
+    "ReportingSource",
+    "SingleAttempt",
+    "has_beside",
+    "size_beside",
+    "weight",
+]
 
 _EVENT_BYTES: Final = 200
 """What a chunk takes on the wire besides its text, about."""
 
+_USUAL_BYTES: Final = 2048
+"""A payload that is larger counts as a whole."""
+
 
 def weight(chunk: ChatChunk) -> int:
     """About how many bytes of a body a chunk was made from."""
+    size = _EVENT_BYTES
     delta = chunk.delta
-    if delta is None:
-        return _EVENT_BYTES
-    return (
-        _EVENT_BYTES
-        + len(delta.content or "")
-        + len(delta.reasoning or "")
-        + len(delta.refusal or "")
-        + sum(len(call.arguments) for call in delta.tool_calls)
+    if delta is not None:
+        size += (
+            len(delta.content or "")
+            + len(delta.reasoning or "")
+            + len(delta.refusal or "")
+            + sum(len(call.arguments) for call in delta.tool_calls)
+            + size_beside(delta)
+        )
+    raw = chunk.raw_json
+    return size if raw is None or len(raw) <= _USUAL_BYTES else max(size, len(raw))
+
+
+def size_beside(delta: ChoiceDelta) -> int:
+    """About how many bytes a delta's speech, pictures and the like take."""
+    if not has_beside(delta):
+        return 0
+    beside = Beside()
+    return beside.add(delta) + beside.audio_bytes
+
+
+def has_beside(delta: ChoiceDelta) -> bool:
+    """Whether a delta has more than text and calls: speech, pictures and the like."""
+    return not (
+        delta.logprobs is None
+        and delta.annotations is None
+        and delta.audio is None
+        and delta.images is None
+        and delta.reasoning_details is None
     )
 
 
@@ -172,6 +206,7 @@ class _Collecting:
         self._texts = {name: io.StringIO() for name in ("content", "reasoning", "refusal")}
         self._calls: list[FunctionToolCall] = []
         self._extra: dict[str, Any] = {}
+        self._beside = Beside()
 
     def take(self, chunks: Sequence[ChatChunk]) -> bool:
         """Take what was put; return whether there is output in it."""
@@ -189,6 +224,8 @@ class _Collecting:
                     text.write(getattr(delta, name) or "")
                 self._calls.extend(delta.tool_calls)
                 self._extra.update(delta.extra or {})
+                if has_beside(delta):
+                    self._beside.add(delta)
                 has_output |= chunk.has_response()
                 has_output |= self._reasoning_counts and bool(delta.reasoning)
         return has_output
@@ -210,6 +247,7 @@ class _Collecting:
             reasoning=self._texts["reasoning"].getvalue(),
             refusal=self._texts["refusal"].getvalue(),
             truncated=self.finish_reason == "length",
+            **self._beside.members(),
         )
 
 

@@ -39,7 +39,7 @@ from lktrio._json import MISSING
 from lktrio._schemas import AnswerShape, PartialValue
 from lktrio._tools import Tool, Toolset
 
-from .source import ChunkSink, ReportingSource
+from .source import ChunkSink, ReportingSource, has_beside
 from .task_stream import StreamTerms, TaskStream, forget_locals
 
 __all__ = ["LLMStream", "call_on_output", "whole_answer"]
@@ -136,29 +136,32 @@ class _PartialValues:
 
 
 _MOST_LOOSE: Final = 1000
+_MOST_LOOSE_BYTES: Final = 1024 * 1024
 
 
 class _Taken:
     """Chunks that `collect` has taken out of the channel, should its wait be given up.
 
     Of many, the texts are joined: what is kept grows with the answer, which is kept in any case,
-    and not with the number of its chunks.
+    and neither with the number of its chunks nor with the payloads that they were made from.
     """
 
     def __init__(self, chunks: list[ChatChunk]) -> None:
         self._joined: list[ChatChunk] = []
         self._loose: list[list[ChatChunk]] = [chunks]
         self._count = len(chunks)
+        self._size = 0
         # The text to which the next chunk may add.
         self._kind: str | None = None
         self._id: str = ""
         self._text = io.StringIO()
 
-    def add(self, chunks: list[ChatChunk]) -> None:
-        """Take more."""
+    def add(self, chunks: list[ChatChunk], size: int) -> None:
+        """Take more, which were made from so many bytes."""
         self._loose.append(chunks)
         self._count += len(chunks)
-        if self._count > _MOST_LOOSE:
+        self._size += size
+        if self._count > _MOST_LOOSE or self._size > _MOST_LOOSE_BYTES:
             self._join_loose()
 
     def chunks(self) -> list[ChatChunk]:
@@ -174,11 +177,11 @@ class _Taken:
             if kind is None or kind != self._kind or chunk.id != self._id:
                 self._end_text()
             if kind is None:
-                self._joined.append(chunk)
+                self._joined.append(msgspec.structs.replace(chunk, raw_json=None))
             else:
                 self._kind, self._id = kind, chunk.id
                 self._text.write(getattr(chunk.delta, kind))
-        self._loose, self._count = [], 0
+        self._loose, self._count, self._size = [], 0, 0
 
     def _end_text(self) -> None:
         if self._kind is not None:
@@ -195,6 +198,7 @@ def _only_text(chunk: ChatChunk) -> str | None:
         or delta.tool_calls
         or delta.extra
         or delta.role is None
+        or has_beside(delta)
         or chunk.usage is not None
         or chunk.finish_reason is not None
         or chunk.restart
@@ -313,7 +317,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         and leaves it. It may also be made after the block, if the answer had become whole: a
         finish reason or the end mark had come, whoever stopped reading when. (The usage is None if
         it had not come by then.) It is a wait that may be given up: what it has taken is there for
-        who iterates then, its texts joined to fewer chunks.
+        who iterates then, its texts joined to fewer chunks, without `ChatChunk.raw`.
 
         Raises:
             APIError: The request failed.
@@ -339,7 +343,7 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
         has_ended = False
         try:
             while (batch := await self._take_batch()) is not None:
-                taken.add(batch)
+                taken.add(batch, batch.size)
             has_ended = True
             result = self._metrics.result
             assert result is not None  # else _take_batch would have raised

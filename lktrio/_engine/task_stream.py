@@ -323,7 +323,7 @@ class TaskStream(abc.ABC, Generic[T]):
         finally:
             del self
 
-    async def _take_batch(self) -> list[T] | None:
+    async def _take_batch(self) -> _Batch[T] | None:
         """Wait for the next list of values; None at the end."""
         try:
             self._check_usable()

@@ -11,7 +11,12 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
-from lktrio._conversation import REASONING_MEMBERS, ContentBesideCalls, ReasoningMember
+from lktrio._conversation import (
+    DOCUMENTED_AUDIO,
+    REASONING_MEMBERS,
+    ContentBesideCalls,
+    ReasoningMember,
+)
 from lktrio._definitions import Value, public
 
 __all__ = [
@@ -84,6 +89,12 @@ ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high",
 def _option_names(value: Iterable[str]) -> frozenset[str]:
     if isinstance(value, str):
         raise TypeError(f"a set of option names is wanted, not the string {value!r}: {{{value!r}}}")
+    return frozenset(value)
+
+
+def _audio_formats(value: Iterable[str]) -> frozenset[str]:
+    if isinstance(value, str):
+        raise TypeError(f"a set of formats is wanted, not the string {value!r}: {{{value!r}}}")
     return frozenset(value)
 
 
@@ -162,6 +173,9 @@ class ModelFacts(Value):
     """The member of a message in which the model wants back what it has thought, after a round of
     tool calls: ``"reasoning_content"``, ``"reasoning"`` or ``"reasoning_details"``. None for a
     model that does not: then reasoning is neither kept nor sent."""
+    audio_formats: frozenset[str] = attrs.field(default=DOCUMENTED_AUDIO, converter=_audio_formats)
+    """Formats of the sound in an `AudioContent` that the model takes, as ``input_audio`` names
+    them; empty for a model that takes none. A conversation with any other is refused."""
 
 
 _Rules: TypeAlias = "tuple[tuple[str, ModelFacts | Mapping[str, Any]], ...]"
@@ -324,10 +338,14 @@ _SAMPLING: Final = frozenset(
     }
 )
 
-_O_SERIES: Final = ModelFacts(rejected_options=_SAMPLING | {"n"})
+_NO_AUDIO: Final = ModelFacts(audio_formats=())
+
+_O_SERIES: Final = ModelFacts(rejected_options=_SAMPLING | {"n"}, audio_formats=())
 
 _GPT_5: Final = ModelFacts(
-    rejected_options=_SAMPLING | {"n"}, accepted_without_reasoning={"temperature", "top_p"}
+    rejected_options=_SAMPLING | {"n"},
+    accepted_without_reasoning={"temperature", "top_p"},
+    audio_formats=(),
 )
 _GPT_5_MINIMAL: Final = attrs.evolve(_GPT_5, reasoning_floor="minimal")
 _GPT_5_NONE: Final = attrs.evolve(_GPT_5, reasoning_floor="none")
@@ -354,8 +372,10 @@ _GPT_6_NONE: Final = attrs.evolve(_GPT_6, reasoning_floor="none")
 _GPT_6_LOW: Final = attrs.evolve(_GPT_6, reasoning_floor="low", effort_with_tools=None)
 
 _GROK_REASONING: Final = ModelFacts(
-    rejected_options={"presence_penalty", "frequency_penalty", "stop"}
+    rejected_options={"presence_penalty", "frequency_penalty", "stop"}, audio_formats=()
 )
+
+_GEMINI_AUDIO: Final = ("wav", "mp3", "aiff", "aac", "ogg", "flac")
 
 _GEMMA_4: Final = ModelFacts(
     thinking_tags=(("<think>", "</think>"), ("<|channel>thought", "<channel|>"))
@@ -367,6 +387,11 @@ _NOVA: Final = ModelFacts(thinking_tags=(("<thinking>", "</thinking>"), ("<think
 
 DEFAULT_MODEL_TABLE: Final = ModelTable(
     rules=(
+        ("gpt-4o-audio*", ModelFacts()),
+        ("gpt-4o-mini-audio*", ModelFacts()),
+        ("gpt-4o*", _NO_AUDIO),
+        ("gpt-4.1*", _NO_AUDIO),
+        ("gpt-oss*", _NO_AUDIO),
         ("o1*", _O_SERIES),
         ("o3*", _O_SERIES),
         ("o4*", _O_SERIES),
@@ -396,6 +421,11 @@ DEFAULT_MODEL_TABLE: Final = ModelTable(
         ("grok-4-1-fast-reasoning", _GROK_REASONING),
         ("grok-4.20-0309-reasoning", _GROK_REASONING),
         ("grok-4.20-multi-agent*", _GROK_REASONING),
+        ("grok-4*", _NO_AUDIO),
+        ("deepseek-*", _NO_AUDIO),
+        ("glm-[45]*", _NO_AUDIO),
+        ("kimi-k2*", _NO_AUDIO),
+        ("gemini-*", ModelFacts(audio_formats=_GEMINI_AUDIO)),
         ("gemma-4*", _GEMMA_4),
         ("deepseek-reasoner*", _REASONING_BACK),
         ("deepseek-v3.2*", _REASONING_BACK),
@@ -420,5 +450,6 @@ https://github.com/onyx-dot-app/onyx/issues/15008 (6). The tags of Amazon's Nova
 https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html. Who wants reasoning
 back: https://api-docs.deepseek.com/guides/thinking_mode,
 https://github.com/MoonshotAI/kimi-agent-sdk/issues/169 (Kimi's error without it) and
-https://docs.z.ai/guides/capabilities/thinking-mode (GLM).
+https://docs.z.ai/guides/capabilities/thinking-mode (GLM). Which OpenAI models take audio: https://platform.openai.com/docs/guides/audio; the formats of Gemini:
+https://ai.google.dev/gemini-api/docs/audio.
 """

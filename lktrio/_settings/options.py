@@ -14,6 +14,7 @@ from lktrio._definitions import public
 from .models import ReasoningEffort
 
 __all__ = [
+    "AudioOptions",
     "ChatCompletionOptions",
     "FunctionName",
     "InferenceClass",
@@ -56,6 +57,21 @@ ResponseFormat: TypeAlias = Mapping[str, object]
 _QueryScalar: TypeAlias = str | int | float | bool | None
 QueryValue: TypeAlias = _QueryScalar | Sequence[_QueryScalar]
 """Value of a query parameter; a list repeats the parameter."""
+
+
+@public
+class AudioOptions(TypedDict):
+    """How a model speaks.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/create (``audio``).
+    """
+
+    voice: str | dict[str, str]
+    """The voice, for example ``"alloy"``; an object with an ``id`` names one of your own."""
+
+    format: Literal["wav", "aac", "mp3", "flac", "opus", "pcm16"]
+    """How the sound is encoded. OpenAI streams ``"pcm16"`` only: 24,000 samples a second, one
+    channel."""
 
 
 class TextPart(TypedDict):
@@ -117,7 +133,9 @@ class ChatCompletionOptions(TypedDict, total=False):
     """The older name of ``max_completion_tokens``, which many servers still want."""
 
     n: int | None
-    """How many answers to generate. All are paid for; the stream is the first one."""
+    """How many answers to generate. More than one is refused: a stream is one answer. Where all
+    are wanted by the server's side only, ``extra_body={"n": 2}`` sends it, and the stream is the
+    first of them."""
 
     seed: int | None
     """Asks for repeatable sampling."""
@@ -126,7 +144,10 @@ class ChatCompletionOptions(TypedDict, total=False):
     """Labels stored with the request."""
 
     modalities: list[Literal["text", "audio"]] | None
-    """Kinds of output. Only text is read here."""
+    """Kinds of output. Speech is in `ChoiceDelta.audio`, and needs ``audio``."""
+
+    audio: AudioOptions | None
+    """How the model speaks, if ``modalities`` has ``"audio"``."""
 
     parallel_tool_calls: bool
     """Whether one answer may contain several calls."""

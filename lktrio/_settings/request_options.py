@@ -130,6 +130,7 @@ def structure_options(
     body = cast("ChatCompletionOptions", {name: plain_json(given[name]) for name in given})
     headers, query = body.pop("extra_headers", {}), body.pop("extra_query", {})
     extra_body = body.pop("extra_body", {})
+    _check_deliverable(body.get("n"), parameter)
     _check_headers(headers, parameter)
     _check_extra_body(extra_body, parameter)
     return RequestOptions(
@@ -263,6 +264,16 @@ def _check_option_name(name: object, parameter: str) -> None:
         f"{parameter}: there is no option {name!r}; {suggestion}"
         f"extra_body={{{name!r}: ...}} sends what only some servers know"
     )
+
+
+def _check_deliverable(n: int | None, parameter: str) -> None:
+    if n is not None and n > 1:
+        raise ValueError(
+            f"{parameter}: n={n} is not accepted: a stream is one answer, and the others would be "
+            f"paid for and thrown away; make {n} calls of chat(), side "
+            f"by side in a nursery. extra_body={{'n': {n}}} sends it all the same, and the answer "
+            f"is choice 0"
+        )
 
 
 def _check_extra_body(extra_body: Mapping[str, object], parameter: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .assembler import *
+from .beside import *
 from .body import *
 from .content_coding import *
 from .headers import *

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -23,18 +23,21 @@ from lktrio._answers import (
 from lktrio._json import pruned
 
 from .attached import copy_extra, merge_extra
+from .beside import MAX_AUDIO_BYTES, Beside
 from .payloads import (
+    AudioPayload,
     ChoicePayload,
     ChunkPayload,
     DeltaPayload,
+    LogprobsPayload,
+    RestPayload,
     TaintedChunkPayload,
-    UsagePayload,
-    completion_usage,
 )
 from .reasoning import ReasoningKeeper
 from .thinking import SurrogateJoiner, ThinkingFilter
 from .tolerant import reasoning_text
 from .tool_calls import MAX_TOOL_CALLS, ToolCallAssembler, make_call_id, too_many_calls
+from .usage import UsageReader
 
 __all__ = ["MAX_ANSWER_CHARACTERS", "Assembler"]
 
@@ -52,6 +55,9 @@ _COMPARED: Final = 64 * 1024
 _PLAIN_REASONS: Final = frozenset({"stop", "end_turn", "function_call", "tool_calls"})
 # Some servers of the dialect write null as a string; an error is raised as one.
 _NO_REASON: Final = frozenset({"null", "None", "error"})
+
+_NONE: Final[dict[str, Any]] = {}
+"""The further members of a delta that has none."""
 
 
 class Assembler:
@@ -87,13 +93,15 @@ class Assembler:
         self._keeper = keeper
         self._early: list[FunctionToolCall] = []
         self.has_output = False
-        """Whether text, a refusal or a tool-call fragment has arrived."""
+        """Whether text, a refusal, a tool-call fragment, speech or a picture has arrived."""
         self.has_reasoning = False
         """Whether reasoning has arrived."""
         self.id = ""
         """The completion's id."""
         self.model = ""
         """Name of the model that answers, as the server gives it."""
+        self.system_fingerprint: str | None = None
+        """Name of the configuration that answers, if the server gives it."""
         self._tags = tags
         self._starts_in_thinking = starts_in_thinking
         self._filter = self._make_filter()
@@ -104,9 +112,12 @@ class Assembler:
         self._reasoning = io.StringIO()
         self._refusal = io.StringIO()
         self._extra: dict[str, object] = {}
+        self._beside: Beside | None = None
         self._size = 0
-        self._usage: UsagePayload | None = None
-        self._service_tier: str | None = None
+        # What is being taken, and what the chunks at the end are made from.
+        self._raw: bytes | None = None
+        self._raws: dict[str, bytes | None] = {}
+        self._usage = UsageReader(clean)
         self._finish_reason: str | None = None
         self._saw_message = False
         self._result: CollectedResponse[None] | None = None
@@ -121,12 +132,13 @@ class Assembler:
 
     @property
     def has_delivered(self) -> bool:
-        """Whether text, a refusal or a tool call has been appended to a list: handed out. Fragments
-        of a call are output before they are that."""
+        """Whether text, a refusal, a tool call, speech or a picture has been appended to a list:
+        handed out. Fragments of a call are output before they are that."""
         return bool(
             self._text.tell()
             or self._refusal.tell()
             or self._early
+            or (self._beside is not None and self._beside.has_output)
             or (self._result is not None and self._result.tool_calls)
         )
 
@@ -135,22 +147,31 @@ class Assembler:
         """Whether the server has said anything of an answer."""
         return bool(self.model or self.has_output or self.has_reasoning or self._finish_reason)
 
-    def feed(self, payload: ChunkPayload, out: list[ChatChunk]) -> None:
+    def feed(self, payload: ChunkPayload, out: list[ChatChunk], raw: bytes | None = None) -> None:
         """Take one payload and append the chunks it makes to a list.
+
+        Args:
+            payload: The payload.
+            out: The list.
+            raw: What it was decoded from, for its chunks to carry along.
 
         Raises:
             APIConnectionError: The answer is larger than allowed.
         """
+        self._raw = raw
         # Nearly all have the names of the one before.
         if payload.id and payload.id != self._id:
             self._id, self.id = payload.id, self._clean(payload.id)
         if payload.model and payload.model != self._model:
             self._model, self.model = payload.model, self._clean(payload.model)
-        has_usage = payload.usage is not None and self._take_usage(payload.usage)
+        has_usage = payload.usage is not None and self._usage.take(payload.usage, raw)
         if payload.x_groq is not None and payload.x_groq.usage is not None and not has_usage:
-            has_usage = self._take_usage(payload.x_groq.usage)
+            has_usage = self._usage.take(payload.x_groq.usage, raw)
         if payload.service_tier and payload.service_tier != self._tier:
-            self._tier, self._service_tier = payload.service_tier, self._clean(payload.service_tier)
+            self._tier = payload.service_tier
+            self._usage.take_tier(payload.service_tier)
+        if self.system_fingerprint is None and payload.system_fingerprint:
+            self.system_fingerprint = self._clean(payload.system_fingerprint)
         if not payload.choices:
             return
         if type(payload) is TaintedChunkPayload and self._joiners is None:
@@ -161,10 +182,12 @@ class Assembler:
             if choice.index:
                 continue
             if choice.usage is not None and not has_usage:
-                self._take_usage(choice.usage)
+                self._usage.take(choice.usage, raw)
             delta = choice.delta if choice.message is None else self._delta_of(choice)
             if delta is not None:
-                self._take_delta(delta, out)
+                self._take_delta(delta, choice.logprobs, out)
+            elif choice.logprobs is not None:
+                self._take_delta(DeltaPayload(), choice.logprobs, out)
             reason = choice.finish_reason
             if reason and reason not in _NO_REASON:
                 self._take_reason(reason)
@@ -181,35 +204,26 @@ class Assembler:
             delta = self._delta_of(choice)
             for piece in () if delta is None else _pieces(delta):
                 yield type(payload)(payload.id, [ChoicePayload(delta=piece)])
-            last = ChoicePayload(finish_reason=choice.finish_reason, usage=choice.usage)
+            last = ChoicePayload(
+                finish_reason=choice.finish_reason, usage=choice.usage, logprobs=choice.logprobs
+            )
             yield type(payload)(payload.id, [last])
-
-    def _take_usage(self, usage: UsagePayload) -> bool:
-        # An object without counts says nothing; it must not hide one that does.
-        says_something = (
-            usage.prompt_tokens is not None
-            or usage.completion_tokens is not None
-            or usage.total_tokens is not None
-        )
-        if says_something:
-            self._usage = usage
-        return says_something
 
     def _take_reason(self, reason: str) -> None:
         # A second reason must not hide that the answer was cut short.
         if self._finish_reason is None or (
             self._finish_reason in _PLAIN_REASONS and reason not in _PLAIN_REASONS
         ):
-            self._finish_reason = self._clean(reason)
+            self._finish_reason, self._raws["reason"] = self._clean(reason), self._raw
 
     def _delta_of(self, choice: ChoicePayload) -> DeltaPayload | None:
         """What a choice adds; if that is nothing, a message may stand for it."""
         delta = choice.delta
         if choice.message is not None and (delta is None or _is_blank(delta)):
-            return self._news_of(choice.message)
+            return self._news_of(choice, choice.message)
         return delta
 
-    def _news_of(self, message: DeltaPayload) -> DeltaPayload:
+    def _news_of(self, choice: ChoicePayload, message: DeltaPayload) -> DeltaPayload:
         """What a message adds.
 
         A message may stand for a delta. But some servers end a stream of deltas with the whole
@@ -227,14 +241,21 @@ class Assembler:
             content = None
         if reasoning and reasoning.strip() == self._reasoning.getvalue().strip():
             reasoning = None
-        return DeltaPayload(
+        beside = {} if self._beside is None else self._beside.members()
+        if "logprobs" in beside:
+            choice.logprobs = None
+        kind = RestPayload if self.has_reasoning else DeltaPayload
+        return kind(
             content=content,
             tool_calls=None if self._calls else message.tool_calls,
             reasoning=reasoning,
             refusal=None if message.refusal == self._refusal.getvalue() else message.refusal,
             extra_content=message.extra_content,
             function_call=None if self._calls else message.function_call,
-            reasoning_details=None if self.has_reasoning else message.reasoning_details,
+            reasoning_details=None if "reasoning_details" in beside else message.reasoning_details,
+            annotations=None if "annotations" in beside else message.annotations,
+            audio=None if "audio" in beside else message.audio,
+            images=None if "images" in beside else message.images,
         )
 
     def _is_repeat(self, content: str) -> bool:
@@ -247,27 +268,41 @@ class Assembler:
         shown, _ = again.feed(content)
         return (shown + again.flush()[0]).strip() == delivered
 
-    def _take_delta(self, delta: DeltaPayload, out: list[ChatChunk]) -> None:
+    def _take_delta(
+        self, delta: DeltaPayload, logprobs: LogprobsPayload | None, out: list[ChatChunk]
+    ) -> None:
         text = delta.content
         reasoning = delta.reasoning_content or delta.reasoning
         refusal = delta.refusal
-        extra = pruned(delta.extra_content) if delta.extra_content else None
-        if delta.reasoning_details and not reasoning:
-            reasoning = reasoning_text(delta.reasoning_details)
+        others: dict[str, Any] = _NONE
+        if delta.extra_content:
+            others = {"extra": pruned(delta.extra_content)}
+        if (
+            logprobs is not None
+            or delta.reasoning_details
+            or delta.annotations
+            or delta.audio is not None
+            or delta.images
+        ):
+            if self._beside is None:
+                self._beside = Beside()
+            others = others | self._beside.read(delta, logprobs)
+            if delta.reasoning_details and not reasoning and type(delta) is not RestPayload:
+                reasoning = reasoning_text(delta.reasoning_details)
         if self._joiners is not None:
             text = self._joiners["content"].feed(text or "")
             reasoning = self._joiners["reasoning"].feed(reasoning or "")
             refusal = self._joiners["refusal"].feed(refusal or "")
-        if text:
+        if text and self._filter.watched in text:
             text, thought = self._filter.feed(text)
             if thought:
                 reasoning = (reasoning or "") + thought
-        if text and not (reasoning or refusal or extra):
+        if text and not (reasoning or refusal or others):
             self._size += self._text.write(text)
             self.has_output = True
-            out.append(ChatChunk(self.id, ChoiceDelta(content=text)))
-        elif text or reasoning or refusal or extra:
-            self._emit(text, reasoning, refusal, extra, out)
+            out.append(ChatChunk(self.id, ChoiceDelta(content=text), raw_json=self._raw))
+        elif text or reasoning or refusal or others:
+            self._emit(text, reasoning, refusal, others, out)
         if delta.tool_calls or delta.function_call is not None:
             self._take_calls(delta)
             text = None
@@ -280,6 +315,7 @@ class Assembler:
 
     def _take_calls(self, delta: DeltaPayload) -> None:
         calls = self._calls
+        self._raws["calls"] = self._raw
         before = calls.size
         if delta.tool_calls:
             for entry in delta.tool_calls[:MAX_TOOL_CALLS]:
@@ -302,7 +338,10 @@ class Assembler:
         if not ready:
             return
         kept = self._kept(CollectedResponse(reasoning=self._reasoning.getvalue(), tool_calls=ready))
-        out.extend(ChatChunk(self.id, ChoiceDelta(tool_calls=[call], extra=kept)) for call in ready)
+        out.extend(
+            ChatChunk(self.id, ChoiceDelta(tool_calls=[call], extra=kept), raw_json=self._raw)
+            for call in ready
+        )
 
     def _kept(self, answer: CollectedResponse[None]) -> dict[str, object] | None:
         """What of an answer's reasoning is kept; None if that is nothing."""
@@ -313,7 +352,7 @@ class Assembler:
         text: str | None,
         reasoning: str | None,
         refusal: str | None,
-        extra: dict[str, object] | None,
+        others: dict[str, Any],
         out: list[ChatChunk],
     ) -> None:
         if text:
@@ -325,16 +364,25 @@ class Assembler:
         if refusal:
             self._size += self._refusal.write(refusal)
             self.has_output = True
-        if extra:
-            self._size += merge_extra(self._extra, extra)
-        out.append(
-            ChatChunk(
-                self.id,
-                ChoiceDelta(
-                    "assistant", text or None, [], extra or None, reasoning or None, refusal or None
-                ),
-            )
+        delta = ChoiceDelta(
+            content=text or None, reasoning=reasoning or None, refusal=refusal or None, **others
         )
+        if others:
+            self._take_others(delta)
+        out.append(ChatChunk(self.id, delta, raw_json=self._raw))
+
+    def _take_others(self, delta: ChoiceDelta) -> None:
+        if delta.extra:
+            self._size += merge_extra(self._extra, delta.extra)
+        beside = self._beside
+        if beside is None:
+            return
+        self._size += beside.add(delta)
+        self.has_output |= beside.has_output
+        if beside.audio_bytes > MAX_AUDIO_BYTES:
+            raise APIConnectionError(
+                f"the answer holds more than {MAX_AUDIO_BYTES} bytes of audio", retryable=False
+            )
 
     def flush(self, out: list[ChatChunk]) -> None:
         """Say that no more text comes: what was held back is text."""
@@ -346,8 +394,9 @@ class Assembler:
         held_text, held_thought = self._filter.flush()
         text += held_text
         reasoning += held_thought
-        if text or reasoning or refusal:
-            self._emit(text, reasoning, refusal, None, out)
+        others = _NONE if self._beside is None else self._beside.flush()
+        if text or reasoning or refusal or others:
+            self._emit(text, reasoning, refusal, others, out)
 
     def finish(self, out: list[ChatChunk]) -> CollectedResponse[None]:
         """Say that the answer is complete; append the chunks that end it.
@@ -364,11 +413,15 @@ class Assembler:
         early = {call.call_id for call in self._early}
         rest = [call for call in result.tool_calls if call.call_id not in early]
         if rest or kept:
-            out.append(ChatChunk(self.id, ChoiceDelta(tool_calls=rest, extra=kept)))
+            delta = ChoiceDelta(tool_calls=rest, extra=kept)
+            out.append(ChatChunk(self.id, delta, raw_json=self._raws.get("calls")))
         if result.finish_reason is not None:
-            out.append(ChatChunk(self.id, finish_reason=result.finish_reason))
+            reason = result.finish_reason
+            out.append(ChatChunk(self.id, finish_reason=reason, raw_json=self._raws.get("reason")))
         if result.usage is not None:
-            out.append(ChatChunk(self.id, usage=result.usage))
+            out.append(ChatChunk(self.id, usage=result.usage, raw_json=self._usage.raw))
+        # They may be large, and belong to the chunks from here on.
+        self._raw, self._raws, self._usage.raw = None, {}, None
         return result
 
     @property
@@ -376,7 +429,7 @@ class Assembler:
         """The usage so far."""
         if self._result is not None:
             return self._result.usage
-        return None if self._usage is None else completion_usage(self._usage, self._service_tier)
+        return self._usage.value
 
     def snapshot(self) -> CollectedResponse[None]:
         """The answer: whole if it has been finished, else what has arrived so far."""
@@ -402,11 +455,13 @@ class Assembler:
             refusal=self._refusal.getvalue(),
             truncated=bool(withheld) or reason == "length",
             withheld_calls=withheld,
+            system_fingerprint=self.system_fingerprint,
+            **({} if self._beside is None else self._beside.members()),
         )
 
 
 def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
-    """Cut a delta into some with little text; together they say the same, in the same order."""
+    """Cut a delta into some with little text or sound; together they say the same, in order."""
     details = delta.reasoning_details
     reasoning = delta.reasoning_content or delta.reasoning or (details and reasoning_text(details))
     for member, text in (
@@ -418,13 +473,19 @@ def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
             piece = DeltaPayload()
             setattr(piece, member, (text or "")[start : start + _PIECE])
             yield piece
-    yield msgspec.structs.replace(
-        delta,
-        content=None,
-        reasoning=None,
-        reasoning_content=None,
-        refusal=None,
-        reasoning_details=None,
+    audio = delta.audio
+    if audio is not None and audio.data:
+        for start in range(0, len(audio.data), _PIECE):
+            yield DeltaPayload(audio=AudioPayload(data=audio.data[start : start + _PIECE]))
+        audio = msgspec.structs.replace(audio, data=None)
+    yield RestPayload(
+        tool_calls=delta.tool_calls,
+        extra_content=delta.extra_content,
+        function_call=delta.function_call,
+        reasoning_details=delta.reasoning_details,
+        annotations=delta.annotations,
+        audio=audio,
+        images=delta.images,
     )
 
 

@@ -73,6 +73,7 @@ class AnswerReader:
         self._got_payload = False
         self._backlog: deque[Event] = deque()
         self._work: _Work | None = None
+        self._work_data: bytes | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -83,6 +84,12 @@ class AnswerReader:
     def is_behind(self) -> bool:
         """Whether `feed` must be called again, with or without more bytes, before anything else."""
         return self._work is not None or bool(self._backlog)
+
+    def take_carried(self) -> int:
+        """How many bytes the chunks since the last call were made from, beside those that `feed`
+        was given with them."""
+        carried, self._events.carried = self._events.carried, 0
+        return carried
 
     def feed(self, data: bytes, out: list[ChatChunk]) -> None:
         """Take bytes and append the chunks they make to a list.
@@ -108,7 +115,7 @@ class AnswerReader:
                     backlog.extend(Event(value, b"") for value in values[position:])
                     break
                 self._got_payload = True
-                self.assembler.feed(payload, out)
+                self.assembler.feed(payload, out, value)
         if data:
             backlog.extend(self._events.feed(data))
         if self.is_behind:
@@ -138,9 +145,10 @@ class AnswerReader:
                 self.settle(out)
                 return
             if payload is not None:
-                self.assembler.feed(payload, out)
+                self.assembler.feed(payload, out, self._work_data)
             self._work = work
             return
+        self._work_data = None
 
     def _take(self, event: Event, out: list[ChatChunk]) -> None:
         data, name = event
@@ -151,13 +159,14 @@ class AnswerReader:
         if payload is Done.DONE:
             self.settle(out)
             return
-        self.assembler.feed(payload, out)
+        self.assembler.feed(payload, out, data)
         error = payload_error(payload, data, name)
         if error is not None:
             raise error
 
     def _take_event(self, event: Event) -> _Work:
         """Take an event that is too large for one step."""
+        self._work_data = event.data
         payload = yield from decode_event_in_steps(*event)
         if payload is not None:
             self._got_payload = True
@@ -165,7 +174,7 @@ class AnswerReader:
 
     def _take_body(self) -> _Work:
         """Take a whole completion."""
-        body = bytes(self._body)
+        body = self._work_data = bytes(self._body)
         yield None
         payload = yield from decode_body_in_steps(body)
         yield from self._take_payload(payload, body, b"")
@@ -175,6 +184,7 @@ class AnswerReader:
         """Take the event that the end of the body dispatched: it may be half of one."""
         for event in self._events.finish():
             payload, failure = None, None
+            self._work_data = event.data
             try:
                 payload = yield from decode_event_in_steps(*event)
             except APIConnectionError as exc:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import enum
+import gc
 import json
 import re
 from collections.abc import Generator
@@ -93,7 +94,7 @@ def decode_event_in_steps(data: bytes, name: bytes = b"") -> Steps[ChunkPayload 
     count = yield from _count_values(_EVENT, data)
     payload = None
     if not names_error(name):
-        payload = decode_typed(data)
+        payload = _decode_large(data)
         yield
     _check_walk(_EVENT, count, payload, data)
     if payload is not None:
@@ -118,7 +119,7 @@ def decode_body(body: bytes) -> ChunkPayload:
 def decode_body_in_steps(body: bytes) -> Steps[ChunkPayload]:
     """Do what `decode_body` does, step by step."""
     count = yield from _count_values(_BODY, body)
-    payload = decode_typed(body)
+    payload = _decode_large(body)
     yield
     if payload is not None and (payload.error or not _has_answer(payload)):
         payload = None
@@ -137,6 +138,21 @@ def decode_body_in_steps(body: bytes) -> Steps[ChunkPayload]:
         body=error_excerpt(value),
         retryable=False,
     )
+
+
+def _decode_large(data: bytes) -> ChunkPayload | None:
+    """Decode what may hold thousands of values, of which log probabilities are public ones.
+
+    For each few hundred of them a collection of garbage would begin, and go through those before.
+    There is no garbage, and nothing else runs meanwhile.
+    """
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return decode_typed(data)
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _read_document(body: bytes) -> Steps[tuple[object, ChunkPayload]]:

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
-from lktrio._answers import CompletionUsage
+from lktrio._answers import CompletionUsage, TokenLogprob
 
 __all__ = [
     "MAX_CHOICES",
+    "AudioPayload",
     "CallPayload",
     "ChoicePayload",
     "ChunkPayload",
@@ -24,7 +25,9 @@ __all__ = [
     "DeltaPayload",
     "FunctionPayload",
     "GroqPayload",
+    "LogprobsPayload",
     "PromptDetails",
+    "RestPayload",
     "TaintedChunkPayload",
     "UsagePayload",
     "completion_usage",
@@ -77,6 +80,22 @@ class CallPayload(msgspec.Struct, gc=False):
         )
 
 
+class AudioPayload(msgspec.Struct, gc=False):
+    """A piece of speech; the sound is base64."""
+
+    id: str | None = None
+    data: str | None = None
+    transcript: str | None = None
+    expires_at: int | None = None
+
+
+class LogprobsPayload(msgspec.Struct, gc=False):
+    """How likely the tokens of a piece were."""
+
+    content: list[TokenLogprob] | None = None
+    refusal: list[TokenLogprob] | None = None
+
+
 class DeltaPayload(msgspec.Struct, gc=False):
     """What a chunk adds to a choice."""
 
@@ -88,6 +107,13 @@ class DeltaPayload(msgspec.Struct, gc=False):
     extra_content: dict[str, Any] | None = None
     function_call: FunctionPayload | None = None
     reasoning_details: list[dict[str, Any]] | None = None
+    annotations: list[dict[str, Any]] | None = None
+    audio: AudioPayload | None = None
+    images: list[dict[str, Any]] | None = None
+
+
+class RestPayload(DeltaPayload, gc=False):
+    """A delta whose reasoning has been taken: its ``reasoning_details`` are not read as text."""
 
 
 _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
@@ -98,12 +124,16 @@ class PromptDetails(msgspec.Struct, gc=False):
 
     cached_tokens: _Count | None = None
     cache_write_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
 
 
 class CompletionDetails(msgspec.Struct, gc=False):
     """Parts of the completion's token count."""
 
     reasoning_tokens: _Count | None = None
+    audio_tokens: _Count | None = None
+    accepted_prediction_tokens: _Count | None = None
+    rejected_prediction_tokens: _Count | None = None
 
 
 _NO_PROMPT_DETAILS: Final = PromptDetails()
@@ -131,6 +161,7 @@ class ChoicePayload(msgspec.Struct, gc=False):
     finish_reason: str | None = None
     usage: UsagePayload | None = None
     error: Any = None
+    logprobs: LogprobsPayload | None = None
 
 
 class GroqPayload(msgspec.Struct, gc=False):
@@ -156,6 +187,7 @@ class ChunkPayload(msgspec.Struct, gc=False):
     x_groq: GroqPayload | None = None
     base_resp: Any = None
     """How the request went, as MiniMax says it: a ``status_code`` that is 0 for success."""
+    system_fingerprint: str | None = None
 
 
 class TaintedChunkPayload(ChunkPayload, gc=False):
@@ -208,6 +240,8 @@ def has_free_members(payload: ChunkPayload) -> bool:
                 continue
             if delta.extra_content or delta.reasoning_details:
                 return True
+            if delta.annotations or delta.images:
+                return True
             # More than a few are an error; see `_tool_calls`.
             calls = itertools.islice(delta.tool_calls or (), MAX_CHOICES)
             if any(call.extra_content for call in calls):
@@ -215,7 +249,9 @@ def has_free_members(payload: ChunkPayload) -> bool:
     return False
 
 
-def completion_usage(usage: UsagePayload, service_tier: str | None) -> CompletionUsage:
+def completion_usage(
+    usage: UsagePayload, service_tier: str | None, rest: dict[str, object] | None = None
+) -> CompletionUsage:
     """Make the public usage value; every count that is missing is 0."""
     prompt = usage.prompt_tokens or 0
     completion = usage.completion_tokens or 0
@@ -235,4 +271,9 @@ def completion_usage(usage: UsagePayload, service_tier: str | None) -> Completio
         reasoning_tokens=completion_details.reasoning_tokens or 0,
         total_tokens=usage.total_tokens or prompt + completion,
         service_tier=service_tier,
+        prompt_audio_tokens=prompt_details.audio_tokens or 0,
+        completion_audio_tokens=completion_details.audio_tokens or 0,
+        accepted_prediction_tokens=completion_details.accepted_prediction_tokens or 0,
+        rejected_prediction_tokens=completion_details.rejected_prediction_tokens or 0,
+        extra=rest or {},
     )

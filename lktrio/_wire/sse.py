@@ -60,6 +60,9 @@ class EventReader:
         self.stray = b""
         """The last line that looks like a JSON object without its ``data:``, and is not larger than
         `MAX_JUNK_BYTES`. Some gateways append an upstream error that way."""
+        self.carried = 0
+        """How many bytes of the events that were returned had come with earlier bytes, about. For
+        whoever asks to count down."""
         self.too_large = False
         """Whether an event, or what stands in place of events, exceeds the limit. Nothing is
         read after it; the events before it have been returned."""
@@ -81,6 +84,7 @@ class EventReader:
         if len(self._line) > MAX_JUNK_BYTES:
             return [], data  # a large event, which is not copied more often than it must be
         if self._line and b"\n" in data:
+            self.carried += len(self._line)
             data = bytes(self._line) + data
             self._line = bytearray()
         end = data.rfind(b"\n\n")
@@ -107,6 +111,7 @@ class EventReader:
         """Take bytes and return the events they complete."""
         if self.too_large:
             return []
+        self.carried += self._size
         if self._at_start:
             data = self._strip_bom(data)
         if self._skip_lf and data:
@@ -121,6 +126,7 @@ class EventReader:
         events: list[Event] = []
         if lines:
             if self._line:
+                self.carried += len(self._line)
                 self._line += lines[0]
                 lines[0] = bytes(self._line)
                 self._line = bytearray()

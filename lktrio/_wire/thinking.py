@@ -22,6 +22,7 @@ class _Tags:
         every_tag = [tag for pair in tags for tag in pair]
         self.closing = dict(tags)
         self.first_characters = tuple({tag[0] for tag in every_tag})
+        self.watched = self.first_characters[0] if len(self.first_characters) == 1 else ""
         self.search = re.compile("|".join(map(re.escape, every_tag)) or r"(?!)").search
         self.beginnings = _beginnings(every_tag)
         self.beginnings_of = {closer: _beginnings([closer]) for _, closer in tags}
@@ -55,6 +56,10 @@ class ThinkingFilter:
         self._longest_beginning = max(map(len, self._beginnings), default=0)
         self._closer: str | None = tags[0][1] if starts_inside and tags else None
         self._held = ""
+        self._watched = known.watched
+        self.watched = known.watched if self._closer is None else ""
+        """A string without which text is shown as it is, so that `feed` need not be asked; empty if
+        it must be."""
 
     def feed(self, text: str) -> tuple[str, str]:
         """Take text and return what is to be shown of it and what is thinking."""
@@ -72,6 +77,7 @@ class ThinkingFilter:
     def flush(self) -> tuple[str, str]:
         """Say that no more text comes; return what was held back."""
         held, self._held = self._held, ""
+        self.watched = self._watched if self._closer is None else ""
         return (held, "") if self._closer is None else ("", held)
 
     def _take_apart(self, text: str) -> tuple[str, str]:
@@ -98,6 +104,7 @@ class ThinkingFilter:
         end = len(text) - self._held_back(text, start)
         self._held = text[end:]
         (shown if self._closer is None else thought).append(text[start:end])
+        self.watched = self._watched if self._closer is None and not self._held else ""
         return "".join(shown), "".join(thought)
 
     def _held_back(self, text: str, start: int) -> int:

@@ -7,15 +7,17 @@ asked where the typed decoder has refused, and never before.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
+from lktrio._answers import TokenLogprob, TopLogprob
 from lktrio._json import clean, is_list, is_object, repair_surrogates
 
 from .payloads import (
     MAX_CHOICES,
+    AudioPayload,
     CallPayload,
     ChoicePayload,
     ChunkPayload,
@@ -23,6 +25,7 @@ from .payloads import (
     DeltaPayload,
     FunctionPayload,
     GroqPayload,
+    LogprobsPayload,
     PromptDetails,
     TaintedChunkPayload,
     UsagePayload,
@@ -67,6 +70,9 @@ def _read_delta(value: object) -> DeltaPayload | None:
         extra_content=_read_extra(value.get("extra_content")),
         function_call=_read_function(value.get("function_call")),
         reasoning_details=_objects(value.get("reasoning_details")),
+        annotations=_objects(value.get("annotations")),
+        audio=_read_audio(value.get("audio")),
+        images=_objects(value.get("images")),
     )
 
 
@@ -156,6 +162,50 @@ def reasoning_text(details: Iterable[Mapping[str, object]]) -> str | None:
     return "".join(_part_text(entry) for entry in details) or None
 
 
+def _read_audio(value: object) -> AudioPayload | None:
+    if not is_object(value):
+        return None
+    return AudioPayload(
+        id=_name(value.get("id")),
+        data=_name(value.get("data")),
+        transcript=_name(value.get("transcript")),
+        expires_at=integer(value.get("expires_at")),
+    )
+
+
+def _read_logprobs(value: object) -> LogprobsPayload | None:
+    if not is_object(value):
+        return None
+    return LogprobsPayload(_read_tokens(value.get("content")), _read_tokens(value.get("refusal")))
+
+
+def _read_tokens(value: object) -> list[TokenLogprob]:
+    return [
+        TokenLogprob(*token, [TopLogprob(*other) for _, other in _tokens(members, "top_logprobs")])
+        for members, token in _tokens({"": value}, "")
+    ]
+
+
+_Token: TypeAlias = tuple[str, float, list[int] | None]
+
+
+def _tokens(
+    members: Mapping[str, object], name: str
+) -> Iterator[tuple[Mapping[str, object], _Token]]:
+    """The tokens of a list, each with its members; one without a number says nothing."""
+    for token in _objects(members.get(name)):
+        text, logprob = token.get("token"), token.get("logprob")
+        if isinstance(text, str) and isinstance(logprob, int | float):
+            yield token, (repair_surrogates(text), float(logprob), _read_bytes(token.get("bytes")))
+
+
+def _read_bytes(value: object) -> list[int] | None:
+    if not is_list(value):
+        return None
+    numbers = [integer(item) for item in value]
+    return [number for number in numbers if number is not None]
+
+
 def _objects(value: object) -> list[dict[str, object]]:
     if is_object(value):
         return [value]
@@ -187,16 +237,20 @@ def _name(value: object) -> str | None:
 
 _READERS: Final[Mapping[str, _Reader]] = {
     **dict.fromkeys(("id", "model", "name", "type", "finish_reason", "service_tier"), _name),
+    "system_fingerprint": _name,
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _count),
     **dict.fromkeys(("cached_tokens", "prompt_cache_hit_tokens", "cache_write_tokens"), _count),
+    **dict.fromkeys(("accepted_prediction_tokens", "rejected_prediction_tokens"), _count),
     **dict.fromkeys(("error", "base_resp"), clean),
     **dict.fromkeys(("delta", "message"), _read_delta),
     **dict.fromkeys(("function", "function_call"), _read_function),
     "arguments": _read_arguments,
+    "audio_tokens": _count,
     "choices": _read_choices,
     "completion_tokens_details": _reader_of(CompletionDetails),
     "extra_content": _read_extra,
     "index": integer,
+    "logprobs": _read_logprobs,
     "prompt_tokens_details": _reader_of(PromptDetails),
     "reasoning_tokens": _count,
     "usage": _reader_of(UsagePayload),

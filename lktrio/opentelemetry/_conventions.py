@@ -265,6 +265,11 @@ def _output_parts(response: CollectedResponse[Any]) -> list[dict[str, Any]]:
         parts.append(_text(response.text))
     if response.refusal:
         parts.append({"type": "refusal", "content": response.refusal})
+    if response.audio is not None:
+        parts.append(_blob("audio", None))
+        if response.audio.transcript:
+            parts.append(_text(response.audio.transcript))
+    parts += [_blob("image", None) for _ in response.images]
     parts += [_call(call.call_id, call.name, call.arguments) for call in response.tool_calls]
     return parts
 
@@ -274,14 +279,29 @@ def _text(text: str) -> dict[str, Any]:
 
 
 def _part(part: dict[str, Any]) -> dict[str, Any]:
-    """A part of a message's content, which is a text or an image."""
-    if part["type"] == "text":
-        return _text(part["text"])
-    url: str = part["image_url"]["url"]
+    """A part of a message's content. What is encoded in it is left out."""
+    match part["type"]:
+        case "text":
+            return _text(part["text"])
+        case "image_url":
+            return _at(part["image_url"]["url"], "image")
+        case "input_audio":
+            return _blob("audio", f"audio/{part['input_audio']['format']}")
+        case _:
+            file: dict[str, Any] = part["file"]
+            if "file_id" in file:
+                return {"type": "file", "modality": "document", "file_id": file["file_id"]}
+            return _at(file["file_data"], "document")
+
+
+def _at(url: str, modality: str) -> dict[str, Any]:
     if not url.startswith("data:"):
-        return {"type": "uri", "modality": "image", "uri": url}
-    mime_type = url.removeprefix("data:").partition(";")[0]
-    return {"type": "blob", "modality": "image", "mime_type": mime_type, "content": ""}
+        return {"type": "uri", "modality": modality, "uri": url}
+    return _blob(modality, url.removeprefix("data:").partition(";")[0])
+
+
+def _blob(modality: str, mime_type: str | None) -> dict[str, Any]:
+    return {"type": "blob", "modality": modality, "mime_type": mime_type, "content": ""}
 
 
 def _call(call_id: str, name: str, arguments: str) -> dict[str, Any]:

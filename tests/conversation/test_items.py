@@ -140,7 +140,7 @@ def test_an_image_may_be_given_as_any_bytes(image: Any) -> None:
         (
             lambda: ChatMessage(**{**MESSAGE, "content": ["a", 1]}),
             TypeError,
-            "content[1]=1 is not accepted; it takes a string, ImageContent, AudioContent or CacheBreakpoint",
+            "content[1]=1 is not accepted; it takes a string, ImageContent, AudioContent, FileContent or CacheBreakpoint",
         ),
         (
             lambda: ChatMessage(**MESSAGE, id=5),

@@ -10,6 +10,7 @@ before. A fault takes the place of the event that would be next.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from lktrio import CollectedResponse, CompletionUsage, FunctionToolCall
+from lktrio import AudioOutput, CollectedResponse, CompletionUsage, FunctionToolCall
 from tests.support.script import (
     DONE,
     EVENT_STREAM,
@@ -61,6 +62,8 @@ class Answer:
     reasoning: str
     text: tuple[str, ...]
     arguments: tuple[str, str]
+    is_spoken: bool = False
+    """Whether the text comes as speech."""
 
     @property
     def events(self) -> tuple[bytes, ...]:
@@ -69,7 +72,7 @@ class Answer:
         return (
             delta(role="assistant", content=""),
             reasoning_chunk(self.reasoning),
-            *map(text_chunk, self.text),
+            *map(speech_chunk if self.is_spoken else text_chunk, self.text),
             tool_call_chunk(first, id="call_a", name="get_weather"),
             tool_call_chunk(rest),
             finish("tool_calls"),
@@ -85,8 +88,10 @@ class Answer:
     def whole(self, *, with_usage: bool = True) -> CollectedResponse[None]:
         """The answer, as it is collected."""
         counts = CompletionUsage(completion_tokens=12, prompt_tokens=9, total_tokens=21)
+        text = "".join(self.text)
         return CollectedResponse(
-            text="".join(self.text),
+            text="" if self.is_spoken else text,
+            audio=AudioOutput(data=text.encode(), transcript=text) if self.is_spoken else None,
             reasoning=self.reasoning,
             tool_calls=self.calls,
             finish_reason="tool_calls",
@@ -97,6 +102,15 @@ class Answer:
         """The same answer with the call alone."""
         return attrs.evolve(self, text=())
 
+    def spoken(self) -> Answer:
+        """The same answer as speech."""
+        return attrs.evolve(self, is_spoken=True)
+
+
+def speech_chunk(text: str) -> bytes:
+    """A chunk of speech; the sound is the text."""
+    return delta(audio={"transcript": text, "data": base64.b64encode(text.encode()).decode()})
+
 
 PRIMARY: Final = Answer("Hm.", ("Whales ", "sing."), ('{"city": ', '"Nuuk"}'))
 BACKUP: Final = Answer("Well.", ("Backups ", "speak."), ('{"city": ', '"Oslo"}'))
@@ -106,6 +120,7 @@ PHASES: Final[Mapping[str, int]] = {
     "after role": 1,
     "after reasoning": 2,
     "mid text": 3,
+    "mid speech": 3,
     "in a lone call": 3,
     "in a call": 5,
     "after finish": 7,
@@ -117,6 +132,8 @@ PHASES: Final[Mapping[str, int]] = {
 
 def answer_in(phase: str, answer: Answer) -> Answer:
     """What is said in a phase."""
+    if phase == "mid speech":
+        return answer.spoken()
     return answer.without_text() if phase.endswith("a lone call") else answer
 
 

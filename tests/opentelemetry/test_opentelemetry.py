@@ -27,12 +27,14 @@ from lktrio import (
     LLM,
     APIConnectOptions,
     APIError,
+    AudioContent,
     ChatCall,
     ChatChunk,
     ChatContext,
     ChatModel,
     ChoiceDelta,
     FallbackAdapter,
+    FileContent,
     FunctionCall,
     FunctionToolCall,
     HedgeAdapter,
@@ -61,6 +63,7 @@ from tests.support.script import (
     Reset,
     ToolCall,
     Wait,
+    delta,
     error,
     event,
     finish,
@@ -1127,6 +1130,42 @@ async def said(**options: Any) -> dict[str, Any]:
         for name, value in attributes(span).items()
         if name in CONTENT
     }
+
+
+async def test_what_is_no_text_is_recorded_by_its_kind() -> None:
+    telemetry = Telemetry(capture_content=True)
+    speech = {"id": "audio_1", "data": "QUJD", "transcript": "A whale."}
+    script = sse(delta(audio=speech, images=[{"type": "image_url"}]), finish(), DONE)
+    async with (
+        MemoryNetwork([script]) as network,
+        open_llm(network, instruments=[telemetry.instrument]) as llm,
+    ):
+        chat_ctx = ChatContext()
+        chat_ctx.add_message(
+            role="user",
+            content=[
+                AudioContent(audio=b"ID3"),
+                FileContent(file=b"%PDF-"),
+                FileContent(file="https://whales.test/a.pdf"),
+                FileContent(file_id="file-1"),
+            ],
+        )
+        await llm.chat(chat_ctx=chat_ctx).collect()
+
+    span, *_ = telemetry.spans
+    (asked,) = json.loads(str(attributes(span)["gen_ai.input.messages"]))
+    assert asked["parts"] == [
+        {"type": "blob", "modality": "audio", "mime_type": "audio/mp3", "content": ""},
+        {"type": "blob", "modality": "document", "mime_type": "application/pdf", "content": ""},
+        {"type": "uri", "modality": "document", "uri": "https://whales.test/a.pdf"},
+        {"type": "file", "modality": "document", "file_id": "file-1"},
+    ]
+    (told,) = json.loads(str(attributes(span)["gen_ai.output.messages"]))
+    assert told["parts"] == [
+        {"type": "blob", "modality": "audio", "mime_type": None, "content": ""},
+        {"type": "text", "content": "A whale."},
+        {"type": "blob", "modality": "image", "mime_type": None, "content": ""},
+    ]
 
 
 async def test_content_is_recorded_if_asked_for(

@@ -29,13 +29,14 @@ from lktrio._schemas import response_format as _response_format
 from lktrio._settings import credentials as _credentials
 from lktrio._wire import assembler as _assembler
 from lktrio._wire import attached as _attached
+from lktrio._wire import beside as _beside
 from lktrio._wire import body as _answer
 from lktrio._wire import decoding as _decoding
 from lktrio._wire import payloads as _payloads
 from lktrio._wire import server_errors as _server_errors
 from lktrio._wire import sse as _sse
 from lktrio._wire import tool_calls as _tool_calls
-from lktrio.testing import ScriptedGateway, reply, tool_call
+from lktrio.testing import ScriptedGateway, event, reply, tool_call
 from tests.benchmarks.document import put
 from tests.support.documents import (
     DOCS,
@@ -57,6 +58,7 @@ from tests.support.script import (
     Script,
     ToolCall,
     Wait,
+    delta,
     error,
     finish,
     reasoning_chunk,
@@ -82,6 +84,17 @@ def slowly(*words: str) -> Exchange:
     """An answer of which a word comes every second."""
     steps = [step for word in words for step in (Wait(1.0), text_chunk(word))]
     return sse(*steps, finish(), usage(9, 8), DONE)
+
+
+def cited(content: str, logprob: float, **members: object) -> bytes:
+    """A chunk of an answer with all that may come beside its text."""
+    choice = {
+        "index": 0,
+        "delta": {"content": content, **members},
+        "logprobs": {"content": [{"token": content, "logprob": logprob}]},
+    }
+    payload = {"provider": "Whale & Co.", "system_fingerprint": "fp_44709d6fcb"}
+    return event({"id": "c1", "choices": [choice], **payload})
 
 
 BUSY = error(503, "try again later")
@@ -130,6 +143,20 @@ SERVERS: dict[str, Script] = {
     "first-is-down": by_model(BUSY, text("To be", " heard.")),
     "all-are-down": BUSY,
     "first-breaks-off": by_model(sse(text_chunk("The rain in")), text("To be", " heard.")),
+    "speaks": sse(
+        delta(audio={"id": "audio_1", "transcript": "To be", "data": "AAAA" * 160}),
+        delta(audio={"transcript": " heard.", "data": "AAAA" * 160}),
+        finish(),
+        usage(9, 22, completion_tokens_details={"audio_tokens": 20}),
+        DONE,
+    ),
+    "cites": sse(
+        cited("To be heard", -0.25),
+        cited(".", -0.5, annotations=[{"url_citation": {"url": "https://whales.example/song"}}]),
+        finish(),
+        usage(9, 3, cost=0.00014),
+        DONE,
+    ),
     "two-sentences": text(
         "Whales sing. They ", "sing to be heard. ", "They are heard afar. ", "So they sing."
     ),
@@ -254,6 +281,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert said == [
         f"{_sse.MAX_EVENT_BYTES >> 20} MiB",
         f"{_assembler.MAX_ANSWER_CHARACTERS >> 20} Mi characters",
+        f"{_beside.MAX_AUDIO_BYTES >> 20} MiB",
         f"{_tool_calls.MAX_TOOL_CALLS}",
         f"{_tool_calls.MAX_ARGUMENTS_CHARACTERS >> 20} Mi characters, {arguments} values",
         f"{_attempt.MAX_ERROR_BODY_BYTES >> 10} KiB",
@@ -278,7 +306,7 @@ def test_the_bounds_of_every_step_are_those_of_the_code() -> None:
         f"{_json_text.MAX_ESCAPES:,} escapes, {depth}",
         "decoding bytes that are not UTF-8": f"{_decoding._DECODED_AT_ONCE >> 20} MiB a step",
         "tolerant reading of what does not fit": f"{walked}, {depth}",
-        "text, reasoning and refusal of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
+        "text, reasoning, refusal and sound of a large event": f"{_assembler._PIECE >> 10} Ki characters a step",
         "choices of a chunk": f"{_payloads.MAX_CHOICES}",
         "what a provider attached: copying, weighing, merging": f"{walked} a chunk, {depth}; "
         f"{_attached.VALUE_WEIGHT} characters of the answer's size for each value",

@@ -41,12 +41,13 @@ def test_nothing_public_has_changed_unnoticed() -> None:
         # Made by its fields; the method is its own.
         """
         class ChatChunk(msgspec.Struct)
-            ChatChunk(id='', delta=None, usage=None, finish_reason=None, restart=False)
+            ChatChunk(id='', delta=None, usage=None, finish_reason=None, restart=False, *, raw_json=None)
             id: str
             delta: ChoiceDelta | None
             usage: CompletionUsage | None
             finish_reason: str | None
             restart: bool
+            property raw: dict[str, Any] | None
             def has_response(self) -> bool
         """,
         # What a private base brings is the class's own; a property is told from a method.

@@ -24,6 +24,8 @@ from lktrio import (
     APITimeoutError,
     Approve,
     Attempt,
+    AudioContent,
+    AudioOutput,
     ChatChunk,
     ChatCompletionOptions,
     ChatContext,
@@ -31,10 +33,12 @@ from lktrio import (
     ChatMessage,
     ChatModel,
     ChoiceDelta,
+    ChoiceLogprobs,
     CollectedResponse,
     CompletionUsage,
     Converter,
     FallbackAdapter,
+    FileContent,
     FunctionToolCall,
     FunctionToolInfo,
     HedgeAdapter,
@@ -123,9 +127,12 @@ async def chunks_of(llm: LLM) -> None:
         async for chunk in stream:
             assert_type(chunk, ChatChunk)
             assert_type(chunk.usage, CompletionUsage | None)
+            assert_type(chunk.raw, dict[str, Any] | None)
             if chunk.delta is not None:
                 assert_type(chunk.delta.content, str | None)
                 assert_type(chunk.delta.reasoning, str | None)
+                assert_type(chunk.delta.audio, AudioOutput | None)
+                assert_type(chunk.delta.logprobs, ChoiceLogprobs | None)
                 for call in chunk.delta.tool_calls:
                     assert_type(call, FunctionToolCall)
                     assert_type(call.arguments, str)
@@ -143,7 +150,23 @@ async def first_words(llm: LLM) -> ChatChunk | None:
 async def whole_answer(model: ChatModel) -> str:
     response = await model.chat(chat_ctx=conversation()).collect()
     assert_type(response, CollectedResponse[None])
+    if response.logprobs is not None:
+        assert_type(response.logprobs.content[0].top_logprobs[0].logprob, float)
+    assert_type(response.annotations, list[dict[str, Any]])
     return response.text
+
+
+async def shown(model: ChatModel, sound: bytes) -> None:
+    chat_ctx = conversation()
+    audio = AudioContent.from_path("song.wav", transcript="whale")
+    assert_type(audio, AudioContent)
+    document = FileContent(file=b"%PDF-", filename="a.pdf")
+    chat_ctx.add_message(role="user", content=["Hi", audio, AudioContent(audio=sound), document])
+    options: ChatCompletionOptions = {
+        "modalities": ["text", "audio"],
+        "audio": {"voice": "alloy", "format": "pcm16"},
+    }
+    await model.chat(chat_ctx=chat_ctx, extra_kwargs=options).collect()
 
 
 # --- Values -----------------------------------------------------------------------------------
