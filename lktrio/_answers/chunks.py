@@ -8,7 +8,6 @@ frozen attrs class does. A changed one is made by ``msgspec.structs.replace(chun
 Python 3.13 on also by `copy.replace`.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final, Generic, Literal, TypeGuard, TypeVar, cast
 
 import msgspec
@@ -253,8 +252,8 @@ class _Carrying(msgspec.Struct, frozen=True, kw_only=True):
         shown = [f"{name}={getattr(self, name)!r}" for name in type(self).__match_args__]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        return ((name, getattr(self, name)) for name in type(self).__match_args__)
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [(name, getattr(self, name)) for name in type(self).__match_args__]
 
 
 @public

@@ -8,6 +8,7 @@ Source: https://platform.openai.com/docs/api-reference/chat/create#chat-create-m
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -30,7 +31,15 @@ from .kept import (
     SENT_EXTRA,
     kept_members,
 )
-from .parts import AudioContent, CacheBreakpoint, ChatContent, ImageContent, UnknownContent
+from .media import audio_data, file_url
+from .parts import (
+    AudioContent,
+    CacheBreakpoint,
+    ChatContent,
+    FileContent,
+    ImageContent,
+    UnknownContent,
+)
 
 __all__ = ["read_messages"]
 
@@ -54,9 +63,10 @@ def read_messages(messages: object) -> list[ChatItem]:
             ``messages[3].tool_calls[0].function.arguments``.
         ValueError: If a member is missing, or has a value that cannot be read.
     """
-    if isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Iterable):
+    said: object = messages
+    if isinstance(said, str | bytes | Mapping) or not isinstance(said, Iterable):
         raise _wrong_type("messages", messages, "a list of messages: [{'role': ..., ...}, ...]")
-    given = list(cast("Iterable[object]", messages))
+    given: list[object] = list(cast("Iterable[object]", messages))
     check_depth(given, "messages")
     reader = _Reader()
     for index, message in enumerate(given):
@@ -132,7 +142,7 @@ class _Reader:
 
     def _read_calls(self, members: _Members, group: str, path: str) -> list[FunctionCall]:
         read: list[FunctionCall] = []
-        entries = members.pop("tool_calls", None) or []
+        entries: object = members.pop("tool_calls", None) or []
         if not isinstance(entries, list | tuple):
             raise _wrong_type(f"{path}.tool_calls", entries, "a list of calls")
         for index, entry in enumerate(cast("Sequence[object]", entries)):
@@ -321,14 +331,42 @@ def _read_image(image: object, path: str) -> ImageContent:
         raise type(error)(f"{path}.detail{reason}") from None
 
 
-def _read_media(kind: str, media: object, path: str) -> AudioContent | UnknownContent:
-    """Sound, or a file. It is kept as it is, and so it is written and saved."""
+def _read_media(kind: str, media: object, path: str) -> AudioContent | FileContent | UnknownContent:
+    """Sound, or a file: as content of its own if it would be written in the same words. Else it is
+    kept as it is, and so it is written and saved."""
     members = _said(_object(media, path))
     check_json(members, path)
+    found = _audio_in(members) if kind == "input_audio" else _file_in(members)
+    if found is not None:
+        return found
     kept: _Members = {kind: plain_json(members)}
     if kind == "file":
         return UnknownContent(type=kind, unknown_members=kept)
     return AudioContent(unknown_members=kept)
+
+
+def _audio_in(members: Mapping[str, object]) -> AudioContent | None:
+    data, kind = members.get("data"), members.get("format")
+    if not isinstance(data, str) or not isinstance(kind, str) or len(members) != 2:
+        return None
+    url = f"data:audio/{kind};base64,{data}"
+    with contextlib.suppress(ValueError):
+        if audio_data(url, None) == (data, kind):
+            return AudioContent(audio=url)
+    return None
+
+
+def _file_in(members: Mapping[str, object]) -> FileContent | None:
+    match dict(members):
+        case {"file_id": str(file_id), **rest} if not rest and file_id:
+            return FileContent(file_id=file_id)
+        case {"filename": str(name), "file_data": str(data), **rest} if not rest and name:
+            with contextlib.suppress(ValueError):
+                if file_url(data, None) == data:
+                    return FileContent(file=data, filename=name)
+        case _:
+            pass
+    return None
 
 
 def _nothing_else(members: Mapping[str, object], path: str) -> None:

@@ -102,7 +102,8 @@ def members_to_send(extra: Mapping[str, object], content: object, path: str) -> 
         ValueError: If one cannot be sent.
     """
     kept = kept_members(extra)
-    sent = {name: kept[name] for name in ("name", "refusal", "audio") if name in kept}
+    taken = ("name", "refusal", "audio")
+    sent: dict[str, object] = {name: kept[name] for name in taken if name in kept}
     if sent.get("refusal") == content:
         del sent["refusal"]
     audio = sent.get("audio")

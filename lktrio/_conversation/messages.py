@@ -45,7 +45,7 @@ from .parts import (
     UnknownContent,
 )
 
-__all__ = ["DOCUMENTED_AUDIO", "ContentBesideCalls", "build_messages", "match_outputs"]
+__all__ = ["DOCUMENTED_AUDIO", "ContentBesideCalls", "build_messages", "file_part", "match_outputs"]
 
 ContentBesideCalls: TypeAlias = Literal["null", "empty", "absent"]
 """What stands in the ``content`` of an assistant message that has calls and no text: null, an empty
@@ -334,7 +334,7 @@ def _content(
                 )
             elif isinstance(part, FileContent):
                 _end_text(parts, joint, texts)
-                parts.append(_file(part, f"chat_ctx.items[{item_index}].content[{part_index}]"))
+                parts.append(file_part(part, f"chat_ctx.items[{item_index}].content[{part_index}]"))
                 joint = ""
             elif isinstance(part, AudioContent) and part.audio is not None:
                 _end_text(parts, joint, texts)
@@ -414,7 +414,7 @@ def _bare_name(model: str) -> str:
     return model.rpartition("/")[2]
 
 
-def _file(part: FileContent, path: str) -> dict[str, object]:
+def file_part(part: FileContent, path: str) -> dict[str, object]:
     if part.file is None:
         file: dict[str, object] = {"file_id": part.file_id}
     else:

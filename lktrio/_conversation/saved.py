@@ -216,7 +216,9 @@ def _load_part(part: object, path: str) -> ChatContent:
     members, kind = _members(part, path, _PART_TYPES)
     if kind in _PART_TYPES:
         return _load(_PART_TYPES[kind], members, path)
-    if kind in _FOREIGN_PARTS:
+    # A file that `from_openai` keeps as it is, because it has odd members, is saved so, too.
+    is_kept = kind == "file" and isinstance(members.get(kind), Mapping)
+    if kind in _FOREIGN_PARTS and not is_kept:
         raise ValueError(f"{path}.type={kind!r} is not accepted; {_FOREIGN_PARTS[kind]}")
     return _load(UnknownContent, members, path, type=kind)
 

@@ -24,9 +24,9 @@ from .kept import (
     SENT_EXTRA,
     kept_members,
 )
-from .media import data_url
-from .messages import match_outputs
-from .parts import AudioContent, CacheBreakpoint, ImageContent, UnknownContent
+from .media import audio_data, data_url
+from .messages import file_part, match_outputs
+from .parts import AudioContent, CacheBreakpoint, FileContent, ImageContent, UnknownContent
 
 __all__ = ["write_messages"]
 
@@ -102,7 +102,7 @@ def _write_message(item: ChatMessage) -> _Members:
     if item.role == "assistant":
         message |= {name: item.extra[name] for name in REASONING_MEMBERS if name in item.extra}
     refusal = message.get("refusal")
-    content = _write_content(item)
+    content: str | list[_Members] | None = _write_content(item)
     if item.role == "assistant" and (not item.content or (refusal and content == refusal)):
         content = None
     return {**message, "role": item.role, "content": content}
@@ -164,7 +164,12 @@ def _write_content(item: ChatMessage) -> str | list[_Members]:
     return first["text"] if len(parts) == 1 and len(first) == 2 and "text" in first else parts
 
 
-def _write_media(part: AudioContent | UnknownContent) -> _Members | None:
+def _write_media(part: AudioContent | FileContent | UnknownContent) -> _Members | None:
+    if isinstance(part, FileContent):
+        return file_part(part, "file_content")
+    if isinstance(part, AudioContent) and part.audio is not None:
+        data, kind = audio_data(part.audio, part.mime_type)
+        return {"type": "input_audio", "input_audio": {"data": data, "format": kind}}
     kind = "input_audio" if isinstance(part, AudioContent) else part.type
     members: object = part.unknown_members.get(kind)
     return {"type": kind, kind: members} if is_object(members) else None

@@ -92,12 +92,13 @@ def checked_breakpoints(value: object) -> CacheBreakpoints:
 
 def checked_reasoning_back(value: object) -> ReasoningBack:
     """In which member reasoning goes back."""
-    known = ("auto", None, *REASONING_MEMBERS)
-    if value not in known:
-        wanted = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
-        error = ValueError if isinstance(value, str) else TypeError
-        raise error(refusal("reasoning_back", value, wanted))
-    return cast("ReasoningBack", value)
+    known: tuple[ReasoningBack, ...] = ("auto", None, *REASONING_MEMBERS)
+    for one in known:
+        if one == value:
+            return one
+    wanted = ", ".join(map(repr, known[:-1])) + f" or {known[-1]!r}"
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(refusal("reasoning_back", value, wanted))
 
 
 def facts_of(model: str, table: ModelTable, reasoning_back: ReasoningBack) -> ModelFacts:

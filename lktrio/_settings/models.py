@@ -381,7 +381,8 @@ _GEMMA_4: Final = ModelFacts(
     thinking_tags=(("<think>", "</think>"), ("<|channel>thought", "<channel|>"))
 )
 
-_REASONING_BACK: Final = ModelFacts(reasoning_back="reasoning_content")
+# A single fact: another rule has the others.
+_REASONING_BACK: Final[Mapping[str, Any]] = {"reasoning_back": "reasoning_content"}
 
 _NOVA: Final = ModelFacts(thinking_tags=(("<thinking>", "</thinking>"), ("<think>", "</think>")))
 
@@ -422,17 +423,17 @@ DEFAULT_MODEL_TABLE: Final = ModelTable(
         ("grok-4.20-0309-reasoning", _GROK_REASONING),
         ("grok-4.20-multi-agent*", _GROK_REASONING),
         ("grok-4*", _NO_AUDIO),
-        ("deepseek-*", _NO_AUDIO),
-        ("glm-[45]*", _NO_AUDIO),
-        ("kimi-k2*", _NO_AUDIO),
-        ("gemini-*", ModelFacts(audio_formats=_GEMINI_AUDIO)),
-        ("gemma-4*", _GEMMA_4),
         ("deepseek-reasoner*", _REASONING_BACK),
         ("deepseek-v3.2*", _REASONING_BACK),
         ("deepseek-v[4-9]*", _REASONING_BACK),
         ("glm-4.[5-9]*", _REASONING_BACK),
         ("glm-[5-9]*", _REASONING_BACK),
         ("kimi-k[2-9]*", _REASONING_BACK),
+        ("deepseek-*", _NO_AUDIO),
+        ("glm-[45]*", _NO_AUDIO),
+        ("kimi-k2*", _NO_AUDIO),
+        ("gemini-*", ModelFacts(audio_formats=_GEMINI_AUDIO)),
+        ("gemma-4*", _GEMMA_4),
         ("nova-*", _NOVA),
         ("amazon.nova-*", _NOVA),
         ("*.amazon.nova-*", _NOVA),
@@ -450,6 +451,7 @@ https://github.com/onyx-dot-app/onyx/issues/15008 (6). The tags of Amazon's Nova
 https://docs.aws.amazon.com/nova/latest/userguide/tool-use-invocation.html. Who wants reasoning
 back: https://api-docs.deepseek.com/guides/thinking_mode,
 https://github.com/MoonshotAI/kimi-agent-sdk/issues/169 (Kimi's error without it) and
-https://docs.z.ai/guides/capabilities/thinking-mode (GLM). Which OpenAI models take audio: https://platform.openai.com/docs/guides/audio; the formats of Gemini:
+https://docs.z.ai/guides/capabilities/thinking-mode (GLM). Which OpenAI models take audio:
+https://platform.openai.com/docs/guides/audio; the formats of Gemini:
 https://ai.google.dev/gemini-api/docs/audio.
 """

@@ -79,8 +79,9 @@ def _calls(
     """The calls of an answer, as they were carried out where they were."""
     carried_out = {result.fnc_call.call_id: result.fnc_call for result in results}
     calls = [
-        carried_out.pop(call.call_id, None)
-        or FunctionCall(
+        carried_out.pop(call.call_id)
+        if call.call_id in carried_out
+        else FunctionCall(
             call_id=call.call_id,
             name=call.name,
             arguments=call.arguments,

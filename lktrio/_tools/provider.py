@@ -6,8 +6,8 @@ does with it, and what it answers, it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from lktrio._checks import refusal
 from lktrio._definitions import public
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lktrio._schemas import JSONSchema
 
     from .info import RawFunctionToolInfo
+    from .signature import Receiver
     from .values import DecodedArguments
 
 __all__ = ["ProviderTool"]
@@ -66,12 +67,13 @@ class ProviderTool(Tool[..., Any]):
         return self._definition.schema(strict=strict)
 
 
-def _checked(definition: object) -> JSONSchema:
-    if not isinstance(definition, Mapping):
+def _checked(given: object) -> JSONSchema:
+    if not isinstance(given, Mapping):
         wanted = "an entry of the tools array, such as {'type': 'web_search'}"
-        raise TypeError(refusal("definition", definition, wanted))
+        raise TypeError(refusal("definition", given, wanted))
+    definition = cast("Mapping[str, object]", given)
     check_json(definition, "definition")
-    kind = cast("Mapping[str, object]", definition).get("type")
+    kind = definition.get("type")
     if not isinstance(kind, str) or not kind:
         raise ValueError(refusal("definition['type']", kind, "the name that the server gives it"))
     if kind == "function":
@@ -89,13 +91,12 @@ def _run_at_server(*_: object, **__: object) -> NoReturn:
 class _AtServer:
     """What a `Tool` needs to know of its function, of one that is somewhere else."""
 
-    is_async: Final = False
-    description: Final = ""
-    receives: Final = None
-
     def __init__(self, entry: JSONSchema) -> None:
-        self.function = _run_at_server
+        self.function: Callable[..., Any] = _run_at_server
         self.name: str = entry["type"]
+        self.description = ""
+        self.is_async = False
+        self.receives: Receiver = None
         self.options = ToolOptions(None, abandon_on_cancel=False)
         self._entry = entry
 

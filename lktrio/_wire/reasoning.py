@@ -34,8 +34,8 @@ class ReasoningKeeper:
         """What is kept of an answer, under the name of the member; empty if that is nothing."""
         if not (answer.tool_calls or self._follows_tools):
             return {}
-        name = self._member if self._member == "reasoning_details" else "reasoning"
-        reasoning: object = getattr(answer, name, None)
+        details = self._member == "reasoning_details"
+        reasoning = answer.reasoning_details if details else answer.reasoning
         return {self._member: reasoning} if reasoning else {}
 
 

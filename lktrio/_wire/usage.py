@@ -126,6 +126,6 @@ def _rest(usage: dict[str, object]) -> dict[str, object]:
             rest[name] = value
     if not rest:
         return rest
-    rest = excerpt(rest, values=_MAX_REST_VALUES, characters=_MAX_REST_CHARACTERS)
-    assert is_object(rest)
-    return rest
+    kept = excerpt(rest, values=_MAX_REST_VALUES, characters=_MAX_REST_CHARACTERS)
+    assert is_object(kept)
+    return kept

@@ -17,10 +17,10 @@ from lktrio import (
     CacheBreakpoint,
     ChatContext,
     ChatMessage,
+    FileContent,
     FunctionCall,
     FunctionCallOutput,
     ImageContent,
-    UnknownContent,
     UnknownItem,
 )
 
@@ -131,7 +131,7 @@ def test_sound_and_files_are_kept_as_they_are() -> None:
 
     sound, file, _ = chat_ctx.messages()[0].content
     assert isinstance(sound, AudioContent)
-    assert isinstance(file, UnknownContent)
+    assert file == FileContent(file_id="file-1")
     assert chat_ctx.to_openai() == messages
 
 

@@ -207,13 +207,13 @@ def settings(llm: LLM, chat_ctx: ChatContext) -> None:
         tool_choice={"type": "function", "function": {"name": "get_weather"}},
         parallel_tool_calls=NOT_GIVEN,
     )
-    misspelt: ChatCompletionOptions = {"temprature": 1}
-    LLM("m", extra_kwargs={"temprature": 1})
-    LLM("m", extra_kwargs={"temperature": "hot"})
-    llm.update_options(extra_kwargs={"temprature": 1})
-    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})
-    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"reasoning_effort": "hard"})
-    run_turn(llm, chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})
+    misspelt: ChatCompletionOptions = {"temprature": 1}  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportAssignmentType]
+    LLM("m", extra_kwargs={"temprature": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    LLM("m", extra_kwargs={"temperature": "hot"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llm.update_options(extra_kwargs={"temprature": 1})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    llm.chat(chat_ctx=chat_ctx, extra_kwargs={"reasoning_effort": "hard"})  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    run_turn(llm, chat_ctx=chat_ctx, extra_kwargs={"temprature": 1})  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
     llm.chat(chat_ctx=chat_ctx, extra_kwargs=misspelt)
     llm.chat(chat_ctx=chat_ctx, tool_choice="always")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
@@ -364,7 +364,7 @@ async def with_approval(llm: LLM) -> None:
     run_turn(llm, chat_ctx=conversation(), tools=[get_weather], approve=approve)
     run_turn(llm, chat_ctx=conversation(), tools=[get_weather], approve=after_a_while)
     run_turn(llm, chat_ctx=conversation(), approve=lambda call: call.round == 1)
-    run_turn(llm, chat_ctx=conversation(), approve=says_nothing)
+    run_turn(llm, chat_ctx=conversation(), approve=says_nothing)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 @function_tool
@@ -431,7 +431,7 @@ async def within_limits(llm: LLM) -> None:
     limit = UsageLimit(total_tokens=1000, cost=0.5, collector=used)
     try:
         async with run_turn(llm, chat_ctx=conversation(), usage_limit=limit) as turn:
-            assert_type(turn, Turn)
+            assert_type(turn, Turn[None])
     except UsageLimitExceeded as error:
         assert_type(error.report, UsageReport)
         assert_type(error.bound, UsageBound)
