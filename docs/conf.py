@@ -42,6 +42,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"lktrio {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["lktrio.css"]
 
 # So that a page may link to a heading of another one.
 myst_heading_anchors = 3

@@ -102,6 +102,7 @@ from ._tools import (
     ToolError,
     ToolResult,
     Toolset,
+    find_function_tools,
     function_tool,
     to_fnc_ctx,
 )
@@ -117,7 +118,7 @@ if typing.TYPE_CHECKING:
         ModelAvailability,
     )
     from ._schemas import Converter, make_converter
-    from ._tools import answer_items
+    from ._tools import FunctionToolInfo, RawFunctionToolInfo, answer_items
     from ._turns import (
         DEFAULT_MAX_ROUNDS,
         AnswerRestarted,
@@ -199,6 +200,7 @@ __all__ = [
     "FunctionCallResult",
     "FunctionTool",
     "FunctionToolCall",
+    "FunctionToolInfo",
     "HedgeAdapter",
     "HedgeStatistics",
     "ImageContent",
@@ -227,6 +229,7 @@ __all__ = [
     "RateLimit",
     "RateLimitStatistics",
     "RawFunctionTool",
+    "RawFunctionToolInfo",
     "ReasoningDelta",
     "ReasoningEffort",
     "RefusalDelta",
@@ -265,6 +268,7 @@ __all__ = [
     "default_network",
     "execute_function_call",
     "execute_function_calls",
+    "find_function_tools",
     "function_tool",
     "is_given",
     "make_converter",
@@ -283,7 +287,7 @@ if not typing.TYPE_CHECKING:
                 "ModelAvailability"
             ),
             "_schemas": "Converter make_converter",
-            "_tools": "answer_items",
+            "_tools": "FunctionToolInfo RawFunctionToolInfo answer_items",
             "_turns": (
                 "AnswerRestarted Approve AskedAgain CallReady CallsMissing DEFAULT_MAX_ROUNDS "
                 "PendingCall ReasoningDelta RefusalDelta RoundFinished TextDelta ToolFinished "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -27,6 +28,7 @@ from lktrio._answers import (
     CompletionUsage,
     ResponseInfo,
     complete_error,
+    logged_facts,
 )
 from lktrio._conversation import ChatContext
 from lktrio._engine import (
@@ -38,6 +40,7 @@ from lktrio._engine import (
     check_open,
     whole_answer,
 )
+from lktrio._http import raise_bare
 from lktrio._settings import APIConnectOptions
 
 __all__ = [
@@ -48,11 +51,14 @@ __all__ = [
     "combine_errors",
     "converter_of",
     "is_output",
+    "prewarm_all",
     "result_of",
     "the_same_model_may_help",
 ]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("lktrio")
 
 # What is wrong with the request is wrong for every model.
 _CALLERS_MISTAKES: Final = frozenset({400, 405, 406, 411, 413, 414, 415, 422, 431})
@@ -98,6 +104,38 @@ def check_models(llm: object) -> tuple[ChatModel, ...]:
     if not models:
         raise ValueError("llm=[] holds no model; give at least one")
     return tuple(models)
+
+
+async def prewarm_all(models: Sequence[ChatModel]) -> list[tuple[int, APIError]]:
+    """Prewarm models side by side.
+
+    Returns:
+        Which ones failed, by their places, and how; not all of them.
+
+    Raises:
+        APIError: That of the last one, if all have failed.
+    """
+    failures: list[tuple[int, APIError]] = []
+
+    async def prewarm(index: int) -> None:
+        try:
+            await models[index].prewarm()
+        except APIError as error:
+            logger.warning(
+                "%s could not be prewarmed: %s", models[index].model, logged_facts(error)
+            )
+            failures.append((index, error))
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for index in range(len(models)):
+                nursery.start_soon(prewarm, index)
+    except BaseExceptionGroup as group:
+        raise_bare(group)
+    if len(failures) == len(models):
+        by_model = [(models[index], error) for index, error in failures]
+        raise combine_errors(by_model, ResponseInfo())
+    return failures
 
 
 @attrs.frozen

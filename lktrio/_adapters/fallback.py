@@ -54,6 +54,7 @@ from .children import (
     combine_errors,
     converter_of,
     is_output,
+    prewarm_all,
     result_of,
 )
 
@@ -345,6 +346,22 @@ class FallbackAdapter(ChatModel):
             else ModelAvailability(model, False, health.retry_at, health.last_error)
             for model, health in zip(self._pool.models, self._pool.health, strict=True)
         )
+
+    async def prewarm(self) -> None:
+        """Prewarm all models side by side, so that the next one is as ready as the first when it
+        is needed. It takes as long as the slowest.
+
+        One that fails is passed over like one that has failed in a stream, and is a warning in
+        the log.
+
+        Raises:
+            APIError: All models have failed: the last one's error, with the others in
+                ``other_errors``.
+            RuntimeError: A model was not entered.
+        """
+        for index, error in await prewarm_all(self._pool.models):
+            forget_locals(error)
+            self._pool.failed(index, error)
 
     def __repr__(self) -> str:
         states = (

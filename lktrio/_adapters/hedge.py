@@ -42,6 +42,7 @@ from .children import (
     combine_errors,
     converter_of,
     is_output,
+    prewarm_all,
     result_of,
     the_same_model_may_help,
 )
@@ -412,6 +413,18 @@ class HedgeAdapter(ChatModel):
     def converter(self) -> schemas.Converter | None:
         """That of the first of its models that has one."""
         return converter_of(self._models)
+
+    async def prewarm(self) -> None:
+        """Prewarm all models side by side, a connection for each request of a hedge.
+
+        One that fails while others do not is a warning in the log.
+
+        Raises:
+            APIError: All models have failed: the last one's error, with the others in
+                ``other_errors``.
+            RuntimeError: A model was not entered.
+        """
+        await prewarm_all(self._models)
 
     @property
     def model(self) -> str:

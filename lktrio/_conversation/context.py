@@ -6,25 +6,30 @@ library are known elsewhere.
 
 from __future__ import annotations
 
-import bisect
 import copy
-import operator
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
 
-from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, is_given, shown
+from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given, shown
 from lktrio._definitions import public
 
+from .fields import to_seconds
 from .items import ITEM_TYPES, ChatItem, ChatMessage, ChatRole, MetricsReport, check_items
 from .messages import build_messages
 from .parts import ChatContent
 from .read_only import ReadOnlyItems, refuse_change
 from .saved import dump_items, load_context
-from .selection import NamedTool, ToolGroup, are_equivalent, choose, last_items, with_calls_of
+from .selection import (
+    NamedTool,
+    ToolGroup,
+    are_equivalent,
+    choose,
+    last_items,
+    place_of,
+    with_calls_of,
+)
 
 __all__ = ["ChatContext", "check_chat_ctx"]
-
-_created_at: Final = operator.attrgetter("created_at")
 
 
 @public
@@ -102,10 +107,22 @@ class ChatContext:
         Returns:
             The index of the first item with that id; None if there is none.
         """
-        for index, item in enumerate(self._items):
-            if item.id == item_id:
-                return index
-        return None
+        return next((place for place, it in enumerate(self._items) if it.id == item_id), None)
+
+    def find_insertion_index(self, *, created_at: float) -> int:
+        """Find the place where `insert` would put an item.
+
+        Args:
+            created_at: The time of the item, in seconds since the epoch.
+
+        Returns:
+            The index behind everything in `items` that is not younger.
+
+        Raises:
+            TypeError: If ``created_at`` is no number.
+            ValueError: If it is not finite.
+        """
+        return place_of(to_seconds(created_at), self._items)
 
     def is_equivalent(self, other: ChatContext) -> bool:
         """Whether a model would read the same.
@@ -180,10 +197,7 @@ class ChatContext:
         new_items = [item] if isinstance(item, ITEM_TYPES) else check_items(item)
         items = self._changeable_items()
         for new in new_items:
-            if not items or items[-1].created_at <= new.created_at:
-                items.append(new)
-            else:
-                items.insert(bisect.bisect_right(items, new.created_at, key=_created_at), new)
+            items.insert(place_of(new.created_at, items), new)
 
     def replace(self, item_id: str | ChatItem, item: ChatItem) -> None:
         """Put an item in the place of another, whatever its time.
@@ -216,27 +230,34 @@ class ChatContext:
         """
         del self._changeable_items()[self._index_of(item)]
 
-    def truncate(self, *, max_items: int) -> ChatContext:
-        """Keep the last items only.
+    def truncate(
+        self,
+        *,
+        max_items: int | None = None,
+        max_tokens: int | None = None,
+        count_tokens: Callable[[ChatItem], int] | None = None,
+    ) -> ChatContext:
+        """Keep the last items only: so many, or so many tokens of them, or what fits both.
 
         Calls and outputs that would then be the first are dropped, too: a conversation must not
         begin with them. The first instructions (a system or developer message) are always kept,
-        with those that change from call to call behind them, and do not count.
+        with those that change from call to call behind them. Only their tokens count.
 
         Args:
             max_items: How many items to keep.
+            max_tokens: How many tokens all that is kept may have.
+            count_tokens: How many an item has. Asked of the instructions and of the last items.
 
         Returns:
             This context.
 
         Raises:
-            TypeError: If ``max_items`` is no integer.
-            ValueError: If it is negative.
+            TypeError: If a limit is no integer, none is given, or one of the last two alone.
+            ValueError: If a limit, or what ``count_tokens`` returns, is negative.
             RuntimeError: If the context is read-only.
         """
-        check_integer("max_items", max_items, least=0)
         items = self._changeable_items()
-        items[:] = last_items(items, max_items)
+        items[:] = last_items(items, max_items, max_tokens, count_tokens)
         return self
 
     def merge(
@@ -268,12 +289,10 @@ class ChatContext:
             exclude_config_update=exclude_config_update,
         )
         known = {item.id for item in self._items}
-        missing: list[ChatItem] = []
+        first: dict[str, ChatItem] = {}
         for item in chosen:
-            if item.id not in known:
-                known.add(item.id)
-                missing.append(item)
-        self.insert(missing)
+            first.setdefault(item.id, item)
+        self.insert(item for item_id, item in first.items() if item_id not in known)
         return self
 
     # Copying.

@@ -1,15 +1,18 @@
 """Which items of a conversation stay: in a copy, behind a limit, with a set of tools.
 
-This module knows what is left out together with what, and when two items say the same. It changes
-no conversation.
+This module knows what is left out together with what, where an item belongs by its time, and when
+two items say the same. It changes no conversation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+import bisect
+import functools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, Protocol, runtime_checkable
 
-from lktrio._checks import shown
+from lktrio._checks import check_integer, check_sync_callable, not_awaitable, shown
 
 from .items import (
     DYNAMIC_INSTRUCTIONS_ID,
@@ -28,8 +31,11 @@ __all__ = [
     "choose",
     "goes_with_calls",
     "last_items",
+    "place_of",
     "with_calls_of",
 ]
+
+_created_at: Final = operator.attrgetter("created_at")
 
 
 @runtime_checkable
@@ -131,17 +137,77 @@ def _tool_names(tools: Iterable[str | NamedTool | ToolGroup]) -> Iterator[str]:
             )
 
 
-def last_items(items: Sequence[ChatItem], count: int) -> list[ChatItem]:
-    """The last items, by the rules of `ChatContext.truncate`."""
-    start = max(len(items) - count, 0)
+def place_of(created_at: float, items: Sequence[ChatItem]) -> int:
+    """Where an item of that time belongs among items in the order of their time."""
+    if not items or items[-1].created_at <= created_at:
+        return len(items)
+    return bisect.bisect_right(items, created_at, key=_created_at)
+
+
+def last_items(
+    items: Sequence[ChatItem],
+    max_items: int | None,
+    max_tokens: int | None,
+    count_tokens: Callable[[ChatItem], int] | None,
+) -> list[ChatItem]:
+    """The last items, by the rules of `ChatContext.truncate`, whose arguments these are."""
+    _check_limits(max_items, max_tokens, count_tokens)
+    first, behind = _instructions(items)
+    start = 0 if max_items is None else max(len(items) - max_items, 0)
+    if max_tokens is not None and count_tokens is not None:
+        start = _start_within(items, start, range(first, behind), max_tokens, count_tokens)
     if start:
         while start < len(items) and isinstance(items[start], FunctionCall | FunctionCallOutput):
             start += 1
-    first = next((place for place, item in enumerate(items) if _is_instructions(item)), start)
-    behind = first + 1
-    if behind < start and items[behind].id == DYNAMIC_INSTRUCTIONS_ID:
-        behind += 1
     return [*items[first : min(behind, start)], *items[start:]]
+
+
+def _check_limits(max_items: object, max_tokens: object, count_tokens: object) -> None:
+    check_integer("max_items", max_items, least=0, none="any number")
+    check_integer("max_tokens", max_tokens, least=0, none="any number")
+    if max_items is None and max_tokens is None:
+        raise TypeError("truncate() needs max_items, or max_tokens with count_tokens")
+    if (max_tokens is None) != (count_tokens is None):
+        raise TypeError(
+            "max_tokens and count_tokens need each other: how many tokens an item is worth is "
+            "known to the model's tokenizer, not here"
+        )
+    if count_tokens is not None:
+        check_sync_callable("count_tokens", count_tokens)
+
+
+def _instructions(items: Sequence[ChatItem]) -> tuple[int, int]:
+    """Where the instructions that are always kept begin and end."""
+    first = next((place for place, item in enumerate(items) if _is_instructions(item)), None)
+    if first is None:
+        return 0, 0
+    behind = first + 1
+    if behind < len(items) and items[behind].id == DYNAMIC_INSTRUCTIONS_ID:
+        behind += 1
+    return first, behind
+
+
+def _start_within(
+    items: Sequence[ChatItem],
+    start: int,
+    always: range,
+    max_tokens: int,
+    count_tokens: Callable[[ChatItem], int],
+) -> int:
+    """How far back the last items fit, from a place on, beside those that are always kept."""
+
+    def tokens_of(item: ChatItem) -> int:
+        tokens = not_awaitable("count_tokens", functools.partial(count_tokens, item))
+        check_integer("what count_tokens returns", tokens, least=0)
+        return tokens
+
+    left = max_tokens - sum(tokens_of(items[place]) for place in always)
+    for place in reversed(range(start, len(items))):
+        if place not in always:
+            left -= tokens_of(items[place])
+        if left < 0:
+            return place + 1
+    return start
 
 
 def are_equivalent(item: ChatItem, other: ChatItem) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import attrs
+import trio
 
 import lktrio._schemas as schemas
 from lktrio._checks import NOT_GIVEN, NotGivenOr, is_given
@@ -111,6 +112,12 @@ class ChatModel(abc.ABC):
     def converter(self) -> schemas.Converter | None:
         """What reads types of the program's own in answers; None if there is no such thing."""
         return None
+
+    async def prewarm(self) -> None:
+        """Get ready for the first request: an `LLM` opens a connection, an adapter asks its models
+        to do so. A model of your own that has something to open does it here; else nothing is done.
+        """
+        await trio.lowlevel.checkpoint()
 
     @abc.abstractmethod
     def stream(self, call: ChatCall) -> LLMStream[Any]:

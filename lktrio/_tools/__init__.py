@@ -15,11 +15,13 @@ from .values import *
 if TYPE_CHECKING:
     from .answers import *
     from .calls import *
+    from .info import *
 
 __getattr__ = lazily(
     __name__,
     {
         "answers": "answer_items",
         "calls": "Call read_call",
+        "info": "FunctionToolInfo RawFunctionToolInfo",
     },
 )

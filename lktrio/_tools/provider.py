@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lktrio._json import Arguments, UnreadableArguments
     from lktrio._schemas import JSONSchema
 
+    from .info import RawFunctionToolInfo
     from .signature import Receiver
     from .values import DecodedArguments
 
@@ -46,6 +47,13 @@ class ProviderTool(Tool[..., Any]):
 
     def __init__(self, definition: Mapping[str, Any]) -> None:
         super().__init__(_AtServer(_checked(definition)))
+
+    @property
+    def info(self) -> RawFunctionToolInfo:
+        """Its type and its entry, as one value."""
+        from .info import RawFunctionToolInfo
+
+        return RawFunctionToolInfo(self.name, self.definition())
 
     def definition(self, *, strict: bool = True) -> dict[str, Any]:
         """Describe the tool as the Chat Completions API wants it.

@@ -6,6 +6,7 @@ instance. What it offers to a model is read from its function elsewhere (`_tool_
 
 from __future__ import annotations
 
+import abc
 import functools
 import types
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from lktrio._schemas import JSONSchema
 
+    from .info import FunctionToolInfo, RawFunctionToolInfo
     from .signature import Receiver
 
 __all__ = [
@@ -103,9 +105,19 @@ class Tool(Generic[P, R_co]):
         functools.update_wrapper(cast("Callable[..., Any]", self), self._call)
 
     @property
+    def id(self) -> str:
+        """Identifies it: its `name`."""
+        return self._definition.name
+
+    @property
     def name(self) -> str:
         """Name by which the model calls it."""
         return self._definition.name
+
+    @property
+    @abc.abstractmethod
+    def info(self) -> FunctionToolInfo | RawFunctionToolInfo:
+        """What is known of it: name and description, or name and schema."""
 
     @property
     def description(self) -> str:
@@ -214,6 +226,13 @@ def decode_call(
 class FunctionTool(Tool[P, R_co]):
     """A tool whose schema is read from the annotations and the docstring of its function."""
 
+    @property
+    def info(self) -> FunctionToolInfo:
+        """Its name and description, as one value."""
+        from .info import FunctionToolInfo
+
+        return FunctionToolInfo(self.name, self.description)
+
     @overload
     def __get__(
         self: FunctionTool[Concatenate[type[S], Q], R_co], instance: S | None, owner: type[S]
@@ -243,6 +262,13 @@ class RawFunctionTool(Tool[P, R_co]):
 
     That is the JSON object as the model wrote it, not checked against the schema.
     """
+
+    @property
+    def info(self) -> RawFunctionToolInfo:
+        """Its name and its schema, as one value."""
+        from .info import RawFunctionToolInfo
+
+        return RawFunctionToolInfo(self.name, self._definition.schema(strict=False))
 
     @overload
     def __get__(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self, cast
 
 from lktrio._checks import shown
 from lktrio._definitions import public
@@ -17,12 +18,15 @@ from lktrio._definitions import public
 from .provider import ProviderTool
 from .tool import Tool
 
-__all__ = ["ToolContext", "Toolset", "to_fnc_ctx"]
+__all__ = ["ToolContext", "Toolset", "find_function_tools", "to_fnc_ctx"]
 
 
 @public
 class Toolset:
     """Tools that belong together. A subclass also has its own decorated methods.
+
+    A set whose tools need something to be opened first, such as a connection, is a block: the
+    tools are used inside of ``async with``. See `setup`.
 
     Args:
         id: Identifies the set.
@@ -41,20 +45,111 @@ class Toolset:
     @property
     def tools(self) -> list[Tool[..., Any]]:
         """All its tools: those that were given, then its methods in the order of definition."""
-        names: dict[str, None] = {}
-        for class_ in reversed(type(self).__mro__):
-            names.update(dict.fromkeys(vars(class_)))
-        tools = list(_flatten(self._given))
-        for name in names:
-            static: object = inspect.getattr_static(self, name, None)
-            if isinstance(static, staticmethod):
-                static = cast("object", static.__func__)
-            if isinstance(static, Tool):
-                tools.append(getattr(self, name))
-        return tools
+        return [*_flatten(self._given), *_tools_among(self, _names_in(type(self)))]
+
+    @property
+    def toolsets(self) -> list[Toolset]:
+        """The sets that it was given, without those within them."""
+        return [each for each in self._given if isinstance(each, Toolset)]
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id!r}>"
+
+    # --- lifetime ---
+
+    async def setup(self) -> Self:
+        """Open what the tools need. A subclass that has something to open does it here, after
+        ``await super().setup()``; ``async with`` calls it.
+
+        The sets that it was given are set up one after the other. If one fails, those before it
+        are closed again.
+
+        Returns:
+            The set itself.
+        """
+        opened: list[Toolset] = []
+        toolsets = self.toolsets
+        try:
+            for toolset in toolsets:
+                await toolset.setup()
+                opened.append(toolset)
+        finally:
+            if len(opened) < len(toolsets):
+                await _close(opened)
+        return self
+
+    async def aclose(self) -> None:
+        """Close what `setup` has opened. A subclass does so before ``await super().aclose()``;
+        the end of an ``async with`` block calls it, also where that was cancelled.
+
+        The sets that it was given are closed in reverse order, all of them, whatever one raises.
+        """
+        await _close(self.toolsets)
+
+    async def __aenter__(self) -> Self:
+        """Call `setup`."""
+        return await self.setup()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Call `aclose`."""
+        await self.aclose()
+
+
+async def _close(toolsets: Sequence[Toolset]) -> None:
+    """Close sets, the last one first, and all of them."""
+    # Not by an exit stack, which forgets the exception that is on its way out of the block.
+    if toolsets:
+        try:
+            await toolsets[-1].aclose()
+        finally:
+            await _close(toolsets[:-1])
+
+
+@public
+def find_function_tools(cls_or_obj: object) -> list[Tool[..., Any]]:
+    """Find the tools among the members of a class, an object or a module.
+
+    ::
+
+        class Waiter:
+            @function_tool
+            async def reserve(self, guests: int) -> str: ...
+
+
+        tools = find_function_tools(Waiter())
+
+    Properties are not asked, so that nothing of the object runs.
+
+    Args:
+        cls_or_obj: Where to look. The methods of an object are tools of that object; those of a
+            class have to be taken from an instance before they can be used.
+
+    Returns:
+        The tools in the order of definition: inherited ones first, attributes of the object last.
+    """
+    class_: type[object] = cls_or_obj if isinstance(cls_or_obj, type) else type(cls_or_obj)
+    own: Iterable[str] = getattr(cls_or_obj, "__dict__", ())
+    return list(_tools_among(cls_or_obj, dict.fromkeys([*_names_in(class_), *own])))
+
+
+def _names_in(class_: type[object]) -> list[str]:
+    """The members of a class, each once, in the order of their first definition."""
+    bases = reversed(class_.__mro__)
+    return list(dict.fromkeys(name for base in bases for name in vars(base)))
+
+
+def _tools_among(owner: object, names: Iterable[str]) -> Iterator[Tool[..., Any]]:
+    for name in names:
+        static: object = inspect.getattr_static(owner, name, None)
+        if isinstance(static, staticmethod):
+            static = cast("object", static.__func__)
+        if isinstance(static, Tool):
+            yield getattr(owner, name)
 
 
 def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
@@ -74,6 +169,13 @@ def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
             raise TypeError(f"tools are functions decorated with @function_tool, got {tool!r}")
 
 
+def _sets_in(tools: Iterable[object]) -> Iterator[Toolset]:
+    for tool in tools:
+        if isinstance(tool, Toolset):
+            yield from _sets_in(tool.toolsets)
+            yield tool
+
+
 @public
 class ToolContext:
     """The tools of a conversation, by name.
@@ -89,7 +191,8 @@ class ToolContext:
     def __init__(self, tools: Iterable[Tool[..., Any] | Toolset] = ()) -> None:
         by_name: dict[str, Tool[..., Any]] = {}
         by_server: list[ProviderTool] = []
-        for tool in _flatten(tools):
+        given = tuple(tools)
+        for tool in _flatten(given):
             if isinstance(tool, ProviderTool):
                 by_server.append(tool)
                 continue
@@ -105,6 +208,7 @@ class ToolContext:
                 )
             by_name[tool.name] = tool
         self._by_name = types.MappingProxyType(by_name)
+        self._toolsets = tuple(_sets_in(given))
         self._by_server = tuple(by_server)
 
     @classmethod
@@ -122,6 +226,11 @@ class ToolContext:
         return self._by_name
 
     @property
+    def toolsets(self) -> list[Toolset]:
+        """The sets of tools, each behind those within it."""
+        return list(self._toolsets)
+
+    @property
     def provider_tools(self) -> list[ProviderTool]:
         """The tools that run at the server, in the order in which they were given."""
         return list(self._by_server)
@@ -137,6 +246,17 @@ class ToolContext:
 
     def get(self, name: str) -> Tool[..., Any] | None:
         """Find a tool.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The tool, or None.
+        """
+        return self._by_name.get(name)
+
+    def get_function_tool(self, name: str) -> Tool[..., Any] | None:
+        """Find a tool. The same as `get`, by the name that LiveKit Agents has for it.
 
         Args:
             name: Its name.

@@ -57,7 +57,7 @@ class ThinkingFilter:
         self._closer: str | None = tags[0][1] if starts_inside and tags else None
         self._held: str = ""
         self._watched = known.watched
-        self.watched = known.watched if self._closer is None else ""
+        self.watched: str = known.watched if self._closer is None else ""
         """A string without which text is shown as it is, so that `feed` need not be asked; empty if
         it must be."""
 

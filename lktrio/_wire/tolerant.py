@@ -70,9 +70,9 @@ def _read_delta(value: object) -> DeltaPayload | None:
         extra_content=_read_extra(value.get("extra_content")),
         function_call=_read_function(value.get("function_call")),
         reasoning_details=_objects(value.get("reasoning_details")),
-        annotations=_objects(value.get("annotations")),
+        annotations=_objects(value.get("annotations")) or None,
         audio=_read_audio(value.get("audio")),
-        images=_objects(value.get("images")),
+        images=_objects(value.get("images")) or None,
     )
 
 

@@ -182,6 +182,25 @@ class MCPToolset(Toolset):
             )
         await self._leave()
 
+    async def setup(self) -> Self:
+        """Enter the block, where a set that holds this one is entered. Else write ``async with``.
+
+        Raises:
+            MCPServerError: As at the entrance of the block.
+            RuntimeError: As there.
+            ValueError: As there.
+        """
+        return await self.__aenter__()
+
+    async def aclose(self) -> None:
+        """Leave the block that `setup` has entered, in the same task; nothing if it was left.
+
+        Raises:
+            RuntimeError: Another task has entered it.
+        """
+        if self._manager is not None:
+            await self.__aexit__(None, None, None)
+
     async def _leave(self) -> None:
         assert self._manager is not None
         assert self._nursery is not None

@@ -67,6 +67,7 @@ from tests.support.script import (
     error,
     finish,
     reasoning_chunk,
+    response,
     sse,
     text,
     text_chunk,
@@ -1170,3 +1171,86 @@ async def test_partial_values_begin_anew_too(autojump_clock: MockClock) -> None:
         async with stream:
             values = [value async for value in stream.partial_values]
     assert values == [{"x": 1}, {"x": 2}]
+
+
+# --- prewarm -------------------------------------------------------------------------------------
+
+
+LISTED = response(200, b'{"data": []}', {"Content-Type": "application/json"})
+
+
+async def test_prewarming_readies_all_models_at_the_same_time(autojump_clock: MockClock) -> None:
+    async with open_models([LISTED, FAST], [LISTED, FAST], connect_delay=2) as models:
+        llm = FallbackAdapter(models.llms)
+        await llm.prewarm()
+        assert trio.current_time() == pytest.approx(2, abs=0.1)
+        models.assert_quiet()
+
+        assert (await llm.chat(chat_ctx=conversation()).collect()).text == "fast answer"
+        assert models.asked == [2, 1]
+        assert len(models.networks[0].connections) == 1
+
+
+async def test_a_model_that_cannot_be_prewarmed_is_passed_over(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = error(401, "unknown key")
+    async with open_models(refused, [LISTED, FAST]) as models:
+        llm = FallbackAdapter(models.llms)
+        with caplog.at_level(logging.WARNING, "lktrio"):
+            await llm.prewarm()
+
+        assert [each.available for each in llm.availability] == [False, True]
+        assert "model-0 could not be prewarmed: APIStatusError, status 401" in caplog.text
+        assert "unknown key" not in caplog.text
+        assert (await llm.chat(chat_ctx=conversation()).collect()).text == "fast answer"
+        assert models.asked == [1, 2]
+
+
+@pytest.mark.parametrize("adapter", [FallbackAdapter, lambda llms: HedgeAdapter(llms, after=1)])
+async def test_where_no_model_can_be_prewarmed_the_error_is_raised_bare(
+    autojump_clock: MockClock, adapter: Any
+) -> None:
+    async with open_models(error(401, "no"), error(403, "neither").after(1)) as models:
+        with pytest.raises(APIStatusError, match="neither") as caught:
+            await adapter(models.llms).prewarm()
+        models.assert_quiet()
+    assert [str(each.status_code) for each in caught.value.other_errors] == ["401"]
+
+
+async def test_an_adapter_of_adapters_prewarms_what_is_below(autojump_clock: MockClock) -> None:
+    async with open_models([LISTED], [LISTED] * 2) as models:
+        first, second = models.llms
+        await FallbackAdapter([first, HedgeAdapter(second, after=1)]).prewarm()
+        assert models.asked == [1, 2]
+
+
+async def test_a_model_of_one_s_own_need_not_be_prewarmed() -> None:
+    class Own(ChatModel):
+        model = provider = "own"
+
+        def stream(self, call: ChatCall) -> LLMStream[Any]:
+            raise AssertionError
+
+    with trio.testing.assert_checkpoints():
+        await FallbackAdapter([Own()]).prewarm()
+
+
+async def test_prewarming_a_model_that_was_not_entered_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await FallbackAdapter([LLM("m", base_url=BASE_URL, auth=None)]).prewarm()
+
+
+@pytest.mark.parametrize("series", ["before", "after"])
+@pytest.mark.parametrize("action", [CANCEL_BLOCK, INTERRUPT], ids=["cancel", "Ctrl-C"])
+def test_cut_while_all_models_are_prewarmed_nothing_is_left(action: Any, series: Series) -> None:
+    async def run(cut: Cut) -> str:
+        result = "cut"
+        async with open_models([LISTED], [LISTED]) as models:
+            with cut.watched(), cut.scope:
+                await FallbackAdapter(models.llms).prewarm()
+                result = "ready"
+            models.assert_quiet()
+        return result
+
+    assert sweep(run, action, series).undisturbed == "ready"

@@ -89,6 +89,12 @@ def mismatch() -> Mismatch:
     return caught.value.with_traceback(None)
 
 
+def counted() -> lktrio.UsageCount:
+    return lktrio.UsageCount(requests=2, usage=usage(), cost=0.5)
+
+
+CONTEXT: Final[RunContext[Any]] = RunContext({"user": 1}, CALL, CHAT_CTX)
+
 EXAMPLES: Final[Mapping[str, Callable[[], Any]]] = {
     # Of a stream.
     "ChatChunk": lambda: ChatChunk("c1", ChoiceDelta(content="Hi"), usage(), "stop"),
@@ -150,6 +156,19 @@ EXAMPLES: Final[Mapping[str, Callable[[], Any]]] = {
     "ModelFacts": lambda: lktrio.ModelFacts(starts_in_thinking=True),
     "ModelTable": lambda: lktrio.ModelTable((("gpt-*", lktrio.ModelFacts()),)),
     "ChatCall": lambda: lktrio.ChatCall(chat_ctx=ChatContext([MESSAGE]), early_tool_calls=True),
+    # Of limits, and of turns that ask.
+    "FunctionToolInfo": lambda: lktrio.FunctionToolInfo("look", "Look out."),
+    "RawFunctionToolInfo": lambda: lktrio.RawFunctionToolInfo("look", {"name": "look"}),
+    "RateLimitStatistics": lambda: lktrio.RateLimitStatistics(
+        requests_used=1.0, tokens_used=2.5, waiting=1, held_for=0.5
+    ),
+    "UsageCount": counted,
+    "UsageLimit": lambda: lktrio.UsageLimit(total_tokens=1000, requests=2),
+    "UsageReport": lambda: lktrio.UsageReport(answered=counted()),
+    "AskedAgain": lambda: lktrio.AskedAgain(("degrees is missing",), MESSAGE, 1),
+    "PendingCall": lambda: lktrio.PendingCall(
+        CALL, typing.cast("Any", "tool"), {"city": "Rome"}, CONTEXT, 1
+    ),
     # Of what is wrong.
     "Problem": lambda: mismatch().problems[0],
     # Of a script.
@@ -199,6 +218,9 @@ EXCEPTIONS: Final[Mapping[str, Callable[[], BaseException]]] = {
     "StopResponse": lambda: StopResponse("done", 1),
     "Mismatch": mismatch,
     "LeakError": lambda: lktrio.testing.LeakError("a task"),
+    "UsageLimitExceeded": lambda: lktrio.UsageLimitExceeded(
+        "m", bound="requests", allowed=1, used=2, report=lktrio.UsageReport(answered=counted())
+    ),
     "ScriptError": lambda: lktrio.testing.ScriptError("one request too many"),
 }
 """The public exceptions, with attributes that their constructors do not set."""
@@ -210,7 +232,7 @@ VALUES: Final = [
 ]
 STRUCTS: Final = [name for name in VALUES if issubclass(PUBLIC[name], msgspec.Struct)]
 PROTOCOLS: Final = range(2, pickle.HIGHEST_PROTOCOL + 1)
-KEYWORDS_ONLY: Final = {"LLMMetrics"}
+KEYWORDS_ONLY: Final = {"LLMMetrics", "RateLimitStatistics", "UsageCount", "UsageReport"}
 CARRIED: Final = {"ChatChunk": "raw_json"}
 """What a value only carries along: it is not compared, hashed, shown or matched by position."""
 NOT_HASHED: Final = {**CARRIED, "CompletionUsage": "extra"}
@@ -438,7 +460,8 @@ def test_a_value_can_be_copied(name: str) -> None:
             assert getattr(deep, field) is not getattr(value, field)
 
 
-@pytest.mark.parametrize("name", STRUCTS)
+# A message holds parts of several attrs classes, of which msgspec takes one in a union.
+@pytest.mark.parametrize("name", sorted({*STRUCTS} - {"AskedAgain"}))
 def test_msgspec_knows_the_types_of_all_fields(name: str) -> None:
     known = typing.cast("Any", msgspec.inspect.type_info(PUBLIC[name]))
 

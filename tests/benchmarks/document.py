@@ -1,7 +1,7 @@
 """``python -m tests.benchmarks.document``: put the numbers of a run where documents show them.
 
-This module alone knows how numbers stand in a document: as a table between two comments, and as a
-picture beside it.
+This module alone knows how numbers stand in a document: as a table or as sentences between two
+comments, and as a picture beside them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ NUMBERS: Final = DOCS / "benchmarks.json"
 # What is enough for a picture.
 _FIRST_ROWS: Final = ("chunks", "calls", "tls", "paced_100", "requests", "items_100", "import")
 _OWN: Final = "lktrio_chat"
+
+_LINE: Final = 118
+_PEERS: Final = ("openai_trio", "pydantic_ai_trio", "livekit_agents")
 
 _PLACE = re.compile(r"(<!-- bench:begin -->\n).*?(<!-- bench:end -->\n)", re.DOTALL)
 
@@ -52,6 +56,34 @@ def _lines(run: dict[str, Any]) -> Iterator[str]:
     yield f"In parentheses: the ratio to {about['reference']}, the median of {_rounds(rows)};"
     yield "before it, the ratio times the median of that client."
     yield f"{versions}; {about['machine']}; {about['date'][:10]}."
+
+
+def sentences(run: dict[str, Any]) -> str:
+    """What a run says in a few words: chunks and requests, beside the reference and others."""
+    chunks, requests = (run["rows"][row]["clients"] for row in ("chunks", "requests"))
+    about = run["about"]
+    others = [
+        f"{_times(chunks[name]['ratio'])} times with {chunks[name]['title']}"
+        for name in _PEERS
+        if chunks.get(name, {}).get("ratio") is not None
+    ]
+    versions = [f"{name} {about['versions'][name]}" for name in about["versions"]]
+    said = [
+        f"A chunk takes {_times(chunks[_OWN]['ratio'])} times the CPU that {about['reference']} take for it,",
+        f"a small request {_times(requests[_OWN]['ratio'])} times.",
+        *([f"The same chunk takes {_listed(others)}."] if others else []),
+        f"({about['date'][:10]}; {', '.join(versions)}.)",
+    ]
+    return textwrap.fill(" ".join(said), _LINE) + "\n"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _comparable(row: dict[str, Any]) -> dict[str, Any]:
@@ -163,20 +195,22 @@ def _cell(result: dict[str, Any]) -> str:
     number, ratio = _number(result["median"]), result["ratio"]
     if ratio is None:
         return number
-    return f"{number} ({ratio:.2f})" if ratio < 10 else f"{number} ({ratio:.0f})"
+    return f"{number} ({_times(ratio)})"
 
 
 def _number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def put(document: str, run: dict[str, Any]) -> str:
-    """A document with the table of a run in its place.
+def put(
+    document: str, run: dict[str, Any], text_of: Callable[[dict[str, Any]], str] = table
+) -> str:
+    """A document with the table of a run in its place, or with what else is made of it.
 
     Raises:
         ValueError: The document has no place for it.
     """
-    found, count = _PLACE.subn(lambda place: f"{place[1]}{table(run)}{place[2]}", document)
+    found, count = _PLACE.subn(lambda place: f"{place[1]}{text_of(run)}{place[2]}", document)
     if count != 1:
         raise ValueError("the document must have one <!-- bench:begin --> and <!-- bench:end -->")
     return found
@@ -186,7 +220,7 @@ def main() -> None:
     """Read the command line and write the documents."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks.document",
-        description="Put the numbers of a run into docs/performance.md and README.md.",
+        description="Put the numbers of a run into docs/performance.md, and a few words into README.md.",
     )
     parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"))
     arguments = parser.parse_args()
@@ -197,8 +231,8 @@ def write(numbers: Path) -> None:
     """Put the numbers of a run where documents show them."""
     run = json.loads(numbers.read_text(encoding="utf-8"))
     shown = without_variants(run)
-    for document, table_of in ((DOCUMENT, run), (README, shown)):
-        written = put(document.read_text(encoding="utf-8"), table_of)
+    for document, text_of in ((DOCUMENT, table), (README, sentences)):
+        written = put(document.read_text(encoding="utf-8"), run, text_of)
         document.write_text(written, encoding="utf-8")
     PICTURE.write_text(picture(first_of(shown)), encoding="utf-8")
     if numbers.resolve() != NUMBERS:

@@ -117,6 +117,23 @@ def test_inserting_one_by_one_sorts_by_time_and_keeps_the_order_of_equals(times:
     assert chat_ctx.items == sorted(items, key=lambda item: item.created_at)
 
 
+@given(st.lists(st.integers(0, 4)), st.integers(-1, 5))
+def test_the_place_that_is_found_is_that_of_an_insertion(times: list[int], at: int) -> None:
+    chat_ctx = ChatContext()
+    chat_ctx.insert(message(str(number), at=time) for number, time in enumerate(times))
+
+    index = chat_ctx.find_insertion_index(created_at=at)
+
+    chat_ctx.insert(message("new", at=at))
+    assert chat_ctx.index_by_id("new") == index
+
+
+@pytest.mark.parametrize(("at", "error"), [("1", TypeError), (float("nan"), ValueError)])
+def test_the_place_of_no_time_is_refused(at: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="created_at="):
+        ChatContext().find_insertion_index(created_at=at)
+
+
 @pytest.mark.parametrize("item", [None, 5, "text", b"text", {"type": "message"}], ids=repr)
 def test_what_is_no_item_is_not_inserted(item: Any) -> None:
     chat_ctx = ChatContext()
@@ -272,6 +289,123 @@ def test_a_call_at_the_head_stays_if_nothing_is_cut() -> None:
 def test_truncating_wants_a_number_of_items(max_items: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="max_items="):
         ChatContext().truncate(max_items=max_items)
+
+
+WORTH = {"rules": 5, "out": 40, "bye": 0}
+
+
+def worth(item: ChatItem) -> int:
+    return WORTH.get(item.id, 10)
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "expected"),
+    [
+        # What is always kept is kept also where it is too much by itself.
+        (0, ["rules"]),
+        (4, ["rules"]),
+        (5, ["rules", "bye"]),
+        # A call and its output would be first.
+        (55, ["rules", "bye"]),
+        (64, ["rules", "bye"]),
+        (65, ["rules", "ask", "call", "out", "bye"]),
+        (75, ["rules", "hi", "ask", "call", "out", "bye"]),
+        (85, ["hello", "rules", "hi", "ask", "call", "out", "bye"]),
+    ],
+)
+def test_truncating_by_tokens_keeps_what_fits_beside_the_instructions(
+    max_tokens: int, expected: list[str]
+) -> None:
+    chat_ctx = ChatContext(
+        [
+            message("hello"),
+            message("rules", role="developer"),
+            message("hi"),
+            message("ask"),
+            call("call"),
+            output("out"),
+            message("bye"),
+        ]
+    )
+
+    assert chat_ctx.truncate(max_tokens=max_tokens, count_tokens=worth) is chat_ctx
+    assert ids(chat_ctx) == expected
+
+
+def test_the_stricter_of_two_limits_decides() -> None:
+    items = [message(name) for name in "abcd"]
+
+    def left(max_items: int, max_tokens: int) -> list[str]:
+        chat_ctx = ChatContext(items)
+        limits = {"max_items": max_items, "max_tokens": max_tokens}
+        return ids(chat_ctx.truncate(**limits, count_tokens=worth))
+
+    assert left(1, 40) == ["d"]
+    assert left(4, 29) == ["c", "d"]
+
+
+def test_tokens_are_counted_once_for_each_item_and_only_as_far_back_as_they_fit() -> None:
+    counted: list[str] = []
+
+    def count(item: ChatItem) -> int:
+        counted.append(item.id)
+        return 10
+
+    chat_ctx = ChatContext([message("rules", role="system"), *(message(name) for name in "abcd")])
+    chat_ctx.truncate(max_tokens=30, count_tokens=count)
+
+    assert ids(chat_ctx) == ["rules", "c", "d"]
+    assert counted == ["rules", "d", "c", "b"]
+
+
+@given(
+    kinds=st.lists(st.sampled_from(["user", "system", "call", "output"]), max_size=12),
+    max_items=st.integers(0, 12),
+)
+def test_items_worth_a_token_each_are_truncated_as_by_number(
+    kinds: list[str], max_items: int
+) -> None:
+    made: dict[str, Any] = {"call": call, "output": output}
+    items = [
+        made[kind](f"{number}") if kind in made else message(f"{number}", role=kind)
+        for number, kind in enumerate(kinds)
+    ]
+    # Instructions do not count as items, but as tokens.
+    instructions = next((item.id for item in items if getattr(item, "role", "") == "system"), "")
+    by_number = ChatContext(items).truncate(max_items=max_items)
+
+    by_tokens = ChatContext(items).truncate(
+        max_tokens=max_items, count_tokens=lambda item: int(item.id != instructions)
+    )
+
+    # Those that stand among the last items are one of their number.
+    among_the_last = instructions in {item.id for item in items[len(items) - max_items :]}
+    if not (max_items and among_the_last):
+        assert ids(by_tokens) == ids(by_number)
+    assert set(ids(by_number)) <= set(ids(by_tokens))
+
+
+@pytest.mark.parametrize(
+    ("limits", "error", "said"),
+    [
+        ({}, TypeError, r"truncate\(\) needs max_items, or max_tokens with count_tokens"),
+        ({"max_tokens": 1}, TypeError, "max_tokens and count_tokens need each other"),
+        ({"max_items": 1, "count_tokens": worth}, TypeError, "need each other"),
+        ({"max_tokens": -1, "count_tokens": worth}, ValueError, "max_tokens=-1"),
+        ({"max_tokens": 1, "count_tokens": 4}, TypeError, "count_tokens must be callable"),
+        ({"max_tokens": 1, "count_tokens": lambda _: 0.5}, TypeError, "what count_tokens returns"),
+        ({"max_tokens": 1, "count_tokens": lambda _: -1}, ValueError, "what count_tokens returns"),
+    ],
+)
+def test_limits_that_make_no_sense_change_nothing(
+    limits: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    chat_ctx = ChatContext([message("a"), message("b")])
+
+    with pytest.raises(error, match=said):
+        chat_ctx.truncate(**limits)
+
+    assert ids(chat_ctx) == ["a", "b"]
 
 
 # Merging.

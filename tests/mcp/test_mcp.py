@@ -196,6 +196,31 @@ async def test_a_turn_calls_the_tools_of_a_server(autojump_clock: MockClock) -> 
     assert kitchen.connections == 1
 
 
+async def test_a_set_of_sets_enters_and_leaves_those_of_servers() -> None:
+    kitchen, cellar = Kitchen(cook=said("done")), Kitchen(fetch=said("here"))
+    inner = MCPToolset(cellar)
+
+    async with Toolset(id="house", tools=[MCPToolset(kitchen), inner]) as house:
+        assert [tool.name for tool in house.tools] == ["cook", "fetch"]
+        assert await read(house, "fetch") == "here"
+
+    await inner.aclose()
+    with pytest.raises(RuntimeError, match="is not open"):
+        await inner.__aexit__(None, None, None)
+
+
+async def test_where_one_server_is_missing_the_others_are_left() -> None:
+    kitchen = MCPToolset(Kitchen(cook=said("done")))
+    missing = MCPToolset(Kitchen(cook=said("done")), allowed_tools=["bake"])
+
+    with pytest.raises(ValueError, match="bake"):
+        async with Toolset(id="house", tools=[kitchen, missing]):
+            raise AssertionError
+
+    with pytest.raises(RuntimeError, match="is not open"):
+        await kitchen.__aexit__(None, None, None)
+
+
 async def test_a_schema_is_sent_as_it_is() -> None:
     kitchen = Kitchen(Tool(name="look_up", description="Look it up.", input_schema=SCHEMA))
 

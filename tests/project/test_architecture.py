@@ -227,6 +227,7 @@ LATER = {
     "lktrio._settings.rate",
     "lktrio._tools.calls",
     "lktrio._tools.definition",
+    "lktrio._tools.info",
     "lktrio._tools.signature",
     "lktrio._turns",
     "lktrio._usage",

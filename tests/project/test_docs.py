@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 import re
 import subprocess
 import sys
 import typing
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 import lktrio
-from lktrio import DEFAULT_API_CONNECT_OPTIONS, APIStatusError, Clock, FallbackAdapter, HedgeAdapter
+from lktrio import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    APIError,
+    APIStatusError,
+    Clock,
+    FallbackAdapter,
+    HedgeAdapter,
+)
 from lktrio._adapters.children import another_model_may_help
 from lktrio._answers.errors import is_retryable_status
 from lktrio._engine import attempt as _attempt
@@ -37,7 +47,7 @@ from lktrio._wire import server_errors as _server_errors
 from lktrio._wire import sse as _sse
 from lktrio._wire import tool_calls as _tool_calls
 from lktrio.testing import ScriptedGateway, event, reply, tool_call
-from tests.benchmarks.document import put
+from tests.benchmarks.document import put, sentences
 from tests.support.documents import (
     DOCS,
     ROOT,
@@ -63,6 +73,7 @@ from tests.support.script import (
     finish,
     reasoning_chunk,
     refusal_chunk,
+    response,
     sse,
     text,
     text_chunk,
@@ -112,6 +123,18 @@ SERVERS: dict[str, Script] = {
         tool_calls(ToolCall("get_weather", {"city": "Rome"})),
         slowly("It is", " sunny", " in Rome."),
     ],
+    "refuses-the-key": error(401, "Incorrect API key provided."),
+    "knows-no-such-model": error(404, "The model `gpt-99` does not exist."),
+    "prompt-too-long": error(400, "This model's maximum context length is 8192 tokens."),
+    "a-web-page": response(
+        200, b"<html><title>Sign in</title></html>", {"Content-Type": "text/html"}
+    ),
+    "sorts": [text('{"kind": "complaint"}'), text('{"kind": "question"}')],
+    "second-knows-better": by_model(text("I do not know."), text("To be", " heard.")),
+    "declines": sse(refusal_chunk("I cannot help with that."), finish(), DONE),
+    "cut-call": sse(
+        tool_call_chunk('{"city": "Ro', id="call_1", name="get_weather"), finish("length"), DONE
+    ),
     "thinks-and-calls": [
         sse(
             reasoning_chunk("Rome is in Italy."),
@@ -338,12 +361,21 @@ def test_what_is_failed_over_is_what_the_code_fails_over() -> None:
     assert inspect.signature(HedgeAdapter).parameters["budget"].default == 0.1, "a tenth"
 
 
-def test_the_tree_of_errors_is_drawn_alike_everywhere() -> None:
-    (readme,) = blocks(ROOT / "README.md", "text")
-    drawn = readme.source.splitlines()
+def tree(cls: type[Exception]) -> Iterator[str]:
+    yield cls.__name__
+    children = [child for child in cls.__subclasses__() if child.__name__ in lktrio.__all__]
+    for child in children:
+        first, *others = tree(child)
+        yield f"+-- {first}"
+        yield from (("    " if child is children[-1] else "|   ") + line for line in others)
 
+
+def test_the_tree_of_errors_is_drawn_alike_everywhere_and_is_the_real_one() -> None:
     (design,) = blocks(DOCS / "design.md", "text")
-    assert design.source.splitlines() == drawn
+    drawn = design.source.splitlines()
+
+    names = [re.match(r"\W*\w+", line) for line in drawn]
+    assert [name and name[0] for name in names] == list(tree(APIError))
     reference = (DOCS / "reference" / "errors.rst").read_text(encoding="utf-8")
     assert [line.strip() for line in drawn] == [
         line.strip() for line in reference.splitlines() if line.strip() in map(str.strip, drawn)
@@ -386,6 +418,21 @@ def test_every_public_name_has_its_place_in_the_reference(package: str) -> None:
         described += [name for place, name in names if (place or where) == package]
 
     assert sorted(described) == sorted(room.__all__)
+
+
+@pytest.mark.parametrize(
+    "package",
+    ["lktrio", "lktrio.testing", "lktrio.testing.pytest", "lktrio.opentelemetry", "lktrio.mcp"],
+)
+def test_every_public_name_is_spoken_of_on_some_page(package: str) -> None:
+    room = pytest.importorskip(package, exc_type=ImportError)
+    said = "\n".join(page.read_text(encoding="utf-8") for page in pages())
+    prose = re.sub(r"^(`{3,})\w.*?^\1$", "", said, flags=re.DOTALL | re.MULTILINE)
+
+    spoken_of = set(re.findall(r"\w+", prose))
+    assert sorted(set(room.__all__) - spoken_of) == [], "in code only, or nowhere"
+    assert "asyncio" in spoken_of
+    assert "contextmanager" not in spoken_of, "which only a block of code names"
 
 
 def test_the_reference_finds_every_definition_where_it_was_written() -> None:
@@ -432,11 +479,29 @@ def test_every_member_that_is_named_exists() -> None:
 # --- numbers ------------------------------------------------------------------------------------
 
 
-def test_the_simulated_numbers_are_those_of_the_readme() -> None:
-    # Which a test compares with the simulation.
-    assert rows(DOCS / "performance.md", "What hedging does to the slowest answers") == rows(
-        ROOT / "README.md", "Several models"
+def test_what_the_readme_says_of_costs_is_what_was_measured() -> None:
+    run = json.loads((DOCS / "benchmarks.json").read_text(encoding="utf-8"))
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert put(page, run, sentences) == page
+    assert "with openai on Trio" in " ".join(page.split())
+
+
+def test_a_run_is_told_in_three_sentences() -> None:
+    def clients(**ratios: float) -> dict[str, Any]:
+        measured = {name: {"title": name, "ratio": ratio} for name, ratio in ratios.items()}
+        return {"clients": measured}
+
+    about = {"reference": "httpx", "date": "2026-11-22T20:56:19", "versions": {"trio": "0.35.0"}}
+    alone = {"chunks": clients(lktrio_chat=1.277), "requests": clients(lktrio_chat=1.1)}
+    beside = {**alone, "chunks": clients(lktrio_chat=1.277, openai_trio=12.7, livekit_agents=9.5)}
+
+    assert sentences({"about": about, "rows": alone}) == (
+        "A chunk takes 1.28 times the CPU that httpx take for it, a small request 1.10 times. "
+        "(2026-11-22; trio 0.35.0.)\n"
     )
+    told = " ".join(sentences({"about": about, "rows": beside}).split())
+    assert "The same chunk takes 13 times with openai_trio and 9.50 times with livekit" in told
 
 
 def test_the_numbers_of_a_run_take_the_place_of_the_last_ones() -> None:

@@ -3,7 +3,7 @@
 A thousand requests reach a server whose time to the first output has a heavy tail, first as they
 are, then through a `HedgeAdapter` that asks again after the 95th percentile of the first run. All
 of lktrio, httpx and HTTP/1.1 is the real thing; only the network and the clock are not.
-``python -m tests.support.tail_latency`` prints the table that the README shows.
+``python -m tests.support.tail_latency`` prints the table that docs/performance.md shows.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, Self, assert_type
 
 import attrs
 import httpx
@@ -37,8 +37,11 @@ from lktrio import (
     CollectedResponse,
     CompletionUsage,
     Converter,
+    FallbackAdapter,
     FileContent,
     FunctionToolCall,
+    FunctionToolInfo,
+    HedgeAdapter,
     ImageContent,
     Instrument,
     LLMMetrics,
@@ -50,12 +53,15 @@ from lktrio import (
     ProviderTool,
     RateLimit,
     RateLimitStatistics,
+    RawFunctionToolInfo,
     RequestInfo,
     RunContext,
+    Tool,
     ToolContext,
     ToolError,
     ToolFinished,
     ToolResult,
+    Toolset,
     Turn,
     UsageBound,
     UsageCollector,
@@ -66,6 +72,7 @@ from lktrio import (
     answer_items,
     execute_function_call,
     execute_function_calls,
+    find_function_tools,
     function_tool,
     is_given,
     make_converter,
@@ -301,6 +308,35 @@ async def lifetime() -> None:
 )
 async def get_weather(raw_arguments: dict[str, object]) -> str:
     return f"sunny in {raw_arguments['city']}"
+
+
+class Kitchen(Toolset):
+    async def setup(self) -> Self:
+        await super().setup()
+        return self
+
+    @function_tool
+    async def cook(self, dish: str) -> str:
+        return dish
+
+
+async def ported(llm: LLM) -> None:
+    assert_type(get_weather.info, RawFunctionToolInfo)
+    assert_type(Kitchen.cook.info, FunctionToolInfo)
+    found = find_function_tools(Kitchen(id="kitchen"))
+    assert_type(found, list[Tool[..., Any]])
+    assert_type(found[0].info, FunctionToolInfo | RawFunctionToolInfo)
+    assert_type(ToolContext(found).get_function_tool("cook"), Tool[..., Any] | None)
+    async with Toolset(id="house", tools=[Kitchen(id="kitchen")]) as house:
+        assert_type(house, Toolset)
+        assert_type(house.toolsets, list[Toolset])
+    async with Kitchen(id="kitchen") as kitchen:
+        assert_type(kitchen, Kitchen)
+    await FallbackAdapter([llm, HedgeAdapter(llm, after=1)]).prewarm()
+    chat_ctx = conversation()
+    assert_type(chat_ctx.find_insertion_index(created_at=0), int)
+    chat_ctx.truncate(max_tokens=4096, count_tokens=lambda item: len(item.id))
+    chat_ctx.truncate(max_tokens=4096, count_tokens=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def with_tools(llm: LLM) -> list[FunctionToolCall]:

@@ -21,6 +21,7 @@ from lktrio._answers.errors import APIConnectionError
 from lktrio._settings.models import DEFAULT_MODEL_TABLE
 from lktrio._wire import assembler as _assembler
 from lktrio._wire.assembler import MAX_ANSWER_CHARACTERS, Assembler
+from lktrio._wire.attached import VALUE_WEIGHT
 from lktrio._wire.payloads import (
     CallPayload,
     ChoicePayload,
@@ -205,6 +206,7 @@ def test_a_whole_message_at_the_end_of_the_deltas_is_not_delivered_twice() -> No
         tool_calls=[FunctionToolCall("get_weather", PARIS, "call-0")],
         finish_reason="tool_calls",
         extra={"x": 1},
+        reasoning_details=[{"text": "sohm"}],
     )
 
 
@@ -692,7 +694,6 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> int:
     [
         delta("x" * 10),
         delta(reasoning="x" * 10),
-        delta(reasoning_details=[{"text": "x" * 10}]),
         delta(refusal="x" * 10),
         delta("<think>" + "x" * 10 + "</think>"),
         delta(tool_calls=[CallPayload(0, None, FunctionPayload(None, "x" * 10))]),
@@ -701,7 +702,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> int:
         delta("x" * 10, tainted=True),
     ],
     ids=[
-        *("text", "reasoning", "details", "refusal", "thinking", "arguments", "legacy"),
+        *("text", "reasoning", "refusal", "thinking", "arguments", "legacy"),
         *("together", "tainted"),
     ],
 )
@@ -716,6 +717,17 @@ def test_an_answer_larger_than_allowed_is_an_error(limit: int, payload: ChunkPay
     assert not caught.value.retryable
     assert len(out) >= before
     assert sum(len(one.content or "") for one in deltas(out)) == len(assembler.snapshot().text)
+
+
+def test_details_count_as_reasoning_and_as_what_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The entry, its name and its value, once, and each piece of its text twice.
+    monkeypatch.setattr(_assembler, "MAX_ANSWER_CHARACTERS", 3 * VALUE_WEIGHT + len("text") + 100)
+    assembler = Assembler()
+    for _ in range(5):
+        assembler.feed(delta(reasoning_details=[{"text": "x" * 10}]), [])
+
+    with pytest.raises(APIConnectionError, match="larger than 200 characters"):
+        assembler.feed(delta(reasoning_details=[{"text": "x"}]), [])
 
 
 def test_keys_and_ids_that_pile_up_count_and_those_that_repeat_do_not(
