@@ -62,7 +62,7 @@ nitpick_ignore_regex = [
     ("py:class", r"CacheBreakpoints|HTTPClient|lktrio\._\w+(\.\w+)?\.(_\w+|HTTPClient)"),
     (
         "py:class",
-        r"lktrio\._\w+\.(DecodedArguments|FunctionName|NamedTool|PredictionContent|ToolGroup)",
+        r"lktrio\._\w+\.\w+\.(DecodedArguments|FunctionName|NamedTool|PredictionContent|ToolGroup)",
     ),
     ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|mcp|mcp_types|opentelemetry|pytest)\..*"),
 ]
