@@ -48,6 +48,9 @@ answer may hold. At its end they are put together in one step."""
 _PIECE: Final = 64 * 1024
 """So many characters of a text are taken in one step."""
 
+_ENTRIES: Final = 1000
+"""So many entries of what stands beside the text are taken in one step."""
+
 _COMPARED: Final = 64 * 1024
 """A message that is longer is compared as it is with what has come before."""
 
@@ -482,14 +485,17 @@ def _pieces(delta: DeltaPayload) -> Iterator[DeltaPayload]:
         for start in range(0, len(audio.data), _PIECE):
             yield DeltaPayload(audio=AudioPayload(data=audio.data[start : start + _PIECE]))
         audio = msgspec.structs.replace(audio, data=None)
+    for member in ("reasoning_details", "annotations", "images"):
+        entries: list[dict[str, Any]] = getattr(delta, member) or []
+        for start in range(0, len(entries), _ENTRIES):
+            part = RestPayload()
+            setattr(part, member, entries[start : start + _ENTRIES])
+            yield part
     yield RestPayload(
         tool_calls=delta.tool_calls,
         extra_content=delta.extra_content,
         function_call=delta.function_call,
-        reasoning_details=delta.reasoning_details,
-        annotations=delta.annotations,
         audio=audio,
-        images=delta.images,
     )
 
 

@@ -60,8 +60,9 @@ class Beside:
             ("images", delta.images),
             ("reasoning_details", delta.reasoning_details),
         ):
-            if entries:
-                members[name] = clean(entries)
+            said = [entry for entry in entries or () if entry]
+            if said:
+                members[name] = clean(said)
         audio = delta.audio
         if audio is not None:
             sound = self._sound.feed(audio.data) if audio.data else b""
@@ -169,14 +170,14 @@ class _Detail:
 
     def takes(self, entry: Mapping[str, Any]) -> bool:
         """Whether an entry is the next piece of this one."""
-        mine = self._entry
-        texts = [name for name in _TEXTS if entry.get(name)]
-        return (
-            entry.get("data") is None
-            and all(entry.get(name) == mine.get(name) for name in ("type", "index"))
-            and (not entry.get("id") or not mine.get("id") or entry["id"] == mine["id"])
-            and not (texts and (mine.get("signature") or self._name not in {None, *texts}))
-        )
+        mine, get = self._entry, entry.get
+        if get("type") != mine.get("type") or get("index") != mine.get("index"):
+            return False
+        entry_id = get("id")
+        if get("data") is not None or (entry_id and mine.get("id") not in (None, entry_id)):
+            return False
+        texts = [name for name in _TEXTS if get(name)]
+        return not texts or (not mine.get("signature") and self._name in {None, *texts})
 
     def add(self, entry: Mapping[str, Any]) -> int:
         """Join a piece; return by how much this has grown."""
