@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lktrio._definitions import lazily
 
+from .info import *
 from .provider import *
 from .results import *
 from .tool import *
@@ -15,13 +16,11 @@ from .values import *
 if TYPE_CHECKING:
     from .answers import *
     from .calls import *
-    from .info import *
 
 __getattr__ = lazily(
     __name__,
     {
         "answers": "answer_items",
         "calls": "Call read_call",
-        "info": "FunctionToolInfo RawFunctionToolInfo",
     },
 )

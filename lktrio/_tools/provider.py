@@ -13,6 +13,7 @@ from lktrio._checks import refusal
 from lktrio._definitions import public
 from lktrio._json import check_json, plain_json
 
+from .info import RawFunctionToolInfo
 from .tool import Tool
 from .values import ToolOptions
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from lktrio._json import Arguments, UnreadableArguments
     from lktrio._schemas import JSONSchema
 
-    from .info import RawFunctionToolInfo
     from .signature import Receiver
     from .values import DecodedArguments
 
@@ -51,8 +51,6 @@ class ProviderTool(Tool[..., Any]):
     @property
     def info(self) -> RawFunctionToolInfo:
         """Its type and its entry, as one value."""
-        from .info import RawFunctionToolInfo
-
         return RawFunctionToolInfo(self.name, self.definition())
 
     def definition(self, *, strict: bool = True) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from lktrio._checks import check_flag, check_seconds
 from lktrio._definitions import public
 from lktrio._json import Arguments, UnreadableArguments, read_arguments
 
+from .info import FunctionToolInfo, RawFunctionToolInfo
 from .values import DecodedArguments, ToolOptions
 
 # What reads signatures and converts arguments is a quarter of the package, and only programs that
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from lktrio._schemas import JSONSchema
 
-    from .info import FunctionToolInfo, RawFunctionToolInfo
     from .signature import Receiver
 
 __all__ = [
@@ -229,8 +229,6 @@ class FunctionTool(Tool[P, R_co]):
     @property
     def info(self) -> FunctionToolInfo:
         """Its name and description, as one value."""
-        from .info import FunctionToolInfo
-
         return FunctionToolInfo(self.name, self.description)
 
     @overload
@@ -266,8 +264,6 @@ class RawFunctionTool(Tool[P, R_co]):
     @property
     def info(self) -> RawFunctionToolInfo:
         """Its name and its schema, as one value."""
-        from .info import RawFunctionToolInfo
-
         return RawFunctionToolInfo(self.name, self._definition.schema(strict=False))
 
     @overload

@@ -45,22 +45,19 @@ MAX_ANSWER_CHARACTERS: Final = 16 * 1024 * 1024
 """Most characters (text, reasoning, refusal, calls and what is attached, together) that one
 answer may hold. At its end they are put together in one step."""
 
+# So many characters of a text, and entries of what stands beside it, are taken in one step.
 _PIECE: Final = 64 * 1024
-"""So many characters of a text are taken in one step."""
-
 _ENTRIES: Final = 1000
-"""So many entries of what stands beside the text are taken in one step."""
 
 _COMPARED: Final = 64 * 1024
 """A message that is longer is compared as it is with what has come before."""
 
-# Reasons that say no more than that the answer has ended.
+# Reasons that only say that the answer has ended.
 _PLAIN_REASONS: Final = frozenset({"stop", "end_turn", "function_call", "tool_calls"})
 # Some servers of the dialect write null as a string; an error is raised as one.
 _NO_REASON: Final = frozenset({"null", "None", "error"})
 
-_NONE: Final[dict[str, Any]] = {}
-"""The further members of a delta that has none."""
+_NONE: Final[dict[str, Any]] = {}  # the further members of a delta that has none
 
 
 class Assembler:

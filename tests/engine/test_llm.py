@@ -482,14 +482,14 @@ async def test_a_bad_argument_of_a_call_is_refused_at_the_call(case: str) -> Non
 async def test_an_update_that_is_refused_changes_nothing(
     options: dict[str, Any], kind: type[Exception], words: str
 ) -> None:
-    good = {"model": "other", "extra_kwargs": {"n": 3}, "prompt_cache_breakpoints": True}
+    good = {"model": "other", "extra_kwargs": {"seed": 3}, "prompt_cache_breakpoints": True}
     async with MemoryNetwork(text("Hi")) as network, open_llm(network) as llm:
         with pytest.raises(kind, match=words):
             llm.update_options(**{**good, **options})
         await ask(llm).collect()
         assert llm.model == "test-model"
         assert network.requests[0].json()["model"] == "test-model"
-        assert "n" not in network.requests[0].json()
+        assert "seed" not in network.requests[0].json()
 
 
 # --- The request ---------------------------------------------------------------------------------

@@ -459,7 +459,7 @@ def messages(data: bytes) -> None:
     except ValueError:
         return  # half a surrogate pair, which is no text
     assert ChatContext.from_openai(json.loads(json.dumps(written))).items or not written
-    saved = chat_ctx.to_dict(exclude_image=False, exclude_audio=False)
+    saved = chat_ctx.to_dict(exclude_image=False, exclude_audio=False, exclude_file=False)
     assert ChatContext.from_dict(saved).to_openai() == written
 
 

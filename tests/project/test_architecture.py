@@ -140,7 +140,7 @@ def test_the_line_below_which_there_is_input_and_output() -> None:
     above = [room for room in ORDER if rooms.is_core(room)]
 
     assert above == ORDER[: ORDER.index("_http")]
-    assert "lktrio/_wire/sse.py" in rooms.core_files()
+    assert any(name.endswith("lktrio/_wire/sse.py") for name in rooms.core_files())
 
 
 @pytest.mark.parametrize("room", [room for room in rooms.files() if room not in KNOW_HTTPX])
@@ -227,7 +227,6 @@ LATER = {
     "lktrio._settings.rate",
     "lktrio._tools.calls",
     "lktrio._tools.definition",
-    "lktrio._tools.info",
     "lktrio._tools.signature",
     "lktrio._turns",
     "lktrio._usage",
