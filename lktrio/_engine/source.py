@@ -194,9 +194,9 @@ class _Collecting:
     ) -> None:
         self._reasoning_counts = counts
         self.usage: CompletionUsage | None = None
-        self.id = ""
+        self.id: str = ""
         self.finish_reason: str | None = None
-        self.has_begun = False
+        self.has_begun: bool = False
         self._scope = scope
         self._total = total
         self._record = record

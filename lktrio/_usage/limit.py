@@ -155,7 +155,7 @@ class UsageGuard:
             "write: usage_limit=UsageLimit(total_tokens=50_000)",
         )
         self._limit = cast("UsageLimit", limit)
-        self.collector = self._limit.collector or UsageCollector()
+        self.collector: UsageCollector = self._limit.collector or UsageCollector()
         """What must be told of the requests."""
 
     def check(self) -> None:
