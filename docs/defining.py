@@ -27,3 +27,7 @@ def put_back() -> None:
                     definition = getattr(module, node.name)
                     if id(definition) in public:
                         definition.__module__ = name
+                        if isinstance(node, ast.ClassDef) and sys.version_info >= (3, 13):
+                            # Python forgets where a class stands when its module is changed.
+                            first = min(each.lineno for each in (node, *node.decorator_list))
+                            definition.__firstlineno__ = first
