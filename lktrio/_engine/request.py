@@ -207,7 +207,8 @@ class RequestSource(ReportingSource):
 
     async def _run(self, sink: ChunkSink, total: float, admission: Admission | None = None) -> None:
         request, options = self._request, self._options
-        learn = None if admission is None or admission.rate is None else admission.learn
+        turns = None if admission is None or admission.rate is None else admission
+        learn = None if turns is None else turns.learn
         while True:
             number = len(self._records) + 1
             attempt = self._attempt = RequestAttempt(
@@ -238,9 +239,9 @@ class RequestSource(ReportingSource):
                 time_left=deadline - now,
                 random=random.random,
             )
-            if delay is not None and admission is not None:
+            if delay is not None and turns is not None:
                 begin = now + delay
-                if admission.is_hopeless(begin, min(deadline, self._first_output_ends(begin))):
+                if turns.is_hopeless(begin, min(deadline, self._first_output_ends(begin))):
                     delay = None
             if delay is None:
                 self._deliver_rest(error, attempt, sink)
@@ -258,16 +259,15 @@ class RequestSource(ReportingSource):
                 delay,
             )
             forget_locals(error)
-            if admission is None or admission.rate is None:
-                del error
+            try:
                 await trio.sleep(delay)
-                continue
-            await trio.sleep(delay)
-            if await self._wait_to_begin(admission, total) is not None:
-                # It took longer than it looked.
-                self._deliver_rest(error, attempt, sink)
-                raise error
-            del error
+                if turns and await self._wait_to_begin(turns, total) is not None:
+                    # It took longer than it looked.
+                    self._deliver_rest(error, attempt, sink)
+                    raise error
+            finally:
+                # The error knows this frame: also when the wait is cancelled, it must not know it.
+                del error
 
     def _deliver_rest(self, error: APIError, attempt: RequestAttempt, sink: ChunkSink) -> None:
         """Deliver what was held back of the text, and put what has arrived into the error."""

@@ -227,9 +227,6 @@ async def test_a_stream_goes_with_its_last_reference(
         await settled()
         assert large_things_held_by(stream) == []
         del stream
-        if models is limited and sys.version_info >= (3, 13):
-            # What is cancelled while it waits for its turn is held by Trio's frames there.
-            gc.collect()
         assert gone() is None
         if not isinstance(model, FallbackAdapter):  # which remembers why a model is passed over
             assert [each() for each in errors] == [None for _ in errors]

@@ -27,7 +27,7 @@ PUBLIC = {
 }
 CLASSES = [name for name, value in PUBLIC.items() if inspect.isclass(value)]
 MADE_OF_DICT = [name for name in CLASSES if typing.is_typeddict(PUBLIC[name])]
-LONGEST_SIGNATURE = 1000
+LONGEST_SIGNATURE = 900
 WIDEST_LINE = 900
 
 
