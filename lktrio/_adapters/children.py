@@ -11,7 +11,7 @@ import abc
 import copy
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -41,15 +41,15 @@ from lktrio._engine import (
     whole_answer,
 )
 from lktrio._http import raise_bare
+from lktrio._instruments import Instrument, check_instruments, join_instruments
 from lktrio._settings import APIConnectOptions
 
 __all__ = [
+    "Adapter",
     "AdapterSource",
-    "Children",
     "another_model_may_help",
     "check_models",
     "combine_errors",
-    "converter_of",
     "is_output",
     "prewarm_all",
     "result_of",
@@ -138,6 +138,35 @@ async def prewarm_all(models: Sequence[ChatModel]) -> list[tuple[int, APIError]]
     return failures
 
 
+class Adapter(ChatModel):
+    """A model made of several others.
+
+    Args:
+        models: The others.
+        instruments: Who is told of the adapter's streams, as it was given.
+    """
+
+    def __init__(self, models: tuple[ChatModel, ...], instruments: object) -> None:
+        self._models = models
+        self._instruments = check_instruments(instruments)
+
+    @property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """Who is told of the adapter's streams, and who of its models' requests."""
+        return join_instruments(self._instruments, *(each.instruments for each in self._models))
+
+    @property
+    def converter(self) -> schemas.Converter | None:
+        """That of the first of its models that has one."""
+        converters = (model.converter for model in self._models)
+        return next((each for each in converters if each is not None), None)
+
+    def _instrumented(self, call: ChatCall) -> ChatCall:
+        """A call that the adapter's own instruments are told of, too."""
+        instruments = join_instruments(self._instruments, call.instruments)
+        return attrs.evolve(call, instruments=instruments)
+
+
 @attrs.frozen
 class _Child:
     """One model's stream within the outer one."""
@@ -170,8 +199,9 @@ class _Child:
 _NO_CONVERSATION: Final = ChatContext()
 
 
-class Children:
-    """The streams of several models that one call may need, and what is known of them together.
+class AdapterSource(ReportingSource):
+    """Makes the chunks of an answer from the streams of several models, its children, and knows
+    what is to be told of them together.
 
     All are made when `chat` is called, so that a bad argument fails there, whichever model would
     have been asked.
@@ -219,16 +249,25 @@ class Children:
         for stream in self._streams.values():
             check_open(stream)
 
-    def begin(self) -> None:
-        """The outer stream was entered: its total clock starts."""
+    async def run(self, sink: ChunkSink) -> None:
+        """Ask the models.
+
+        Raises:
+            APIError: None of them has answered.
+        """
         self._epoch = trio.current_time()
         total = self._call.conn_options.total_timeout
         self._total = math.inf if total is None else self._epoch + total
+        try:
+            await self.answer(sink)
+        finally:
+            # No model is asked any more.
+            self._streams = {}
+            self._call = attrs.evolve(self._call, chat_ctx=_NO_CONVERSATION, extra_kwargs={})
 
-    def end(self) -> None:
-        """The outer stream's request has ended: no model is asked any more."""
-        self._streams = {}
-        self._call = attrs.evolve(self._call, chat_ctx=_NO_CONVERSATION, extra_kwargs={})
+    @abc.abstractmethod
+    async def answer(self, sink: ChunkSink) -> None:
+        """Put the chunks of the model that answers; raise what prevented it."""
 
     def conclude(self) -> CollectedResponse[None] | None:
         """The answer if it is whole, although the outer stream was left before it was told so."""
@@ -282,59 +321,9 @@ class Children:
         )
 
 
-class AdapterSource(ReportingSource):
-    """Makes the chunks of an answer from the streams of several models.
-
-    Args:
-        children: Their streams.
-    """
-
-    def __init__(self, children: Children) -> None:
-        self._children = children
-
-    def check_open(self) -> None:
-        """Raise `RuntimeError` if one of the models cannot be asked here and now."""
-        self._children.check_open()
-
-    @property
-    def usage(self) -> CompletionUsage | None:
-        """Token counts so far."""
-        return self._children.usage
-
-    @property
-    def response(self) -> ResponseInfo:
-        """The request so far, with the attempts of all models."""
-        return self._children.response
-
-    def conclude(self) -> CollectedResponse[None] | None:
-        """The answer if it is whole, although the outer stream was left before it was told so."""
-        return self._children.conclude()
-
-    async def run(self, sink: ChunkSink) -> None:
-        """Ask the models.
-
-        Raises:
-            APIError: None of them has answered.
-        """
-        self._children.begin()
-        try:
-            await self.answer(sink)
-        finally:
-            self._children.end()
-
-    @abc.abstractmethod
-    async def answer(self, sink: ChunkSink) -> None:
-        """Put the chunks of the model that answers; raise what prevented it."""
-
-
 def _own_copy(value: T) -> T:
     """A copy of a mapping, which the caller may change later; anything else as it is."""
     return copy.deepcopy(value) if isinstance(cast("object", value), Mapping) else value
-
-
-def converter_of(models: Iterable[ChatModel]) -> schemas.Converter | None:
-    """The converter of the first model that has one."""
-    return next((model.converter for model in models if model.converter is not None), None)
 
 
 def result_of(stream: LLMStream[Any]) -> CollectedResponse[None]:

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 
-import lktrio._schemas as schemas
 from lktrio._answers import (
     APIConnectionError,
     APIError,
@@ -42,17 +41,16 @@ from lktrio._engine import (
     forget_locals,
     outer_stream,
 )
-from lktrio._instruments import Instrument, check_instruments, join_instruments
+from lktrio._instruments import Instrument
 from lktrio._settings import APIConnectOptions, check_conn_options, timeout_or
 
 from .availability import AvailabilityHook, ModelAvailability, ModelPool
 from .children import (
+    Adapter,
     AdapterSource,
-    Children,
     another_model_may_help,
     check_models,
     combine_errors,
-    converter_of,
     is_output,
     prewarm_all,
     result_of,
@@ -99,13 +97,12 @@ class _FallbackSource(AdapterSource):
         self,
         pool: ModelPool,
         policy: _Policy,
-        children: Children,
+        call: ChatCall,
         options: Sequence[APIConnectOptions],
     ) -> None:
+        super().__init__(pool.models, call, options, is_judged=policy.accept is not None)
         self._pool = pool
         self._policy = policy
-        super().__init__(children)
-        self._options = options
         self._has_output = False
         """Whether output was delivered since the answer began, or began anew."""
         self._has_calls = False
@@ -118,7 +115,7 @@ class _FallbackSource(AdapterSource):
         Raises:
             APIError: The last model's error.
         """
-        children, pool = self._children, self._pool
+        pool = self._pool
         failures: list[tuple[ChatModel, APIError]] = []
         tried: frozenset[int] = frozenset()
         while (index := pool.choose(tried)) is not None:
@@ -135,7 +132,7 @@ class _FallbackSource(AdapterSource):
             failures.append((pool.models[index], error))
             if not may_go_on:
                 break
-        error = combine_errors(failures, children.response)
+        error = combine_errors(failures, self.response)
         complete_error(error, was_delivered=self._is_tainted)
         raise error
 
@@ -147,7 +144,7 @@ class _FallbackSource(AdapterSource):
         if is_trial:
             health.on_trial = True
         try:
-            stream = self._children.start(index)
+            stream = self.start(index)
             async with stream:
                 if self._policy.accept is None:
                     await self._pass_on(stream, index, sink)
@@ -155,9 +152,9 @@ class _FallbackSource(AdapterSource):
                     await self._judge(stream, index, sink, self._policy.accept)
             return None, False
         except _Rejected as rejection:
-            return rejection.error, not self._children.is_out_of_time
+            return rejection.error, not self.is_out_of_time
         except APIError as error:
-            if self._children.is_out_of_time:
+            if self.is_out_of_time:
                 # The time was short, which says nothing of the model.
                 return error, False
             if not self._policy.allows(error):
@@ -218,7 +215,7 @@ class _FallbackSource(AdapterSource):
 
 
 @public
-class FallbackAdapter(ChatModel):
+class FallbackAdapter(Adapter):
     """Several models behind one: the first that can answers.
 
     ::
@@ -294,6 +291,7 @@ class FallbackAdapter(ChatModel):
         instruments: Sequence[Instrument] | None = None,
     ) -> None:
         models = check_models(llm)
+        super().__init__(models, instruments)
         check_seconds("attempt_timeout", attempt_timeout)
         check_integer("max_retry_per_llm", max_retry_per_llm, least=0)
         check_seconds("retry_interval", retry_interval, zero=True, infinite=False)
@@ -311,18 +309,6 @@ class FallbackAdapter(ChatModel):
             models, cooldown=cooldown, sticky=sticky, on_change=on_availability_changed
         )
         self._policy = _Policy(should_fall_back, accept, restart_after_output)
-        self._instruments = check_instruments(instruments)
-
-    @property
-    def instruments(self) -> tuple[Instrument, ...]:
-        """Who is told of the adapter's streams, and who of its models' requests."""
-        models = self._pool.models
-        return join_instruments(self._instruments, *(each.instruments for each in models))
-
-    @property
-    def converter(self) -> schemas.Converter | None:
-        """That of the first of its models that has one."""
-        return converter_of(self._pool.models)
 
     @property
     def model(self) -> str:
@@ -379,17 +365,12 @@ class FallbackAdapter(ChatModel):
             TypeError: An argument has the wrong type.
         """
         call_options = check_conn_options(call.conn_options)
-        models = self._pool.models
-        instruments = join_instruments(self._instruments, call.instruments)
-        call = attrs.evolve(call, instruments=instruments)
         options = [
             self._options_of(model, own, call_options)
-            for model, own in zip(models, self._options, strict=True)
+            for model, own in zip(self._models, self._options, strict=True)
         ]
-        is_judged = self._policy.accept is not None
-        children = Children(models, call, options, is_judged=is_judged)
-        source = _FallbackSource(self._pool, self._policy, children, options)
-        return outer_stream(source, children.call, self)
+        source = _FallbackSource(self._pool, self._policy, self._instrumented(call), options)
+        return outer_stream(source, source.call, self)
 
     def _options_of(
         self, model: ChatModel, own: APIConnectOptions | None, call: APIConnectOptions

@@ -15,7 +15,6 @@ import msgspec
 import trio
 from trio.lowlevel import enable_ki_protection
 
-import lktrio._schemas as schemas
 from lktrio._answers import APIError, ChatChunk, CompletionUsage, add_usage
 from lktrio._checks import check_seconds, check_share, check_sync_callable, not_awaitable
 from lktrio._definitions import public
@@ -31,16 +30,15 @@ from lktrio._engine import (
     weight,
 )
 from lktrio._http import raise_bare
-from lktrio._instruments import Instrument, check_instruments, join_instruments
-from lktrio._settings import APIConnectOptions, check_conn_options
+from lktrio._instruments import Instrument
+from lktrio._settings import check_conn_options
 
 from .children import (
+    Adapter,
     AdapterSource,
-    Children,
     another_model_may_help,
     check_models,
     combine_errors,
-    converter_of,
     is_output,
     prewarm_all,
     result_of,
@@ -157,18 +155,15 @@ class _HedgeSource(AdapterSource):
     def __init__(
         self,
         models: tuple[ChatModel, ...],
-        children: Children,
+        call: ChatCall,
         *,
         after: float,
         counts: _Counts,
-        options: APIConnectOptions,
         may_help: Callable[[APIError], bool],
     ) -> None:
-        self._models = models
-        super().__init__(children)
+        super().__init__(models, call, [call.conn_options] * len(models))
         self._after = after
         self._counts = counts
-        self._options = options
         self._may_help = may_help
         self._runners: list[_Runner] = []
         self._winner: _Runner | None = None
@@ -203,7 +198,7 @@ class _HedgeSource(AdapterSource):
                 # They were raised through frames that hold the list.
                 forget_locals(error)
         if not sink.is_complete:
-            raise combine_errors(self._failures, self._children.response)
+            raise combine_errors(self._failures, self.response)
 
     async def _start_all(self, nursery: trio.Nursery, sink: ChunkSink) -> None:
         """Start the first request, and the others as long as there is no output."""
@@ -211,7 +206,7 @@ class _HedgeSource(AdapterSource):
             if index:
                 with trio.move_on_after(self._after):
                     await self._news.wait()
-                if not self._may_grow or self._children.is_out_of_time or not self._may_pay():
+                if not self._may_grow or self.is_out_of_time or not self._may_pay():
                     break
             self._news = trio.Event()
             self._start(index, nursery, sink)
@@ -224,7 +219,7 @@ class _HedgeSource(AdapterSource):
         return not self._is_denied
 
     def _start(self, index: int, nursery: trio.Nursery, sink: ChunkSink) -> _Runner:
-        runner = _Runner(index, self._models[index], self._children.start(index))
+        runner = _Runner(index, self._models[index], self.start(index))
         call_on_output(runner.stream, partial(self._begins, runner, sink))
         self._runners.append(runner)
         name = f"request {len(self._runners)} of the race"
@@ -259,7 +254,7 @@ class _HedgeSource(AdapterSource):
             # Reasoning cannot be held back without bound.
             if runner.size > MAX_UNDELIVERED_BYTES:
                 self._wins(runner, sink)
-        if is_output(chunk, self._options):
+        if is_output(chunk, self.call.conn_options):
             self._begins(runner, sink)
             if runner is self._winner:
                 self._has_output = True
@@ -275,7 +270,7 @@ class _HedgeSource(AdapterSource):
         if self._winner is None and not runner.scope.cancel_called:
             self._winner = runner
             self._may_grow = False
-            self._children.follow(runner.stream)
+            self.follow(runner.stream)
             for other in self._runners:
                 if other is not runner:
                     other.scope.cancel()
@@ -314,7 +309,7 @@ class _HedgeSource(AdapterSource):
     ) -> None:
         """A winner has failed. If nothing of its answer was delivered (it had begun a call, or had
         no rival), the next model that has not failed is asked once more."""
-        if self._has_output or self._has_asked_again or self._children.is_out_of_time:
+        if self._has_output or self._has_asked_again or self.is_out_of_time:
             return
         failed = {each.index for each in self._runners if each.has_failed}
         after = winner.index + 1
@@ -343,7 +338,7 @@ class _HedgeSource(AdapterSource):
 
 
 @public
-class HedgeAdapter(ChatModel):
+class HedgeAdapter(Adapter):
     """Asks again where an answer is slow to begin, and takes the one that begins first.
 
     ::
@@ -395,24 +390,13 @@ class HedgeAdapter(ChatModel):
         instruments: Sequence[Instrument] | None = None,
     ) -> None:
         models = check_models((llm,) if isinstance(llm, ChatModel) else llm)
-        self._models = models * 2 if len(models) == 1 else models
+        super().__init__(models * 2 if len(models) == 1 else models, instruments)
         check_seconds("after", after, zero=True)
         check_share("budget", budget, "0.1 for one request in ten")
         check_sync_callable("should_hedge", should_hedge)
         self._after = after
         self._may_help = should_hedge
         self._counts = _Counts(budget)
-        self._instruments = check_instruments(instruments)
-
-    @property
-    def instruments(self) -> tuple[Instrument, ...]:
-        """Who is told of the adapter's streams, and who of its models' requests."""
-        return join_instruments(self._instruments, *(each.instruments for each in self._models))
-
-    @property
-    def converter(self) -> schemas.Converter | None:
-        """That of the first of its models that has one."""
-        return converter_of(self._models)
 
     async def prewarm(self) -> None:
         """Prewarm all models side by side, a connection for each request of a hedge.
@@ -453,15 +437,11 @@ class HedgeAdapter(ChatModel):
             TypeError: An argument has the wrong type.
         """
         options = attrs.evolve(check_conn_options(call.conn_options), max_retry=0)
-        instruments = join_instruments(self._instruments, call.instruments)
-        call = attrs.evolve(call, instruments=instruments)
-        children = Children(self._models, call, [options] * len(self._models))
         source = _HedgeSource(
             self._models,
-            children,
+            attrs.evolve(self._instrumented(call), conn_options=options),
             after=self._after,
             counts=self._counts,
-            options=options,
             may_help=self._may_help,
         )
-        return outer_stream(source, children.call, self)
+        return outer_stream(source, source.call, self)
