@@ -86,6 +86,9 @@ class RecordedRequest:
     """When the client closed the connection of this request; None if it has not, if the server was
     first, or if the connection has been used for another request since."""
 
+    target: str = attrs.field(default="", repr=False)
+    """The path and the query of its URL, as sent: ``"/v1/chat/completions?tenant=acme"``."""
+
     @property
     def interrupted(self) -> bool:
         """Whether the client closed the connection before the reply was over.
@@ -302,6 +305,7 @@ def snapshot(entry: Entry, record: ReplyRecord | None, closed_at: float | None) 
         messages=_objects(body.pop("messages", None)),
         tools=_objects(body.pop("tools", None)),
         options=body,
+        target=entry.request.target,
         headers=dict(entry.request.headers),
         body=entry.request.body,
         arrived_at=entry.request.received_at,
