@@ -492,6 +492,7 @@ def check_chat_ctx(value: object) -> ChatContext:
     if not isinstance(value, ChatContext):
         raise TypeError(
             f"chat_ctx must be a ChatContext, not a {type(value).__name__}; "
-            "make one with ChatContext(items) or ChatContext.from_dict(...)"
+            "make one with ChatContext(items); ChatContext.from_openai() reads messages that are "
+            "dicts, and ChatContext.from_dict() a saved conversation"
         )
     return value

@@ -59,11 +59,15 @@ call; it stands right behind the instructions that do not."""
 
 _check_role: Final = check_word(ChatRole)
 
+_FROM_OPENAI: Final = "; ChatContext.from_openai() reads messages that are dicts"
+
 
 def _check_content(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     for index, part in enumerate(cast("list[object]", value)):
         if not isinstance(part, CONTENT_TYPES):
-            raise TypeError(refusal(f"{attribute.name}[{index}]", part, CONTENT_WANTED))
+            advice = _FROM_OPENAI if isinstance(part, Mapping) else ""
+            wanted = f"{CONTENT_WANTED}{advice}"
+            raise TypeError(refusal(f"{attribute.name}[{index}]", part, wanted))
 
 
 def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
@@ -372,5 +376,6 @@ def check_items(items: Iterable[ChatItem]) -> list[ChatItem]:
 
 
 _ITEMS_WANTED: Final = (
-    "items such as ChatMessage and FunctionCall; ChatContext.from_dict() reads saved ones"
+    f"items such as ChatMessage and FunctionCall{_FROM_OPENAI}, and ChatContext.from_dict() "
+    "saved items"
 )
