@@ -17,6 +17,7 @@ from lktrio._checks import shown
 from lktrio._definitions import public
 
 from .fields import (
+    UnknownType,
     check_arguments,
     check_bool,
     check_names,
@@ -67,7 +68,7 @@ def _check_content(_: object, attribute: attrs.Attribute[Any], value: object) ->
         if not isinstance(part, CONTENT_TYPES):
             advice = _FROM_OPENAI if isinstance(part, Mapping) else ""
             wanted = f"{CONTENT_WANTED}{advice}"
-            raise TypeError(refusal(f"{attribute.name}[{index}]", part, wanted))
+            raise TypeError(refusal(f"{attribute.name}[{index}]", cast("object", part), wanted))
 
 
 def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
@@ -331,7 +332,7 @@ class UnknownItem(Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved
     again as it was, not sent (which is logged)."""
 
-    type: str = attrs.field(validator=check_text)
+    type: UnknownType = attrs.field(validator=check_text)
     """What the saved conversation calls it."""
 
     id: str = attrs.field(factory=new_item_id, validator=check_text)
