@@ -237,7 +237,7 @@ _BELONGS_ELSEWHERE: Final = {
     "stream": "every answer is streamed; `await llm.chat(...).collect()` gives it whole",
     "stream_options": "the usage is always asked for, and is found in `stream.usage`",
     "inference_class": "it is an argument of LLM() and chat()",
-    "conn_options": "it is an argument of chat()",
+    "conn_options": "it is an argument of LLM() and chat()",
     "max_retries": "write chat(conn_options=APIConnectOptions(max_retry=...))",
     **dict.fromkeys(
         ("functions", "function_call"), "it is out of date; give chat() tools, and a tool_choice"

@@ -308,6 +308,25 @@ async def test_the_total_clock_of_the_call_bounds_all_models_together(
         assert [each.available for each in adapter.availability] == [False, True, True]
 
 
+async def test_a_total_clock_that_runs_out_between_two_models_is_the_error(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_models(error(503), text("late")) as models:
+        adapter = FallbackAdapter(
+            models.llms,
+            max_retry_per_llm=0,
+            on_availability_changed=lambda _: autojump_clock.jump(5),
+        )
+        stream = ask(adapter, conn_options=APIConnectOptions(total_timeout=3))
+        with pytest.raises(APITimeoutError) as caught:
+            await stream.collect()
+
+        assert caught.value.clock == "total"
+        assert [type(each) for each in caught.value.other_errors] == [APIStatusError]
+        assert models.asked == [1, 0]
+        assert [each.available for each in adapter.availability] == [False, True]
+
+
 async def test_what_is_asked_later_is_what_was_asked(autojump_clock: MockClock) -> None:
     async with open_models(SLOW, text('{"a": 1}')) as models:
         extra: dict[str, Any] = {"metadata": {"a": "1"}}

@@ -164,7 +164,7 @@ class TestStructure:
             ("stream", "collect()"),
             ("stream_options", "stream.usage"),
             ("inference_class", "argument of LLM() and chat()"),
-            ("conn_options", "argument of chat()"),
+            ("conn_options", "argument of LLM() and chat()"),
             ("provider", "argument of LLM()"),
             ("max_retry", "chat(conn_options=APIConnectOptions(max_retry=...))"),
             ("total_timeout", "chat(conn_options=APIConnectOptions(total_timeout=...))"),
