@@ -168,7 +168,7 @@ class LLM(ChatModel):
         auth: NotGivenOr[Auth] = NOT_GIVEN,
         inference_class: InferenceClass | None = None,
         extra_kwargs: ChatCompletionOptions | None = None,
-        conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+        conn_options: APIConnectOptions | None = None,
         prompt_cache_breakpoints: CacheBreakpoints = "auto",
         reasoning_back: ReasoningBack = "auto",
         http_client: HTTPClient | TrioTransport | None = None,
@@ -202,7 +202,8 @@ class LLM(ChatModel):
         )
         self._inference_class: InferenceClass | None = check_inference_class(inference_class)
         self._options = self._checked_options(extra_kwargs)
-        self._conn_options = check_conn_options(conn_options)
+        given = DEFAULT_API_CONNECT_OPTIONS if conn_options is None else conn_options
+        self._conn_options = check_conn_options(given)
         self._cache_breakpoints: CacheBreakpoints = checked_breakpoints(prompt_cache_breakpoints)
         check_flag("strict_tool_schema", strict_tool_schema)
         self._strict_tool_schema = strict_tool_schema
