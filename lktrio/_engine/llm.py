@@ -48,7 +48,6 @@ from lktrio._settings import (
     check_inference_class,
     check_plain_http,
     credential_words,
-    credentials_in,
     drop_rejected,
     is_credential,
     merge_options,
@@ -68,6 +67,7 @@ from .draft import RequestDraft, prepared
 from .llm_arguments import (
     CacheBreakpoints,
     ReasoningBack,
+    check_plain_options,
     check_tool_choice,
     checked_auth,
     checked_breakpoints,
@@ -448,19 +448,8 @@ class LLM(ChatModel):
         self, extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None
     ) -> RequestOptions:
         options = structure_options(extra_kwargs, converter=self._converter)
-        self._check_plain_options(options)
+        check_plain_options(options, self._base_url, allow_insecure=self._allow_insecure)
         return options
-
-    def _check_plain_options(self, options: RequestOptions) -> None:
-        """Refuse headers and parameters that are credentials over plain http to another machine."""
-        for option, values in (("extra_headers", options.headers), ("extra_query", options.query)):
-            for name in credentials_in(values):
-                check_plain_http(
-                    self._base_url,
-                    has_credentials=True,
-                    allow_insecure=self._allow_insecure,
-                    where=f"{option}[{name!r}]",
-                )
 
     def _headers(self, urgency: InferenceClass | None) -> dict[str, str]:
         headers = {
@@ -483,7 +472,7 @@ class LLM(ChatModel):
         auth = self._auth
         secrets = SecretWords()
         if options.headers or options.query:
-            self._check_plain_options(options)
+            check_plain_options(options, self._base_url, allow_insecure=self._allow_insecure)
             secrets += credential_words(options.headers)
             secrets += credential_words(options.query)
         if options.headers:
