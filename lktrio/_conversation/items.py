@@ -66,9 +66,11 @@ _FROM_OPENAI: Final = "; ChatContext.from_openai() reads messages that are dicts
 def _check_content(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     for index, part in enumerate(cast("list[object]", value)):
         if not isinstance(part, CONTENT_TYPES):
-            advice = _FROM_OPENAI if isinstance(part, Mapping) else ""
-            wanted = f"{CONTENT_WANTED}{advice}"
-            raise TypeError(refusal(f"{attribute.name}[{index}]", cast("object", part), wanted))
+            raise TypeError(refusal(f"{attribute.name}[{index}]", part, _part_wanted(part)))
+
+
+def _part_wanted(instead_of: object) -> str:
+    return CONTENT_WANTED + (_FROM_OPENAI if isinstance(instead_of, Mapping) else "")
 
 
 def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
