@@ -56,16 +56,14 @@ class timed(Generic[T]):  # noqa: N801 - used like a function
             return await anext(self._parts)
         self._has_begun = True
         began = trio.current_time()
+        with trio.move_on_after(UNNOTICED):
+            return await anext(self._parts)
         try:
             while True:
+                shown = paint(f"{self._what}{trio.current_time() - began:.1f} s", "dim")
+                # The cursor is put back, so that the next output covers this.
+                print(f"\x1b7{shown}\x1b[K\x1b8", end="", flush=True)
                 with trio.move_on_after(0.1):
                     return await anext(self._parts)
-                self._show(trio.current_time() - began)
         finally:
-            # To the right of the cursor, which has not moved.
             print("\x1b[K", end="", flush=True)
-
-    def _show(self, seconds: float) -> None:
-        if seconds >= UNNOTICED:
-            shown = paint(f"{self._what}{seconds:.1f} s", "dim")
-            print(f"\x1b7{shown}\x1b[K\x1b8", end="", flush=True)

@@ -476,10 +476,10 @@ async def test_many_redraws_its_lines_on_a_terminal() -> None:
         drawn = await drawn_by("many.py", "--n", "3", *base_url(server))
 
     first, *_, last = re.sub(r" +\d+\.\d s", " T", drawn.replace("\x1b[K", "")).split("\x1b[4F")
-    assert first == ("  1  waiting  T  \n  2  waiting  T  \n  3  waiting  T  \n     3 waiting\n")
+    assert first == "  1  waiting T  \n  2  waiting T  \n  3  waiting T  \n     3 waiting\n"
     assert last.startswith(
-        "  1  done     T  One[2J two.\n  2  done     T  One[2J two.\n"
-        "  3  done     T  One[2J two.\n     3 done\n\n3 of 3 answers"
+        "  1  done T  One[2J two.\n  2  done T  One[2J two.\n"
+        "  3  done T  One[2J two.\n     3 done\n\n3 of 3 answers"
     )
 
 
