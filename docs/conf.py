@@ -265,6 +265,7 @@ _SOUGHT = {
     "howto/troubleshooting": "error exception",
     "howto/web": "web sse starlette fastapi quart hypercorn",
     "performance": "benchmark speed memory",
+    "tutorial": "stream streaming",
 }
 
 
