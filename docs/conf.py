@@ -49,6 +49,8 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+# In the theme's own, what is imported looks like a link.
+pygments_dark_style = "github-dark"
 html_title = f"lktrio {release}"
 html_copy_source = False
 html_static_path = ["_static"]
