@@ -17,10 +17,10 @@ from terminal import paint, timed
 from lktrio import (
     CallReady,
     ChatContext,
+    FunctionCallResult,
     TextDelta,
     ToolError,
     ToolFinished,
-    ToolResult,
     ToolStarted,
     Turn,
     function_tool,
@@ -105,7 +105,7 @@ async def show(turn: Turn[None]) -> bool:
     return has_answered
 
 
-def end_of(result: ToolResult) -> str:
+def end_of(result: FunctionCallResult) -> str:
     """Say how a call has ended."""
     return paint("failed:  ", "red") if result.is_error else paint("finished:", "green")
 

@@ -1057,6 +1057,11 @@ async def test_an_example_runs_with_the_real_model(script: str) -> None:
     elif script == "tools.py":
         assert 'call:     get_weather {"city": "Paris"}\n' in said
         assert 'finished: {"sky": "sunny", "celsius": 21}\n\nThe weather in Paris is' in said
+    elif script == "approve.py":
+        # Whatever the model makes of the order: nobody is there to say yes.
+        assert "\nPay 20 euros to " in said
+        assert "nobody has answered" in said
+        assert "Paid " not in said
     elif script == "voice_turn.py":
         assert '[get_weather {"city": "Paris"}] The weather in Paris -- interrupted\n' in said
         assert "assistant: The weather in Paris --\n" in said
