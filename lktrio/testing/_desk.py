@@ -40,7 +40,7 @@ __all__ = [
 @public
 @attrs.frozen
 class RecordedRequest:
-    """One request for a chat completion, as the gateway saw it. Times are `trio.current_time()`."""
+    """One request for a chat completion, as the gateway saw it. Times are `trio.current_time`."""
 
     number: int
     """Counted from 0, in the order of arrival, retries included."""
