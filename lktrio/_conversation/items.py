@@ -372,5 +372,6 @@ def check_items(items: Iterable[ChatItem]) -> list[ChatItem]:
 
 
 _ITEMS_WANTED: Final = (
-    "items such as ChatMessage and FunctionCall; ChatContext.from_dict() reads saved ones"
+    "items such as ChatMessage and FunctionCall; ChatContext.from_dict() reads saved ones, "
+    "ChatContext.from_openai() a list of messages, and answer_items() makes them of an answer"
 )

@@ -61,8 +61,9 @@ class AnswerShape:
         try:
             shape = self._types.shape(self._type)
         except UnsupportedType as exc:
+            fault = self._fault_of_value(type_) or exc
             raise TypeError(
-                f"response_format={self._type_name} cannot be asked for: {exc}"
+                f"response_format={self._type_name} cannot be asked for: {fault}"
             ) from None
         field = Field(name=_WRAPPED, argument=_WRAPPED, shape=shape, required=True, type=self._type)
         self._structure: Callable[[dict[str, Any]], Any] | None = None
@@ -75,6 +76,20 @@ class AnswerShape:
         self.schema: dict[str, Any] = self._make_strict(plain)
         """The strict schema."""
 
+    def _fault_of_value(self, value: object) -> str | None:
+        """What to say of a value that stands where its type should; None if it is none."""
+        from .type_hints import UnsupportedType
+
+        if isinstance(value, str):
+            return "it is a string; give a type, or {'type': 'json_object'} for any JSON object"
+        if isinstance(value, type) or type(value).__module__ == "builtins":
+            return None
+        try:
+            self._types.shape(type(value))
+        except UnsupportedType:
+            return None
+        return f"it is a value; give its type, {type(value).__name__}"
+
     def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:
         from .strict import UnsupportedSchema, strict_schema
 
@@ -83,7 +98,8 @@ class AnswerShape:
         except UnsupportedSchema as exc:
             raise ValueError(
                 f"response_format={self._type_name} has no strict schema: {exc}. Change the type, "
-                "or give the response_format as a dict with a schema of your own"
+                "or give the response_format as a dict: {'type': 'json_object'}, or one with a "
+                "schema of your own"
             ) from None
 
     def to_json(self) -> dict[str, Any]:

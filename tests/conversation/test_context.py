@@ -144,7 +144,10 @@ def test_what_is_no_item_is_not_inserted(item: Any) -> None:
 
 
 def test_a_refused_item_is_named_by_its_place() -> None:
-    with pytest.raises(TypeError, match=r"items\[1\]={'role': 'user'} .* ChatContext.from_dict"):
+    with pytest.raises(
+        TypeError,
+        match=r"items\[1\]={'role': 'user'} .* ChatContext.from_dict.*from_openai.*answer_items",
+    ):
         ChatContext([message("a"), {"role": "user"}])  # type: ignore[list-item]
 
 
