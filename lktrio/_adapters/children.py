@@ -11,6 +11,7 @@ import abc
 import copy
 import logging
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 
@@ -196,6 +197,8 @@ class _Child:
 
 
 _NO_CONVERSATION: Final = ChatContext()
+_NO_TIME: Final = sys.float_info.min
+"""Seconds. The shortest timeout is more than none."""
 
 
 class AdapterSource(ReportingSource):
@@ -286,7 +289,9 @@ class AdapterSource(ReportingSource):
         now = trio.current_time()
         left = self._total - now
         if now > self._epoch and left < (options.total_timeout or math.inf):
-            # What was prepared has a total clock that starts when it is entered: too late.
+            # What was prepared has a total clock that starts when it is entered: too late. With no
+            # time left, it ends at once: as any stream whose time is over does.
+            left = max(left, _NO_TIME)
             options, stream = attrs.evolve(options, total_timeout=left), None
         if stream is None:
             stream = model.stream(attrs.evolve(self._call, conn_options=options))

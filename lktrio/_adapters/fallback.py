@@ -43,7 +43,12 @@ from lktrio._engine import (
     outer_stream,
 )
 from lktrio._instruments import Instrument
-from lktrio._settings import APIConnectOptions, check_conn_options, timeout_or
+from lktrio._settings import (
+    DEFAULT_API_CONNECT_OPTIONS,
+    APIConnectOptions,
+    check_conn_options,
+    timeout_or,
+)
 
 from .availability import AvailabilityHook, ModelAvailability, ModelPool
 from .children import (
@@ -252,7 +257,7 @@ class FallbackAdapter(Adapter):
         conn_options: Options for single models, in place of the call's: a list with an entry for
             each model (None for none), or a mapping from model to options. A ``timeout`` that
             they do not give is the call's. The call's ``total_timeout`` bounds the stream as a
-            whole in any case.
+            whole in any case. Where neither is given, those of the `LLM` hold.
         should_fall_back: Whether another model may not have an error; then the next one is asked,
             and after a status, a lost connection or a timeout this one is passed over for a while.
             Default: every error but a status that says that the request itself is wrong (400, 405,
@@ -378,7 +383,10 @@ class FallbackAdapter(Adapter):
     def _options_of(
         self, model: ChatModel, own: APIConnectOptions | None, call: APIConnectOptions
     ) -> APIConnectOptions:
-        options = own or call
+        is_given = own is not None or call is not DEFAULT_API_CONNECT_OPTIONS
+        if not is_given and isinstance(model, FallbackAdapter):
+            return call  # its models have options of their own
+        options = own or (call if is_given else model.conn_options)
         first_output = options.first_output_timeout or call.first_output_timeout
         if first_output is None and not isinstance(model, FallbackAdapter):
             first_output = self._attempt_timeout

@@ -31,7 +31,7 @@ from lktrio._engine import (
 )
 from lktrio._http import raise_bare
 from lktrio._instruments import Instrument
-from lktrio._settings import check_conn_options
+from lktrio._settings import APIConnectOptions, call_conn_options
 
 from .children import (
     Adapter,
@@ -161,7 +161,14 @@ class _HedgeSource(AdapterSource):
         counts: _Counts,
         may_help: Callable[[APIError], bool],
     ) -> None:
-        super().__init__(models, call, [call.conn_options] * len(models))
+        options = [
+            # An adapter has retries of its own, and models with options of their own.
+            call.conn_options
+            if isinstance(model, Adapter)
+            else attrs.evolve(call_conn_options(call.conn_options, model.conn_options), max_retry=0)
+            for model in models
+        ]
+        super().__init__(models, call, options)
         self._after = after
         self._counts = counts
         self._may_help = may_help
@@ -254,7 +261,7 @@ class _HedgeSource(AdapterSource):
             # Reasoning cannot be held back without bound.
             if runner.size > MAX_UNDELIVERED_BYTES:
                 self._wins(runner, sink)
-        if is_output(chunk, self.call.conn_options):
+        if is_output(chunk, self._options[runner.index]):
             self._begins(runner, sink)
             if runner is self._winner:
                 self._has_output = True
@@ -411,6 +418,11 @@ class HedgeAdapter(Adapter):
         await prewarm_all(self._models)
 
     @property
+    def conn_options(self) -> APIConnectOptions:
+        """Clocks and retries of the model that is asked first."""
+        return self._models[0].conn_options
+
+    @property
     def model(self) -> str:
         """Name of the model that is asked first."""
         return self._models[0].model
@@ -436,10 +448,9 @@ class HedgeAdapter(Adapter):
             ValueError: An argument has a value that cannot be sent.
             TypeError: An argument has the wrong type.
         """
-        options = attrs.evolve(check_conn_options(call.conn_options), max_retry=0)
         source = _HedgeSource(
             self._models,
-            attrs.evolve(self._instrumented(call), conn_options=options),
+            self._instrumented(call),
             after=self._after,
             counts=self._counts,
             may_help=self._may_help,

@@ -26,7 +26,7 @@ from lktrio._settings import (
     InferenceClass,
     ResponseFormat,
     ToolChoice,
-    check_conn_options,
+    call_conn_options,
 )
 from lktrio._tools import Tool, Toolset, checked_tools
 
@@ -50,7 +50,7 @@ class ChatCall(Value):
     """Functions the model may call."""
 
     conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS
-    """Clocks and retries."""
+    """Clocks and retries; `DEFAULT_API_CONNECT_OPTIONS` itself stands for the model's own."""
 
     parallel_tool_calls: NotGivenOr[bool] = NOT_GIVEN
     """Whether the model may make several calls at once."""
@@ -113,6 +113,11 @@ class ChatModel(abc.ABC):
         """What reads types of the program's own in answers; None if there is no such thing."""
         return None
 
+    @property
+    def conn_options(self) -> APIConnectOptions:
+        """Clocks and retries of calls that give none."""
+        return DEFAULT_API_CONNECT_OPTIONS
+
     async def prewarm(self) -> None:
         """Get ready for the first request: an `LLM` opens a connection, an adapter asks its models
         to do so. A model of your own that has something to open does it here; else nothing is done.
@@ -145,7 +150,7 @@ class ChatModel(abc.ABC):
             ValueError: The ``response_format`` or a clock has a value that makes no sense.
             TypeError: An argument has the wrong type.
         """
-        options = check_conn_options(call.conn_options)
+        options = call_conn_options(call.conn_options, self.conn_options)
         return outer_stream(
             SingleAttempt(source, self.model, options),
             attrs.evolve(call, instruments=join_instruments(self.instruments, call.instruments)),
@@ -223,7 +228,7 @@ class ChatModel(abc.ABC):
                 of such; or a mapping that is sent as it is. `LLMStream.collect` then has the
                 value in ``parsed``, and the stream is typed by it where the type is a class.
             tools: Functions the model may call.
-            conn_options: Clocks and retries.
+            conn_options: Clocks and retries. Default: the model's own.
             parallel_tool_calls: Whether the model may make several calls at once.
             tool_choice: Whether, or which, function must be called.
             inference_class: How urgent the request is to the gateway.

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-import attrs
 import trio
 
 import lktrio._schemas as schemas
@@ -35,6 +34,7 @@ from lktrio._schemas import answer_shape
 from lktrio._settings import (
     DEFAULT_API_CONNECT_OPTIONS,
     DEFAULT_MODEL_TABLE,
+    APIConnectOptions,
     ChatCompletionOptions,
     Credentials,
     InferenceClass,
@@ -43,11 +43,11 @@ from lktrio._settings import (
     RequestOptions,
     Secret,
     SecretWords,
+    call_conn_options,
     check_conn_options,
     check_inference_class,
     check_plain_http,
     credential_words,
-    credentials_in,
     drop_rejected,
     is_credential,
     merge_options,
@@ -55,7 +55,6 @@ from lktrio._settings import (
     resolve_credentials,
     secret_words,
     structure_options,
-    timeout_or,
 )
 from lktrio._tools import ToolContext, check_converter, to_fnc_ctx
 from lktrio._version import __version__
@@ -68,6 +67,7 @@ from .draft import RequestDraft, prepared
 from .llm_arguments import (
     CacheBreakpoints,
     ReasoningBack,
+    check_plain_options,
     check_tool_choice,
     checked_auth,
     checked_breakpoints,
@@ -127,6 +127,7 @@ class LLM(ChatModel):
         inference_class: How urgent requests are to the gateway. Default: it decides.
         extra_kwargs: Options of every request (see `ChatCompletionOptions`); those of a call
             win over them.
+        conn_options: Clocks and retries of every call that gives none.
         prompt_cache_breakpoints: Whether `CacheBreakpoint` is sent: True, False, or ``"auto"``
             for where the model is known to support it.
         reasoning_back: In which member of a message the model gets back what it has thought, after
@@ -167,6 +168,7 @@ class LLM(ChatModel):
         auth: NotGivenOr[Auth] = NOT_GIVEN,
         inference_class: InferenceClass | None = None,
         extra_kwargs: ChatCompletionOptions | None = None,
+        conn_options: APIConnectOptions | None = None,
         prompt_cache_breakpoints: CacheBreakpoints = "auto",
         reasoning_back: ReasoningBack = "auto",
         http_client: HTTPClient | TrioTransport | None = None,
@@ -200,6 +202,8 @@ class LLM(ChatModel):
         )
         self._inference_class: InferenceClass | None = check_inference_class(inference_class)
         self._options = self._checked_options(extra_kwargs)
+        given = DEFAULT_API_CONNECT_OPTIONS if conn_options is None else conn_options
+        self._conn_options = check_conn_options(given)
         self._cache_breakpoints: CacheBreakpoints = checked_breakpoints(prompt_cache_breakpoints)
         check_flag("strict_tool_schema", strict_tool_schema)
         self._strict_tool_schema = strict_tool_schema
@@ -251,6 +255,11 @@ class LLM(ChatModel):
     def converter(self) -> schemas.Converter | None:
         """What reads types of the program's own in answers."""
         return self._converter
+
+    @property
+    def conn_options(self) -> APIConnectOptions:
+        """Clocks and retries of calls that give none."""
+        return self._conn_options
 
     def __repr__(self) -> str:
         return f"<LLM {self._model} at {urlsplit(self._base_url).netloc} {self._connections.state}>"
@@ -339,16 +348,16 @@ class LLM(ChatModel):
             TypeError: An argument has the wrong type.
         """
         chat_ctx = check_chat_ctx(call.chat_ctx)
-        conn_options = check_conn_options(call.conn_options)
         response_format = call.response_format
         shape = None
         if is_given(response_format):
             shape = answer_shape(response_format, self._converter)
         if shape is not None:
             response_format = shape.to_json()
+        extra_kwargs = structure_options(call.extra_kwargs, converter=self._converter)
         options = merge_options(
             instance=self._options,
-            call=call.extra_kwargs,
+            call=extra_kwargs,
             explicit={
                 "parallel_tool_calls": call.parallel_tool_calls,
                 "tool_choice": call.tool_choice,
@@ -359,10 +368,12 @@ class LLM(ChatModel):
         urgency: InferenceClass | None = self._inference_class
         if is_given(call.inference_class):
             urgency = check_inference_class(call.inference_class)
-        if options.timeout is not None:
-            conn_options = attrs.evolve(
-                conn_options, timeout=timeout_or(conn_options, options.timeout)
-            )
+        conn_options = call_conn_options(
+            call.conn_options,
+            self._conn_options,
+            call_timeout=extra_kwargs.timeout,
+            instance_timeout=self._options.timeout,
+        )
         tool_ctx = ToolContext(call.tools)
         schemas = to_fnc_ctx(tool_ctx, strict=self._strict_tool_schema)
         # An empty set takes as much as one of five, and most streams offer no tools.
@@ -437,19 +448,8 @@ class LLM(ChatModel):
         self, extra_kwargs: ChatCompletionOptions | Mapping[str, Any] | None
     ) -> RequestOptions:
         options = structure_options(extra_kwargs, converter=self._converter)
-        self._check_plain_options(options)
+        check_plain_options(options, self._base_url, allow_insecure=self._allow_insecure)
         return options
-
-    def _check_plain_options(self, options: RequestOptions) -> None:
-        """Refuse headers and parameters that are credentials over plain http to another machine."""
-        for option, values in (("extra_headers", options.headers), ("extra_query", options.query)):
-            for name in credentials_in(values):
-                check_plain_http(
-                    self._base_url,
-                    has_credentials=True,
-                    allow_insecure=self._allow_insecure,
-                    where=f"{option}[{name!r}]",
-                )
 
     def _headers(self, urgency: InferenceClass | None) -> dict[str, str]:
         headers = {
@@ -472,7 +472,7 @@ class LLM(ChatModel):
         auth = self._auth
         secrets = SecretWords()
         if options.headers or options.query:
-            self._check_plain_options(options)
+            check_plain_options(options, self._base_url, allow_insecure=self._allow_insecure)
             secrets += credential_words(options.headers)
             secrets += credential_words(options.query)
         if options.headers:

@@ -23,8 +23,11 @@ from lktrio._settings import (
     ModelFacts,
     ModelTable,
     NamedToolChoice,
+    RequestOptions,
     Secret,
     authorization_fault,
+    check_plain_http,
+    credentials_in,
 )
 
 from .chat_model import ChatCall
@@ -34,6 +37,7 @@ from .rate_limit import RateLimit, RateQueue, queue_of
 __all__ = [
     "CacheBreakpoints",
     "ReasoningBack",
+    "check_plain_options",
     "check_tool_choice",
     "checked_auth",
     "checked_breakpoints",
@@ -80,6 +84,18 @@ def checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Aut
     if fault is not None:
         raise ValueError(f"auth= {fault}")
     return Secret(auth)
+
+
+def check_plain_options(options: RequestOptions, base_url: str, *, allow_insecure: bool) -> None:
+    """Refuse headers and parameters that are credentials over plain http to another machine."""
+    for option, values in (("extra_headers", options.headers), ("extra_query", options.query)):
+        for name in credentials_in(values):
+            check_plain_http(
+                base_url,
+                has_credentials=True,
+                allow_insecure=allow_insecure,
+                where=f"{option}[{name!r}]",
+            )
 
 
 def checked_breakpoints(value: object) -> CacheBreakpoints:

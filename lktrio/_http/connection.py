@@ -9,7 +9,6 @@ Source: RFC 9112, section 9 (connection management)
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol, TypeAlias
@@ -114,7 +113,8 @@ class Exchange(httpx.AsyncByteStream):
         self._write_timeout = timeouts.get("write")
         self._observe = observe
         self._release: Callable[[Connection, bool], Awaitable[None]] | None = release
-        self._early: deque[bytes] = deque()
+        # What came with the head or before it was all sent; once the head is read, last one first.
+        self._early: list[bytes] = []
         self._is_sent = False
         self._has_lost_sending = False
         connection.uses += 1
@@ -148,6 +148,7 @@ class Exchange(httpx.AsyncByteStream):
                 await self._read_head()
             else:
                 await self._send_while_reading(head, content, length)
+            self._early.reverse()
         except (httpx.NetworkError, httpx.RemoteProtocolError) as exc:
             if self.is_reused and not self.reader.has_begun:
                 raise ConnectionLost(str(exc)) from exc
@@ -298,7 +299,7 @@ class Exchange(httpx.AsyncByteStream):
     @enable_ki_protection
     async def __anext__(self) -> bytes:
         if self._early:
-            return self._early.popleft()
+            return self._early.pop()
         reader = self.reader
         try:
             while not reader.is_over:

@@ -24,6 +24,7 @@ __all__ = [
     "check_text",
     "encode_json",
     "is_array",
+    "is_json",
     "is_list",
     "is_mapping",
     "is_object",
@@ -131,6 +132,15 @@ def check_json_value(value: object) -> None:
         Mismatch: If it cannot. It has one problem.
     """
     _check(value, _MAX_DEPTH)
+
+
+def is_json(value: object) -> bool:
+    """Whether a value can be written as JSON, as `check_json` demands."""
+    try:
+        check_json_value(value)
+    except Mismatch:
+        return False
+    return True
 
 
 def way_to(path: Path) -> str:

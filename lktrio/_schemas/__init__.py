@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .json_schema import *
     from .shapes import *
     from .strict import *
+    from .subschemas import *
     from .type_hints import *
 
 __getattr__ = lazily(
@@ -27,9 +28,10 @@ __getattr__ = lazily(
         "descriptions": "Missing Unfit Unknown describe is_wrong_type",
         "docstrings": "read_docstring",
         "introspection": "Types",
-        "json_schema": "JSONSchema object_schema",
+        "json_schema": "object_schema",
         "shapes": "Field",
         "strict": "UnsupportedSchema strict_schema",
+        "subschemas": "JSONSchema",
         "type_hints": "UnresolvedAnnotation UnsupportedType type_parameters",
     },
 )

@@ -11,7 +11,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias, get_origin
+from typing import Any, Final, get_origin
 
 from lktrio._json import (
     JSON_TYPES,
@@ -26,12 +26,9 @@ from lktrio._json import (
 )
 
 from .leniency import read_integer, read_number
+from .subschemas import REF_PREFIX, JSONSchema
 
 __all__ = ["ForeignType", "is_foreign", "unstructure_foreign"]
-
-JSONSchema: TypeAlias = dict[str, Any]
-
-_REF_PREFIX: Final = "#/$defs/"
 
 
 def is_foreign(class_: type[Any]) -> bool:
@@ -97,7 +94,7 @@ class ForeignType:
 
     def _resolve(self, schema: JSONSchema) -> JSONSchema:
         while "$ref" in schema:
-            schema = self.definitions[schema["$ref"].removeprefix(_REF_PREFIX)]
+            schema = self.definitions[schema["$ref"].removeprefix(REF_PREFIX)]
         return schema
 
     def _relax(self, value: object, schema: object, in_text: bool) -> object:
@@ -208,7 +205,7 @@ def _pydantic(python: Any) -> tuple[JSONSchema, Callable[[object], object]]:
             Problem(tuple(item["loc"]), Refusal(_lower_first(item["msg"]))) for item in found
         )
 
-    return adapter.json_schema(ref_template=_REF_PREFIX + "{model}"), validate
+    return adapter.json_schema(ref_template=REF_PREFIX + "{model}"), validate
 
 
 def _lower_first(text: str) -> str:

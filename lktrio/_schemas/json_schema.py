@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from lktrio._checks import is_number
-from lktrio._json import is_list, is_schema
+from lktrio._json import is_json, is_list
 
 from .declared import NO_DEFAULT
 from .descriptions import describe
@@ -45,21 +45,12 @@ from .shapes import (
     StringKeyed,
     Text,
 )
+from .subschemas import REF_PREFIX, JSONSchema, map_subschemas, references, used_definitions
 
 __all__ = [
-    "REF_PREFIX",
-    "JSONSchema",
-    "map_subschemas",
     "object_schema",
-    "references",
     "root_schema",
-    "used_definitions",
 ]
-
-JSONSchema: TypeAlias = dict[str, Any]
-
-REF_PREFIX: Final = "#/$defs/"
-"""What the name of a definition follows in a ``$ref``."""
 
 Writer: TypeAlias = Callable[[Any], Any]
 
@@ -180,13 +171,12 @@ class _Builder:
                 # What it is for, and how it is written.
                 written = schema["description"].removesuffix(".")
                 schema["description"] = f"{field.description.removesuffix('.')} ({written})"
-        if type(field.default) in _TYPE_NAMES:
-            schema["default"] = field.default
-        elif field.default is not NO_DEFAULT:
+        if field.default is not NO_DEFAULT:
             # A sentinel has no JSON form, and the model can do without knowing it.
             with contextlib.suppress(TypeError, ValueError):
-                schema["default"] = self._write(field.default)
-        return schema
+                is_scalar = type(field.default) in _TYPE_NAMES
+                schema["default"] = field.default if is_scalar else self._write(field.default)
+        return _sayable(schema)
 
     def _mapping(self, mapping: StringKeyed) -> JSONSchema:
         schema: JSONSchema = {
@@ -357,6 +347,13 @@ def _with_items(schema: JSONSchema) -> JSONSchema:
     return copy
 
 
+def _sayable(schema: JSONSchema) -> JSONSchema:
+    """Leave out a default that JSON has no word for."""
+    if "default" in schema and not is_json(schema["default"]):
+        del schema["default"]
+    return schema
+
+
 def _described(schema: JSONSchema, description: str | None) -> JSONSchema:
     return {"description": description, **schema} if description else schema
 
@@ -406,94 +403,9 @@ def _number(bound: Any) -> int | float | None:
     return bound if is_number(bound) and math.isfinite(bound) else None
 
 
-# --- Walking through schemas ---------------------------------------------------------------------
-
-_BY_NAME: Final = ("properties", "patternProperties", "dependentSchemas", "$defs")
-_IN_LISTS: Final = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE: Final = (
-    "items",
-    "additionalProperties",
-    "propertyNames",
-    "contains",
-    "not",
-    "if",
-    "then",
-    "else",
-    "unevaluatedItems",
-    "unevaluatedProperties",
-)
-
-
-def map_subschemas(schema: JSONSchema, change: Callable[[JSONSchema], JSONSchema]) -> JSONSchema:
-    """Copy a schema with its direct subschemas changed.
-
-    Args:
-        schema: A schema. A member that is named like a keyword is not taken for one.
-        change: Takes a subschema and returns what is put in its place.
-
-    Returns:
-        The copy.
-    """
-
-    def changed(subschema: object) -> object:
-        return change(subschema) if is_schema(subschema) else subschema
-
-    copy: JSONSchema = {}
-    for keyword, value in schema.items():
-        if keyword in _BY_NAME:
-            copy[keyword] = {name: changed(subschema) for name, subschema in value.items()}
-        elif keyword in _IN_LISTS:
-            copy[keyword] = [changed(subschema) for subschema in value]
-        elif keyword in _SINGLE:
-            copy[keyword] = changed(value)
-        else:
-            copy[keyword] = value
-    return copy
-
-
-def references(schema: JSONSchema) -> set[str]:
-    """Return the names of the definitions that a schema refers to.
-
-    Args:
-        schema: A schema.
-
-    Returns:
-        The names, not those that the definitions themselves refer to.
-    """
-    names: set[str] = set()
-
-    def visit(subschema: JSONSchema) -> JSONSchema:
-        if "$ref" in subschema:
-            names.add(subschema["$ref"].removeprefix(REF_PREFIX))
-        return map_subschemas(subschema, visit)
-
-    visit(schema)
-    return names
-
-
-def used_definitions(
-    schema: JSONSchema, definitions: Mapping[str, JSONSchema]
-) -> dict[str, JSONSchema]:
-    """Choose the definitions that a schema needs.
-
-    Args:
-        schema: A schema.
-        definitions: All there are, by name.
-
-    Returns:
-        Those it refers to, and those they refer to.
-    """
-    used: set[str] = set()
-    waiting = references(schema)
-    while waiting:
-        used |= waiting
-        waiting = {name for known in waiting for name in references(definitions[known])} - used
-    return {name: definition for name, definition in definitions.items() if name in used}
-
-
 def _adopt(schema: JSONSchema, names: Mapping[str, str], without: Collection[str]) -> JSONSchema:
     """Copy a schema with new names for its definitions."""
     copy = map_subschemas(_with_items(schema), lambda subschema: _adopt(subschema, names, without))
     if "$ref" in copy:
         copy["$ref"] = REF_PREFIX + names[copy["$ref"].removeprefix(REF_PREFIX)]
-    return {keyword: value for keyword, value in copy.items() if keyword not in without}
+    return _sayable({key: value for key, value in copy.items() if key not in without})

@@ -15,7 +15,7 @@ from typing import Final, cast
 
 from lktrio._json import json_type_of
 
-from .json_schema import REF_PREFIX, JSONSchema, map_subschemas, references
+from .subschemas import REF_PREFIX, JSONSchema, map_subschemas, references
 
 __all__ = ["UnsupportedSchema", "strict_schema"]
 

@@ -15,6 +15,7 @@ from lktrio._definitions import Value, public
 __all__ = [
     "DEFAULT_API_CONNECT_OPTIONS",
     "APIConnectOptions",
+    "call_conn_options",
     "check_conn_options",
     "timeout_or",
 ]
@@ -64,7 +65,8 @@ class APIConnectOptions(Value):
     """For connecting (TLS included); again for sending the request; then for the response's
     headers as a whole, and for each silence until the next byte (comments in the stream count as
     life). While the consumer is behind and nothing is read, it stands still. `math.inf` for no
-    limit. If it is not given, a ``timeout`` of ``extra_kwargs`` takes its place."""
+    limit. If a call's options do not give it, a ``timeout`` of the call's ``extra_kwargs`` takes
+    its place, then those of the `LLM`, likewise."""
 
     first_output_timeout: float | None = attrs.field(default=None, kw_only=True)
     """From the start of an attempt to its first text, refusal or piece of a tool call. None for
@@ -100,4 +102,35 @@ def timeout_or(options: APIConnectOptions, other: float | None) -> float:
 
 
 DEFAULT_API_CONNECT_OPTIONS: Final = APIConnectOptions()
-"""What `ChatModel.chat` uses if no ``conn_options`` are given."""
+"""What holds if nobody gives ``conn_options``. Given to a call, it says nothing: those of the `LLM`
+hold, if it has any."""
+
+
+def call_conn_options(
+    call: object,
+    instance: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS,
+    *,
+    call_timeout: float | None = None,
+    instance_timeout: float | None = None,
+) -> APIConnectOptions:
+    """The options of one call to a model that has options of its own.
+
+    Args:
+        call: ``conn_options`` of the call. `DEFAULT_API_CONNECT_OPTIONS` itself gives nothing.
+        instance: Those of the model.
+        call_timeout: ``timeout`` among the call's ``extra_kwargs``.
+        instance_timeout: ``timeout`` among the model's ``extra_kwargs``.
+
+    Returns:
+        The call's options if it gives any, else the model's, with the first ``timeout`` that
+        anybody gave, the call first.
+
+    Raises:
+        TypeError: The call's are no options.
+    """
+    given = check_conn_options(call)
+    options = instance if given is DEFAULT_API_CONNECT_OPTIONS else given
+    timeout = timeout_or(given, call_timeout)
+    if isinstance(timeout, _Default):
+        timeout = timeout_or(instance, instance_timeout)
+    return options if timeout is options.timeout else attrs.evolve(options, timeout=timeout)

@@ -93,8 +93,8 @@ def _resolve(parameter: str, value: object, variable: str, env: Mapping[str, str
     _, *variables = sources
     raise ValueError(
         f"{parameter} is missing: give LLM({parameter}=...) or set {' or '.join(variables)}. For "
-        f"a server that takes another bearer token, give LLM(auth='Bearer ...'); for one that "
-        f"takes none, LLM(auth=None)"
+        f"a server that takes a key as it is, give LLM(auth=f'Bearer {{key}}'); for one that takes "
+        f"none, LLM(auth=None)"
     )
 
 

@@ -373,8 +373,8 @@ def run_turn(
         model: Whom to ask: an `LLM`, or any other `ChatModel`.
         chat_ctx: The conversation. What is said and done in the turn is appended to it.
         tools: Functions the model may call.
-        conn_options: Clocks and retries, of each round by itself. For a deadline of the whole
-            turn use `trio.fail_after` or `trio.move_on_after`.
+        conn_options: Clocks and retries, of each round by itself. Default: the model's own. For a
+            deadline of the whole turn use `trio.fail_after` or `trio.move_on_after`.
         parallel_tool_calls: Whether the model may make several calls at once.
         tool_choice: Whether, or which, function must be called. A choice that forces a call is
             for the first round only; after it the model is free.

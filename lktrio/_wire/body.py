@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias
 
 from lktrio._answers import APIConnectionError, APIError, ChatChunk
@@ -71,7 +71,8 @@ class AnswerReader:
         self._at_once = at_once
         self._events = EventReader(max_event_bytes)
         self._got_payload = False
-        self._backlog: deque[Event] = deque()
+        # Made only when it is needed: empty, it takes half a kilobyte of every open stream.
+        self._backlog: deque[Event] | None = None
         self._work: _Work | None = None
         self._work_data: bytes | None = None
 
@@ -83,7 +84,7 @@ class AnswerReader:
     @property
     def is_behind(self) -> bool:
         """Whether `feed` must be called again, with or without more bytes, before anything else."""
-        return self._work is not None or bool(self._backlog)
+        return self._work is not None or self._backlog is not None
 
     def take_carried(self) -> int:
         """How many bytes the chunks since the last call were made from, beside those that `feed`
@@ -106,33 +107,40 @@ class AnswerReader:
             return
         if not self._got_payload and len(self._head) < _QUOTED_BYTES:
             self._head += data[: _QUOTED_BYTES - len(self._head)]
-        backlog = self._backlog
         if not self.is_behind:
             values, data = self._events.split(data)
             for position, value in enumerate(values):
                 payload = decode_plain(value) if len(value) <= self._at_once else None
                 if payload is None:
-                    backlog.extend(Event(value, b"") for value in values[position:])
+                    self._put_off([Event(value, b"") for value in values[position:]])
                     break
                 self._got_payload = True
                 self.assembler.feed(payload, out, value)
         if data:
-            backlog.extend(self._events.feed(data))
+            self._put_off(self._events.feed(data))
         if self.is_behind:
             self._go_on(out)
         if self._events.too_large and not (self.is_behind or self.is_done):
             raise self._too_large()
 
+    def _put_off(self, events: Sequence[Event]) -> None:
+        """Let events wait for their turn."""
+        if self._backlog is not None:
+            self._backlog.extend(events)
+        elif events:
+            self._backlog = deque(events)
+
     def _go_on(self, out: list[ChatChunk]) -> None:
         """Do as much as may be done in one step."""
-        backlog = self._backlog
         for _ in range(_EVENTS_AT_ONCE):
             if self._work is not None:
                 self._take_step(self._work, out)
                 return
-            if not backlog:
+            if self._backlog is None:
                 return
-            event = backlog.popleft()
+            event = self._backlog.popleft()
+            if not self._backlog:
+                self._backlog = None
             if len(event.data) > self._at_once:
                 self._work = self._take_event(event)
             else:
@@ -265,7 +273,7 @@ class AnswerReader:
     def settle(self, out: list[ChatChunk]) -> None:
         """Say that nothing more will be read after the finish reason: the answer is complete."""
         self._kind = _Kind.ENDED
-        self._backlog.clear()
+        self._backlog = None
         self._work = None
         self.assembler.finish(out)
         self.is_done = True

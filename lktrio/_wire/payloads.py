@@ -150,6 +150,18 @@ class UsagePayload(msgspec.Struct, gc=False):
     completion_tokens_details: CompletionDetails | None = None
     cached_tokens: _Count | None = None
     prompt_cache_hit_tokens: _Count | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+
+    @property
+    def prompt(self) -> int | None:
+        """Tokens of the prompt, by whatever name."""
+        return self.input_tokens if self.prompt_tokens is None else self.prompt_tokens
+
+    @property
+    def completion(self) -> int | None:
+        """Tokens of the completion, by whatever name."""
+        return self.output_tokens if self.completion_tokens is None else self.completion_tokens
 
 
 class ChoicePayload(msgspec.Struct, gc=False):
@@ -162,6 +174,12 @@ class ChoicePayload(msgspec.Struct, gc=False):
     usage: UsagePayload | None = None
     error: Any = None
     logprobs: LogprobsPayload | None = None
+    text: str | None = None
+
+    def place_text(self) -> None:
+        """Let a text stand for the delta, as in the choices of the older completions."""
+        if self.text and self.delta is None and self.message is None:
+            self.delta = DeltaPayload(content=self.text)
 
 
 class GroqPayload(msgspec.Struct, gc=False):
@@ -218,6 +236,8 @@ def decode_plain(data: bytes) -> ChunkPayload | None:
     for choice in choices:
         if choice.error or choice.finish_reason == "error":
             return None
+        if choice.delta is None:
+            choice.place_text()
     return payload
 
 
@@ -229,6 +249,8 @@ def decode_typed(data: bytes) -> ChunkPayload | None:
         return None
     if payload.choices:
         del payload.choices[MAX_CHOICES:]
+        for choice in payload.choices:
+            choice.place_text()
     return payload
 
 
@@ -253,8 +275,8 @@ def completion_usage(
     usage: UsagePayload, service_tier: str | None, rest: dict[str, object] | None = None
 ) -> CompletionUsage:
     """Make the public usage value; every count that is missing is 0."""
-    prompt = usage.prompt_tokens or 0
-    completion = usage.completion_tokens or 0
+    prompt = usage.prompt or 0
+    completion = usage.completion or 0
     prompt_details = usage.prompt_tokens_details or _NO_PROMPT_DETAILS
     completion_details = usage.completion_tokens_details or _NO_COMPLETION_DETAILS
     cached = prompt_details.cached_tokens

@@ -54,7 +54,10 @@ def _reader_of(kind: type[P]) -> _Reader:
 
 
 def _read_choices(value: object) -> list[ChoicePayload]:
-    return [_read(ChoicePayload, choice) for choice in _objects(value)[:MAX_CHOICES]]
+    choices = [_read(ChoicePayload, choice) for choice in _objects(value)[:MAX_CHOICES]]
+    for choice in choices:
+        choice.place_text()
+    return choices
 
 
 def _read_delta(value: object) -> DeltaPayload | None:
@@ -239,10 +242,12 @@ _READERS: Final[Mapping[str, _Reader]] = {
     **dict.fromkeys(("id", "model", "name", "type", "finish_reason", "service_tier"), _name),
     "system_fingerprint": _name,
     **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), _count),
+    **dict.fromkeys(("input_tokens", "output_tokens"), _count),
     **dict.fromkeys(("cached_tokens", "prompt_cache_hit_tokens", "cache_write_tokens"), _count),
     **dict.fromkeys(("accepted_prediction_tokens", "rejected_prediction_tokens"), _count),
     **dict.fromkeys(("error", "base_resp"), clean),
     **dict.fromkeys(("delta", "message"), _read_delta),
+    "text": _scalar_text,
     **dict.fromkeys(("function", "function_call"), _read_function),
     "arguments": _read_arguments,
     "audio_tokens": _count,

@@ -46,8 +46,8 @@ class UsageReader:
         One without counts says nothing; it must not hide one that does.
         """
         says_something = (
-            usage.prompt_tokens is not None
-            or usage.completion_tokens is not None
+            usage.prompt is not None
+            or usage.completion is not None
             or usage.total_tokens is not None
         )
         if says_something:
@@ -77,7 +77,10 @@ class _WithUsage(msgspec.Struct, gc=False):
 
 _decode_usage = msgspec.json.Decoder(_WithUsage).decode
 
-_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_COUNTS: Final = (
+    *("prompt_tokens", "completion_tokens", "total_tokens"),
+    *("input_tokens", "output_tokens"),
+)
 _TYPED: Final = frozenset(UsagePayload.__struct_fields__)
 _DETAILS: Final = {
     "prompt_tokens_details": frozenset(PromptDetails.__struct_fields__),

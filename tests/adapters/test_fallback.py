@@ -291,6 +291,25 @@ async def test_a_models_own_total_clock_is_its_own(autojump_clock: MockClock) ->
         assert await timed(lambda: first_text(ask(adapter))) == ("fast ", 2.2)
 
 
+async def test_options_of_the_llms_hold_where_nothing_closer_is_given(
+    autojump_clock: MockClock,
+) -> None:
+    own = APIConnectOptions(max_retry=7, first_output_timeout=2)
+    async with open_models(SLOW, FAST, conn_options=own) as models:
+        adapter = FallbackAdapter(models.llms)
+        within = FallbackAdapter([FallbackAdapter([models.llms[0]]), models.llms[1]])
+        closer = APIConnectOptions(first_output_timeout=3)
+        given = FallbackAdapter(models.llms, conn_options=[closer, None])
+        call = APIConnectOptions(first_output_timeout=4)
+
+        assert await timed(lambda: first_text(ask(adapter))) == ("fast ", 2.2)
+        assert await timed(lambda: first_text(ask(within))) == ("fast ", 2.2)
+        assert await timed(lambda: first_text(ask(given))) == ("fast ", 3.2)
+        assert await timed(
+            lambda: first_text(ask(FallbackAdapter(models.llms), conn_options=call))
+        ) == ("fast ", 4.2)
+
+
 async def test_the_total_clock_of_the_call_bounds_all_models_together(
     autojump_clock: MockClock,
 ) -> None:
@@ -306,6 +325,25 @@ async def test_the_total_clock_of_the_call_bounds_all_models_together(
         assert models.asked == [1, 1, 0]
         # The second model had a second only, which says nothing of it.
         assert [each.available for each in adapter.availability] == [False, True, True]
+
+
+async def test_a_total_clock_that_runs_out_between_two_models_is_the_error(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_models(error(503), text("late")) as models:
+        adapter = FallbackAdapter(
+            models.llms,
+            max_retry_per_llm=0,
+            on_availability_changed=lambda _: autojump_clock.jump(5),
+        )
+        stream = ask(adapter, conn_options=APIConnectOptions(total_timeout=3))
+        with pytest.raises(APITimeoutError) as caught:
+            await stream.collect()
+
+        assert caught.value.clock == "total"
+        assert [type(each) for each in caught.value.other_errors] == [APIStatusError]
+        assert models.asked == [1, 0]
+        assert [each.available for each in adapter.availability] == [False, True]
 
 
 async def test_what_is_asked_later_is_what_was_asked(autojump_clock: MockClock) -> None:

@@ -542,6 +542,24 @@ async def test_each_request_has_its_own_first_output_deadline(autojump_clock: Mo
         assert await timed(lambda: first_text(stream)) == ("fast ", 1.2)
 
 
+async def test_options_of_the_llms_hold_where_the_call_gives_none(
+    autojump_clock: MockClock,
+) -> None:
+    own = APIConnectOptions(max_retry=7, first_output_timeout=2)
+    async with open_models(SLOW, FAST, conn_options=own) as models:
+        adapter = HedgeAdapter(models.llms, after=math.inf)
+        within = HedgeAdapter(
+            [HedgeAdapter(models.llms[0], after=math.inf), models.llms[1]], after=math.inf
+        )
+        closer = APIConnectOptions(first_output_timeout=3)
+
+        assert adapter.conn_options is own
+        assert await timed(lambda: first_text(ask(adapter))) == ("fast ", 2.2)
+        # One model is asked twice.
+        assert await timed(lambda: first_text(ask(within))) == ("fast ", 4.2)
+        assert await timed(lambda: first_text(ask(adapter, conn_options=closer))) == ("fast ", 3.2)
+
+
 # --- The budget, and the accounts -----------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import httpx
 import jwt
@@ -21,6 +21,7 @@ from trio.testing import MockClock
 
 import lktrio
 from lktrio import (
+    DEFAULT_API_CONNECT_OPTIONS,
     DEFAULT_MODEL_TABLE,
     LLM,
     NOT_GIVEN,
@@ -784,6 +785,58 @@ async def test_a_timeout_in_the_options_is_that_of_the_request(
             with pytest.raises(APITimeoutError):
                 await ask(llm, conn_options).collect()
             assert trio.current_time() - start == ends_at
+
+
+def waits(**options: float) -> dict[str, Any]:
+    return {"conn_options": APIConnectOptions(max_retry=0, **options)}
+
+
+@pytest.mark.parametrize(
+    ("of_the_llm", "of_the_call", "ends_at"),
+    [
+        (waits(timeout=3), {}, 3),
+        (waits(timeout=3) | {"extra_kwargs": {"timeout": 4}}, {}, 3),
+        (waits() | {"extra_kwargs": {"timeout": 4}}, {}, 4),
+        (waits(timeout=3), {"extra_kwargs": {"timeout": 5}}, 5),
+        (waits(timeout=3), waits(timeout=6) | {"extra_kwargs": {"timeout": 5}}, 6),
+        (waits(timeout=3) | {"extra_kwargs": {"timeout": 4}}, waits(), 3),
+        (waits(), waits(), 10),
+    ],
+)
+async def test_the_timeout_that_is_given_closest_to_the_call_holds(
+    of_the_llm: dict[str, Any],
+    of_the_call: dict[str, Any],
+    ends_at: float,
+    autojump_clock: MockClock,
+) -> None:
+    async with MemoryNetwork(Exchange([Hold()])) as network:
+        async with open_llm(network, **of_the_llm) as llm:
+            assert llm.conn_options is of_the_llm["conn_options"]
+            start = trio.current_time()
+            with pytest.raises(APITimeoutError):
+                await llm.chat(chat_ctx=conversation(), **of_the_call).collect()
+            assert trio.current_time() - start == ends_at
+            assert len(network.requests) == 1
+
+
+async def test_options_of_a_call_replace_those_of_the_llm_as_a_whole(
+    autojump_clock: MockClock,
+) -> None:
+    own = APIConnectOptions(max_retry=0, first_output_timeout=2)
+    async with MemoryNetwork(text("late").after(5)) as network:
+        async with open_llm(network, conn_options=own) as llm:
+            with pytest.raises(APITimeoutError) as caught:
+                await llm.chat(chat_ctx=conversation()).collect()
+            assert caught.value.clock == "first_output"
+            assert (await ask(llm, ONCE).collect()).text == "late"
+            with pytest.raises(APITimeoutError):
+                # By themselves the defaults say nothing.
+                await ask(llm, DEFAULT_API_CONNECT_OPTIONS).collect()
+
+
+def test_options_of_an_llm_are_checked_when_it_is_made() -> None:
+    with pytest.raises(TypeError, match="conn_options must be an APIConnectOptions"):
+        LLM("m", base_url=BASE_URL, auth=None, conn_options=cast("Any", {"timeout": 3}))
 
 
 # --- Environment ---------------------------------------------------------------------------------

@@ -134,6 +134,19 @@ def test_the_schema_of_a_pydantic_model_is_its_own() -> None:
     assert strict(Size)["properties"]["it"]["properties"] == SIZE["properties"]
 
 
+def test_a_default_that_json_has_no_word_for_is_not_stated() -> None:
+    class Limits(pydantic.BaseModel):
+        most: float = float("inf")
+        bits: int = 2**64
+
+    schema = root_schema(Types().shape(Limits))
+
+    assert schema["properties"] == {
+        "most": {"type": "number"},
+        "bits": {"type": "integer"},
+    }
+
+
 def test_definitions_are_shared_and_renamed_where_a_name_is_taken() -> None:
     ours = attrs.make_class("Size", {"x": attrs.field(type=int)})
 

@@ -160,7 +160,7 @@ class TestResolveCredentials:
         message = str(caught.value)
         assert f"LLM({parameter}=...)" in message
         assert f"LIVEKIT_INFERENCE_{variable} or LIVEKIT_{variable}" in message
-        assert "LLM(auth='Bearer ...')" in message
+        assert "LLM(auth=f'Bearer {key}')" in message
         assert "LLM(auth=None)" in message
 
     def test_an_empty_argument_is_not_taken_from_the_environment(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from lktrio import LLM
+from lktrio import DEFAULT_API_CONNECT_OPTIONS, LLM, APIConnectOptions
 from tests.support.engine import BASE_URL, client_on
 from tests.support.memory_network import MemoryNetwork
 from tests.support.script import Script, text
@@ -34,10 +34,12 @@ class Models:
 
 
 @asynccontextmanager
-async def open_models(*scripts: Script, **options: Any) -> AsyncIterator[Models]:
+async def open_models(
+    *scripts: Script, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS, **options: Any
+) -> AsyncIterator[Models]:
     """An `LLM` for each script, named ``model-0``, ``model-1`` and so on.
 
-    Options are those of the `MemoryNetwork`. (Nothing but the scripted servers' nurseries is open
+    Other options are those of the `MemoryNetwork`. (Nothing but the scripted servers' nurseries is open
     across the ``yield``.)
     """
     async with AsyncExitStack() as stack:
@@ -45,7 +47,11 @@ async def open_models(*scripts: Script, **options: Any) -> AsyncIterator[Models]
         for index, script in enumerate(scripts):
             network = await stack.enter_async_context(MemoryNetwork(script, **options))
             llm = LLM(
-                f"model-{index}", base_url=BASE_URL, auth=None, http_client=client_on(network)
+                f"model-{index}",
+                base_url=BASE_URL,
+                auth=None,
+                conn_options=conn_options,
+                http_client=client_on(network),
             )
             models.networks.append(network)
             models.llms.append(await stack.enter_async_context(llm))

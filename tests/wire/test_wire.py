@@ -245,6 +245,24 @@ def test_a_delta_of_another_shape_is_no_delta(delta: object) -> None:
     assert payload.choices[0].delta is None
 
 
+@pytest.mark.parametrize("index", [0, "0"], ids=["typed", "tolerant"])
+def test_the_text_of_an_older_completion_stands_for_a_delta(index: object) -> None:
+    payload = payload_of({"choices": [{"index": index, "text": "Hi"}]})
+    assert payload.choices is not None
+    assert payload.choices[0].delta == DeltaPayload(content="Hi")
+
+    beside = payload_of({"choices": [{"index": index, "text": "no", "delta": {"content": "Hi"}}]})
+    assert beside.choices is not None
+    assert beside.choices[0].delta is not None
+    assert beside.choices[0].delta.content == "Hi"
+
+
+def test_a_whole_completion_of_the_older_kind_is_an_answer() -> None:
+    payload = decode_body(dump({"choices": [{"text": "legacy"}]}))
+    assert payload.choices is not None
+    assert payload.choices[0].delta == DeltaPayload(content="legacy")
+
+
 def test_one_choice_may_stand_for_the_list_of_choices() -> None:
     payload = payload_of({"choices": {"delta": {"content": "Hi"}}})
     assert payload.choices == [ChoicePayload(delta=delta_of({"content": ["Hi"]}))]
@@ -595,6 +613,16 @@ def test_cached_tokens_are_found_in_their_three_places(
     usage = usage_of({"prompt_tokens": 9, **members})
     assert usage is not None
     assert usage.prompt_cached_tokens == usage.cache_read_tokens == cached
+
+
+def test_counts_in_the_words_of_other_interfaces_are_read() -> None:
+    usage = usage_of({"input_tokens": 9, "output_tokens": 3})
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (9, 3, 12)
+
+    both = usage_of({"input_tokens": 1, "prompt_tokens": 9, "output_tokens": "3"})
+    assert both is not None
+    assert (both.prompt_tokens, both.completion_tokens) == (9, 3)
 
 
 # --- Errors in the stream ------------------------------------------------------------------------
@@ -987,7 +1015,6 @@ def test_an_error_object_is_a_status_error(value: object) -> None:
         {"detail": "Not Found"},
         {"choices": []},
         {"choices": [{}]},
-        {"choices": [{"text": "legacy"}]},
         {"choices": [{"index": 1, "message": {"content": "Hi"}}]},
         [COMPLETION, COMPLETION],
         {"object": "list", "data": []},
