@@ -34,6 +34,7 @@ __all__ = [
     "is_given",
     "is_integer",
     "is_number",
+    "kind_of",
     "not_awaitable",
     "refusal",
     "shown",
@@ -114,10 +115,24 @@ def refusal(name: str, value: object, wanted: str) -> str:
     return f"{name}={shown(value)} is not accepted; it takes {wanted}"
 
 
+def kind_of(value: object) -> str:
+    """What sort of thing a value is, with its article, for the end of a refusal: "a str".
+
+    Args:
+        value: What was given.
+    """
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    # "LLM" is spoken letter by letter.
+    sounds_like_a_vowel = name[:1].lower() in "aeiou" or name.startswith("LLM")
+    return f"{'an' if sounds_like_a_vowel else 'a'} {name}"
+
+
 def _refused(name: str, value: object, wanted: str, *, fits_type: bool) -> ValueError | TypeError:
     if fits_type:
         return ValueError(refusal(name, value, wanted))
-    return TypeError(refusal(name, value, f"{wanted}, not a {type(value).__name__}"))
+    return TypeError(refusal(name, value, f"{wanted}, not {kind_of(value)}"))
 
 
 # --- Numbers, flags and names --------------------------------------------------------------------
@@ -240,7 +255,7 @@ def check_instance(
         TypeError: It is something else.
     """
     if not isinstance(value, classes):
-        text = f"{name} must be {wanted}, not a {type(value).__name__}"
+        text = f"{name} must be {wanted}, not {kind_of(value)}"
         raise TypeError(f"{text}; {advice}" if advice else text)
 
 
@@ -254,7 +269,7 @@ def check_callable(name: str, value: object) -> None:
         TypeError: It cannot.
     """
     if not callable(value):
-        raise TypeError(f"{name} must be callable, not a {type(value).__name__}")
+        raise TypeError(f"{name} must be callable, not {kind_of(value)}")
 
 
 def check_sync_callable(name: str, value: object) -> None:

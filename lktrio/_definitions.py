@@ -7,9 +7,11 @@ says itself what it is, and each face what it has.
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import inspect
+import itertools
 import operator
 import reprlib
 import sys
@@ -57,8 +59,47 @@ def public(definition: T) -> T:
             itself = {definition.__name__: definition}
             hints = inspect.get_annotations(definition, locals=itself, eval_str=True)
             definition.__annotations__ = hints
+        if isinstance(vars(definition).get("__slots__"), tuple):
+            setattr(definition, "__slots__", _FieldTexts(definition))  # noqa: B010 - it is a type
     definition.__module__ = definition.__module__.partition("._")[0]
     return definition
+
+
+class _FieldTexts(dict[str, Any]):
+    """The ``__slots__`` of a class: its fields, each with the text that stands below it.
+
+    Python keeps no string that stands below a field, and `help` looks for it here. It is read from
+    the source when somebody asks.
+    """
+
+    def __init__(self, cls: type[Any]) -> None:
+        super().__init__(dict.fromkeys(cls.__slots__))
+        self._module = cls.__module__
+        self._name = cls.__name__
+
+    def __getitem__(self, name: str) -> str | None:
+        return _texts_below(self._module).get((self._name, name))
+
+
+@functools.cache
+def _texts_below(module: str) -> dict[tuple[str, str], str]:
+    """The texts below the fields of a module's classes, by class and field."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError, SyntaxError, KeyError):
+        # No source was installed.
+        return {}
+    return {
+        (node.name, field.target.id): inspect.cleandoc(below.value.value)
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+        for field, below in itertools.pairwise(node.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(below.value.value, str)
+    }
 
 
 def know_later_names(cls: type[Any], **names: object) -> None:

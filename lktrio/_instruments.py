@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from ._answers import APIError, Attempt, CollectedResponse, CompletionUsage, ResponseInfo
-from ._checks import is_async_callable, not_awaitable
+from ._checks import is_async_callable, kind_of, not_awaitable
 from ._conversation import ChatContext, FunctionCall
 from ._definitions import know_later_names, public
 from ._tools import FunctionCallResult, Tool, Toolset
@@ -263,7 +263,7 @@ def check_instruments(value: object) -> tuple[Instrument, ...]:
         return ()
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError(
-            f"instruments must be a list of Instrument, not a {type(value).__name__}; "
+            f"instruments must be a list of Instrument, not {kind_of(value)}; "
             "write: instruments=[instrument]"
         )
     instruments = tuple(cast("Iterable[object]", value))
@@ -272,7 +272,7 @@ def check_instruments(value: object) -> tuple[Instrument, ...]:
             given = (
                 f"the class {instrument.__name__}; make an object of it"
                 if isinstance(instrument, type)
-                else f"a {type(instrument).__name__}"
+                else kind_of(instrument)
             )
             raise TypeError(
                 f"instruments[{index}] must be an object of a subclass of Instrument, not {given}"

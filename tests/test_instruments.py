@@ -995,9 +995,9 @@ async def test_an_instrument_is_told_once_however_often_it_was_passed(
     [
         (Recorder(), "instruments must be a list of Instrument, not a Recorder"),
         ("recorder", "instruments must be a list of Instrument, not a str"),
-        (1, "instruments must be a list of Instrument, not a int"),
+        (1, "instruments must be a list of Instrument, not an int"),
         ([Recorder(), Recorder], r"instruments\[1\] .* not the class Recorder; make an object"),
-        ([None], r"instruments\[0\] must be an object of a subclass of Instrument, not a NoneType"),
+        ([None], r"instruments\[0\] must be an object of a subclass of Instrument, not None"),
     ],
 )
 async def test_what_is_no_instrument_is_refused(value: Any, message: str) -> None:

@@ -31,6 +31,7 @@ from lktrio._answers import (
     complete_error,
     logged_facts,
 )
+from lktrio._checks import kind_of
 from lktrio._conversation import ChatContext
 from lktrio._engine import (
     ChatCall,
@@ -91,15 +92,13 @@ def check_models(llm: object) -> tuple[ChatModel, ...]:
     """
     if not isinstance(llm, Sequence) or isinstance(llm, str):
         raise TypeError(
-            f"llm must be a list of ChatModel, not a {type(llm).__name__}; "
-            "write: llm=[first, second]"
+            f"llm must be a list of ChatModel, not {kind_of(llm)}; write: llm=[first, second]"
         )
     models: list[ChatModel] = []
     for index, model in enumerate(cast("Sequence[object]", llm)):
         if not isinstance(model, ChatModel):
             raise TypeError(
-                f"llm[{index}] must be a ChatModel (an LLM, or an adapter), "
-                f"not a {type(model).__name__}"
+                f"llm[{index}] must be a ChatModel (an LLM, or an adapter), not {kind_of(model)}"
             )
         models.append(model)
     if not models:

@@ -28,6 +28,7 @@ from lktrio._checks import (
     check_integer,
     check_seconds,
     check_sync_callable,
+    kind_of,
     not_awaitable,
     shown,
 )
@@ -207,6 +208,8 @@ class _FallbackSource(AdapterSource):
         verdict = accept(reply)
         if inspect.isawaitable(verdict):
             verdict = await verdict
+        if cast("object", verdict) is None:
+            raise TypeError("accept returned None; it returns True or False (is a return missing?)")
         if not verdict:
             model = self._pool.models[index].model
             error = APIError(f"the answer of {model} was not accepted", retryable=False)
@@ -423,13 +426,12 @@ def _options_by_index(
     else:
         raise TypeError(
             "conn_options must be a list with an entry for each model, or a mapping from model "
-            f"to options, not a {type(conn_options).__name__}"
+            f"to options, not {kind_of(conn_options)}; options for all of them are an argument of "
+            "chat()"
         )
     options: list[APIConnectOptions | None] = []
     for entry in entries:
         if entry is not None and not isinstance(entry, APIConnectOptions):
-            raise TypeError(
-                f"conn_options must hold APIConnectOptions, not a {type(entry).__name__}"
-            )
+            raise TypeError(f"conn_options must hold APIConnectOptions, not {kind_of(entry)}")
         options.append(entry)
     return tuple(options)

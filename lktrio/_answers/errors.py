@@ -69,6 +69,10 @@ def is_retryable_status(status_code: int) -> bool:
 class APIError(Exception):
     """A request failed. The base of everything that a stream raises about its request.
 
+    What a stream raises has ``partial``, which is what had arrived (empty, if it was nothing),
+    ``attempts`` with the timings of each, and from an adapter ``other_errors``, those of its other
+    models.
+
     Args:
         message: What happened, for a person.
         body: What the server sent about it: decoded JSON, or text, or None.

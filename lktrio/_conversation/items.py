@@ -379,6 +379,6 @@ def check_items(items: Iterable[ChatItem]) -> list[ChatItem]:
 
 
 _ITEMS_WANTED: Final = (
-    f"items such as ChatMessage and FunctionCall{_FROM_OPENAI}, and ChatContext.from_dict() "
-    "saved items"
+    f"items such as ChatMessage and FunctionCall{_FROM_OPENAI}, ChatContext.from_dict() saved "
+    "items, and answer_items() makes them of an answer"
 )

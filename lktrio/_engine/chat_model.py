@@ -7,7 +7,7 @@ It knows neither how an answer is made (that is the source's job) nor what a str
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import attrs
@@ -28,7 +28,7 @@ from lktrio._settings import (
     ToolChoice,
     call_conn_options,
 )
-from lktrio._tools import Tool, Toolset
+from lktrio._tools import Tool, Toolset, checked_tools
 
 from .source import ChunkSource, ReportingSource, SingleAttempt
 from .stream import LLMStream
@@ -243,14 +243,10 @@ class ChatModel(abc.ABC):
             ValueError: An argument has a value that cannot be sent.
             TypeError: An argument has the wrong type.
         """
-        if tools is not None and not isinstance(tools, Iterable):
-            raise TypeError(
-                f"tools={tools!r} is no list of tools; give functions decorated with function_tool"
-            )
         return self.stream(
             ChatCall(
                 chat_ctx=check_chat_ctx(chat_ctx).snapshot(),
-                tools=tuple(tools or ()),
+                tools=checked_tools(tools),
                 conn_options=conn_options,
                 parallel_tool_calls=parallel_tool_calls,
                 tool_choice=tool_choice,

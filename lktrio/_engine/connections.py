@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias, cast
 import msgspec
 import trio
 
-from lktrio._checks import check_integer
+from lktrio._checks import check_integer, kind_of
 from lktrio._definitions import public
 from lktrio._http import (
     BroughtSender,
@@ -67,9 +67,7 @@ async def authorization(auth: Authority) -> Secret | None:
         if fault is None:
             return value
         raise ValueError(f"what the callable of auth= returned {fault}")
-    raise TypeError(
-        f"auth= must give a string or None, but the callable returned a {type(value).__name__}"
-    )
+    raise TypeError(f"auth= must give a string or None, but the callable returned {kind_of(value)}")
 
 
 _HELD_BY_HABIT: Final = 3

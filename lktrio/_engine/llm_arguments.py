@@ -15,6 +15,7 @@ import attrs
 from lktrio._checks import (
     check_instance,
     check_name,
+    kind_of,
     refusal,
 )
 from lktrio._conversation import REASONING_MEMBERS, ReasoningMember
@@ -77,7 +78,7 @@ def checked_auth(auth: Auth, api_key: str | None, api_secret: str | None) -> Aut
     if not isinstance(cast("object", auth), str):
         raise TypeError(
             "auth= must be the value of an Authorization header, None, or a callable that "
-            f"returns one; not a {type(auth).__name__}"
+            f"returns one; not {kind_of(cast('object', auth))}"
         )
     fault = authorization_fault(auth)
     if fault is not None:

@@ -17,7 +17,7 @@ import msgspec
 import trio
 
 from lktrio._answers import Quota
-from lktrio._checks import check_integer, check_sync_callable, is_number, not_awaitable
+from lktrio._checks import check_integer, check_sync_callable, is_number, kind_of, not_awaitable
 from lktrio._definitions import public
 from lktrio._instruments import RequestInfo
 
@@ -142,9 +142,7 @@ class RateQueue:
             return 0
         given: object = not_awaitable("estimate_tokens", partial(self._estimate, request))
         if not is_number(given):
-            raise TypeError(
-                f"estimate_tokens must return a number of tokens, not a {type(given).__name__}"
-            )
+            raise TypeError(f"estimate_tokens must return a number of tokens, not {kind_of(given)}")
         if not 0 <= given < math.inf:
             raise ValueError(f"estimate_tokens must return a number of tokens, not {given}")
         if given > self._most_tokens:

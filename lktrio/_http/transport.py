@@ -20,7 +20,7 @@ import httpx
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, check_seconds, is_given
+from lktrio._checks import NOT_GIVEN, NotGivenOr, check_integer, check_seconds, is_given, kind_of
 from lktrio._definitions import public
 from lktrio._settings import Secret
 
@@ -129,7 +129,7 @@ class TrioTransport(httpx.AsyncBaseTransport):
             self._proxies = Proxies()
         elif proxy is not None:
             if not isinstance(cast("object", proxy), str):
-                raise TypeError(f"proxy must be a str or None, not a {type(proxy).__name__}")
+                raise TypeError(f"proxy must be a str or None, not {kind_of(proxy)}")
             # From here on no local variable shows it.
             url, proxy = Secret(proxy), None
             self._proxies = Proxies(url)

@@ -23,7 +23,8 @@ __all__ = [
 
 def check_conn_options(value: object) -> APIConnectOptions:
     """Refuse ``conn_options`` that are none, and return them otherwise."""
-    check_instance("conn_options", value, APIConnectOptions, "an APIConnectOptions")
+    advice = "write: conn_options=APIConnectOptions(timeout=10.0)"
+    check_instance("conn_options", value, APIConnectOptions, "an APIConnectOptions", advice)
     return cast("APIConnectOptions", value)
 
 

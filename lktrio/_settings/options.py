@@ -101,8 +101,8 @@ class ChatCompletionOptions(TypedDict, total=False):
     Any other key is refused, and so is a value of another type (True is no number; NaN and
     infinity are none either). Whether a value is in range is the server's to say.
 
-    Source: https://platform.openai.com/docs/api-reference/chat/create, but for the last four,
-    which are names of the OpenAI Python library.
+    Source: https://platform.openai.com/docs/api-reference/chat/create, but for ``extra_headers``,
+    ``extra_query``, ``extra_body`` and ``timeout``, which are names of the OpenAI Python library.
     """
 
     frequency_penalty: float | None
@@ -208,4 +208,5 @@ class ChatCompletionOptions(TypedDict, total=False):
     set ``model``, ``messages``, ``stream`` or ``tools``."""
 
     timeout: float
-    """Seconds; replaces `APIConnectOptions.timeout` for the request. `math.inf` for no limit."""
+    """Seconds: the ``timeout`` of requests whose `APIConnectOptions` do not give one. `math.inf`
+    for no limit."""

@@ -420,6 +420,11 @@ def function_tool(
             decorated = cast("Any", decorated).__func__
         elif isinstance(decorated, Tool):
             raise TypeError(f"{decorated!r} is a tool already")
+        elif isinstance(decorated, type):
+            raise TypeError(
+                f"function_tool decorates functions, got the class {decorated.__name__}; decorate "
+                f"its methods, and offer find_function_tools({decorated.__name__}())"
+            )
         elif not callable(decorated):
             raise TypeError(
                 f"function_tool decorates functions, got {decorated!r}; its options are keywords"

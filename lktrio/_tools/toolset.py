@@ -18,7 +18,7 @@ from lktrio._definitions import public
 from .provider import ProviderTool
 from .tool import Tool
 
-__all__ = ["ToolContext", "Toolset", "find_function_tools", "to_fnc_ctx"]
+__all__ = ["ToolContext", "Toolset", "checked_tools", "find_function_tools", "to_fnc_ctx"]
 
 
 @public
@@ -152,6 +152,22 @@ def _tools_among(owner: object, names: Iterable[str]) -> Iterator[Tool[..., Any]
             yield getattr(owner, name)
 
 
+def checked_tools(tools: object) -> tuple[Tool[..., Any] | Toolset, ...]:
+    """What was given as ``tools``, None for none. What its members are is looked at elsewhere.
+
+    Raises:
+        TypeError: It is no list.
+    """
+    if tools is None:
+        return ()
+    if isinstance(tools, str) or not isinstance(tools, Iterable):
+        raise TypeError(
+            f"tools={shown(tools)} is no list of tools; give a list of functions decorated with "
+            "@function_tool"
+        )
+    return tuple(cast("Iterable[Tool[..., Any] | Toolset]", tools))
+
+
 def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
     for tool in tools:
         if isinstance(tool, Toolset):
@@ -196,7 +212,7 @@ class ToolContext:
     def __init__(self, tools: Iterable[Tool[..., Any] | Toolset] = ()) -> None:
         by_name: dict[str, Tool[..., Any]] = {}
         by_server: list[ProviderTool] = []
-        given = tuple(tools)
+        given = checked_tools(tools)
         for tool in _flatten(given):
             if isinstance(tool, ProviderTool):
                 by_server.append(tool)

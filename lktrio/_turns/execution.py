@@ -376,7 +376,8 @@ def _bind(
 
 
 def _check_arguments(tool_calls: object, tool_ctx: object, call_ctx: object) -> None:
-    check_instance("tool_calls", tool_calls, Sequence, "a list of calls")
+    from_answer = "an answer has one: answer.tool_calls"
+    check_instance("tool_calls", tool_calls, Sequence, "a list of calls", from_answer)
     kinds = (FunctionToolCall, FunctionCall)
     for tool_call in cast("Sequence[object]", tool_calls):
         check_instance("tool_call", tool_call, kinds, "a FunctionToolCall or a FunctionCall")

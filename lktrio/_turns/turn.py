@@ -14,7 +14,7 @@ import attrs
 from trio.lowlevel import enable_ki_protection
 
 from lktrio._answers import CollectedResponse, CompletionUsage
-from lktrio._checks import NOT_GIVEN, NotGivenOr, check_callable, check_integer, is_given
+from lktrio._checks import NOT_GIVEN, NotGivenOr, check_callable, check_integer, is_given, kind_of
 from lktrio._conversation import ChatContext, check_chat_ctx
 from lktrio._definitions import public
 from lktrio._engine import Channel, ChatCall, ChatModel, LLMStream, StreamTerms, TaskStream
@@ -27,7 +27,7 @@ from lktrio._settings import (
     ResponseFormat,
     ToolChoice,
 )
-from lktrio._tools import Tool, ToolContext, Toolset
+from lktrio._tools import Tool, ToolContext, Toolset, checked_tools
 from lktrio._usage import UsageGuard, UsageLimit
 
 from .approval import Approve
@@ -191,6 +191,27 @@ class Turn(TaskStream[TurnEvent], Generic[T_co]):
         check_integer("characters", characters, least=0)
         self._check_usable()
         self._spoken = characters
+
+    # --- all at once ----------------------------------------------------------------------
+
+    async def collect(self) -> CollectedResponse[T_co]:
+        """Read to the end, tools included, and return the model's last answer.
+
+        This is the one call that may be made on a turn that was not entered; it then enters and
+        leaves it. What it has read when the wait is given up counts as delivered. It raises what
+        iterating raises.
+        """
+        try:
+            if self._state == "new":
+                async with self:
+                    return await self.collect()
+            async for _ in self:
+                pass
+            answer = self.last_response
+            assert answer is not None  # else iterating would have raised
+            return answer
+        finally:
+            del self
 
     # --- looking --------------------------------------------------------------------------
 
@@ -394,7 +415,7 @@ def run_turn(
     """
     if not isinstance(model, ChatModel):
         raise TypeError(
-            f"model must be a ChatModel such as an LLM, not a {type(model).__name__}; "
+            f"model must be a ChatModel such as an LLM, not {kind_of(model)}; "
             "make one with LLM(name)"
         )
     check_chat_ctx(chat_ctx)
@@ -408,7 +429,7 @@ def run_turn(
     watchers = check_instruments(instruments)
     if guard is not None:
         watchers = join_instruments(watchers, (guard.collector,))
-    offered = tuple(tools or ())
+    offered = checked_tools(tools)
     call = ChatCall(
         chat_ctx=chat_ctx,
         tools=offered,

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from lktrio._checks import NotGivenOr, is_given
+from lktrio._checks import NotGivenOr, is_async_callable, is_given, not_awaitable
 from lktrio._definitions import public
 
 from ._events import ToolCall
@@ -193,6 +193,7 @@ class Desk(Answers):
         if isinstance(script, NoConnection):
             self._down = script
         elif callable(script):
+            _check_function(script)
             self._for_all = script
         elif isinstance(script, (str, Mapping)) or not isinstance(script, Iterable):
             always = as_reply(cast("object", script))
@@ -209,7 +210,9 @@ class Desk(Answers):
         """
         checked = list(items)
         for item in checked:
-            if not isinstance(item, NoConnection) and not callable(item):
+            if callable(item):
+                _check_function(item)
+            elif not isinstance(item, NoConnection):
                 as_reply(item)
         self.queue += checked
 
@@ -270,10 +273,15 @@ class Desk(Answers):
     def _scripted(self, entry: Entry) -> Reply:
         seen = snapshot(entry, None, None)
         try:
-            made = None if self._for_all is None else self._for_all(seen)
+            made = None if self._for_all is None else _call(self._for_all, seen)
             if made is None and self.queue:
                 item = self.queue.popleft()
-                made = item(seen) if callable(item) else item
+                made = _call(item, seen) if callable(item) else item
+            if isinstance(made, NoConnection):
+                raise TypeError(
+                    "a function cannot return NoConnection(): its request has arrived. Return "
+                    "reply(Reset()), or put NoConnection() into a list of replies"
+                )
             if made is not None:
                 return as_reply(made)
         except Exception as exc:  # noqa: BLE001 - the test gets it where it leaves the block
@@ -322,6 +330,22 @@ def described(item: ScriptItem) -> str:
     if isinstance(item, ToolCall):
         return f"{item.name}(...)"
     return repr(item) if isinstance(item, str) else str(item)
+
+
+def _check_function(function: object) -> None:
+    """Refuse a function of a script that could make no reply."""
+    if isinstance(function, type):
+        # Called with the request, it would be a puzzle later.
+        as_reply(function)
+    if is_async_callable(function):
+        raise TypeError(
+            "a function of a script must not be async: it is called, but never awaited. What takes "
+            "time is a step of the reply that it returns, such as Wait() or WaitFor()"
+        )
+
+
+def _call(function: Callable[[RecordedRequest], object], seen: RecordedRequest) -> object:
+    return not_awaitable("a function of a script", lambda: function(seen))
 
 
 def _refusal(fault: str) -> Reply:

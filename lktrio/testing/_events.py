@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from lktrio._checks import refusal
 from lktrio._definitions import public
 
 __all__ = [
@@ -183,9 +184,14 @@ def usage(
 def token_counts(tokens: tuple[int, int] | Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(tokens, Mapping):
         return dict(tokens)
-    prompt_tokens, completion_tokens = tokens
+    try:
+        prompt_tokens, completion_tokens = tokens
+        total_tokens = prompt_tokens + completion_tokens
+    except (TypeError, ValueError):
+        wanted = "two numbers of tokens, such as (9, 3), or the whole object"
+        raise TypeError(refusal("usage", tokens, wanted)) from None
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
+        "total_tokens": total_tokens,
     }

@@ -21,7 +21,7 @@ from lktrio._engine import LLM, check_on_trio
 from lktrio._http import set_default_network
 
 from ._desk import Desk, Entry, GatewayScript, RecordedRequest, ScriptItem, described, snapshot
-from ._http import HTTPClient
+from ._http import HTTPClient, LeakError
 from ._loopback import LoopbackServer
 from ._memory_network import MemoryNetwork
 from ._server import ReplyRecord, ScriptError
@@ -81,7 +81,7 @@ class ScriptedGateway:
         allow_unused: Do not report replies that were never asked for.
 
     Raises:
-        TypeError: The script holds something that is no reply.
+        TypeError: The script holds something that is no reply, or an async function.
         ValueError: A reply is one that a gateway cannot give.
     """
 
@@ -312,11 +312,11 @@ class ScriptedGateway:
         `wait_all_closed` first.
 
         Raises:
-            AssertionError: Names the requests that are being answered, or the connections.
+            LeakError: Names the requests that are being answered, or the connections.
         """
         open_ = [self._seen(entry) for entry in self._desk.entries if self._is_open(entry)]
         if open_:
-            raise AssertionError(
+            raise LeakError(
                 "still being answered:\n" + "\n".join(f"- {request}" for request in open_)
             )
         self._server.assert_quiet()

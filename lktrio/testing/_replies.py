@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
+from lktrio._checks import check_instance, check_integer, check_seconds, shown
 from lktrio._definitions import public
 
 from ._events import (
@@ -34,7 +35,9 @@ from ._steps import (
     Reset,
     Send,
     Step,
+    check_piece,
     chunked,
+    named,
     response,
 )
 
@@ -128,7 +131,14 @@ def tool_call(
             Default: none.
         id: Its id. Default: ``call_0``, ``call_1`` ... by position in the reply.
         fragment: Characters of the arguments in one chunk. Default: 8.
+
+    Raises:
+        TypeError: ``name`` is no string, or ``arguments`` is neither an object nor text.
+        ValueError: ``fragment`` is less than 1.
     """
+    check_instance("name", name, str, "the name of a tool")
+    if arguments is not None:
+        check_instance("arguments", arguments, (str, Mapping), "a dict, or JSON text")
     return ToolCall(name, "{}" if arguments is None else arguments, id, fragment)
 
 
@@ -226,7 +236,12 @@ def reply(
             case ErrorEvent():
                 pieces.append(part.to_event())
             case _:
-                pieces.append(_checked(part))
+                check_piece(
+                    part,
+                    "a reply is made of text, tool_call(), reasoning(), refusal(), error_event(), "
+                    "bytes and steps such as Wait()",
+                )
+                pieces.append(part)
     ending = parts[-1] if parts else None
     unfinished = isinstance(ending, (Hold, Close, Reset))
     if not unfinished and not isinstance(ending, ErrorEvent):
@@ -239,15 +254,6 @@ def reply(
     if hold:
         made = made.then(Hold())
     return attrs.evolve(made, label=_label(parts))
-
-
-def _checked(part: object) -> Piece:
-    if isinstance(part, (bytes, *get_args(Step))):
-        return cast("Piece", part)
-    raise TypeError(
-        f"a reply is made of text, tool_call(), reasoning(), refusal(), error_event(), bytes and "
-        f"steps such as Wait(), not of {part!r}"
-    )
 
 
 def _chunk(
@@ -291,8 +297,16 @@ def events(
         every: Seconds before each piece of bytes but the first. Default: 0.
 
     Raises:
+        TypeError: A piece is neither bytes nor a step.
         ValueError: A piece is empty, or follows a step after which there is nothing.
     """
+    check_seconds("every", every, zero=True)
+    for piece in pieces:
+        check_piece(
+            piece,
+            "a stream of events is made of bytes, as chunk(), usage(), event() and comment() make "
+            "them, and of steps such as Wait()",
+        )
     if pieces and isinstance(pieces[-1], (Hold, Close, Reset)):
         end = False
     made = chunked(
@@ -309,7 +323,12 @@ def raw(*pieces: bytes | Step) -> Reply:
     Args:
         pieces: Bytes, each written by itself, and steps. A connection that the client cannot use
             again is ended by `Close` or `Reset`.
+
+    Raises:
+        TypeError: A piece is neither bytes nor a step.
     """
+    for piece in pieces:
+        check_piece(piece, "an answer byte by byte is made of bytes and of steps such as Wait()")
     steps: list[Step] = [Send(piece) if isinstance(piece, bytes) else piece for piece in pieces]
     return Reply(steps, label="raw(...)")
 
@@ -334,7 +353,12 @@ def error(
         headers: Further headers.
         close: Whether the connection is closed after it.
         members: Further members of the ``error`` object, such as ``code="rate_limit"``.
+
+    Raises:
+        TypeError: ``status`` is no integer.
+        ValueError: It is less than 100.
     """
+    check_integer("status", status, least=100)
     fields = {"Content-Type": "application/json", **(headers or {})}
     if retry_after is not None:
         fields["Retry-After"] = str(retry_after)
@@ -357,5 +381,14 @@ def as_reply(value: object) -> Reply:
         return reply(value)
     raise TypeError(
         f"a script holds replies (reply(...), error(...), events(...), raw(...)), strings, "
-        f"tool_call(...), NoConnection() and functions from request to reply, not {value!r}"
+        f"tool_call(...), NoConnection() and functions from request to reply, not {_named(value)}"
     )
+
+
+def _named(value: object) -> str:
+    """Name what stands in the place of a reply, and say what to write, if that can be guessed."""
+    if isinstance(value, list):
+        return "a list; write add(*replies)"
+    if isinstance(value, Speech | ErrorEvent | Step):
+        return f"{value!r}, a part of a reply; write reply({value!r})"
+    return named(value) if isinstance(value, type) else shown(value)

@@ -12,9 +12,23 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import attrs
 
+from lktrio._checks import check_seconds, check_sync_callable, is_number, kind_of, shown
 from lktrio._definitions import know_later_names, public
 
 # --- Steps ------------------------------------------------------------------------------------
+
+
+def named(value: object) -> str:
+    """Name what stands where it does not belong, and say what to write, if that can be guessed.
+
+    Args:
+        value: What was given.
+    """
+    if isinstance(value, type):
+        return f"the class {value.__name__}; write {value.__name__}()"
+    if is_number(value):
+        return f"{value!r}; write Wait({value!r}) for a pause"
+    return f"{value}, a reply by itself" if isinstance(value, Reply) else shown(value)
 
 
 @public
@@ -46,8 +60,7 @@ class Wait:
     """How long, in seconds; `math.inf` is for ever."""
 
     def __attrs_post_init__(self) -> None:
-        if not self.seconds >= 0:
-            raise ValueError(f"seconds must be zero or more, not {self.seconds!r}")
+        check_seconds("seconds", self.seconds, zero=True)
 
 
 @public
@@ -57,6 +70,12 @@ class WaitFor:
 
     event: Waitable
     """Anything with ``async def wait()``, a `trio.Event` for example."""
+
+    def __attrs_post_init__(self) -> None:
+        event: object = self.event
+        if isinstance(event, type) or not callable(getattr(event, "wait", None)):
+            given = f"the class {event.__name__}" if isinstance(event, type) else kind_of(event)
+            raise TypeError(f"event must have a wait(), as a trio.Event() has, and is {given}")
 
 
 @public
@@ -99,9 +118,16 @@ class Call:
     function: Callable[[], object]
     """A plain function without arguments; what it raises fails the test."""
 
+    def __attrs_post_init__(self) -> None:
+        check_sync_callable("function", self.function)
+
 
 def _as_steps(steps: "Iterable[Step]") -> "tuple[Step, ...]":
-    return tuple(steps)
+    checked = tuple(steps)
+    for step in checked:
+        if not isinstance(step, Step):
+            raise TypeError(f"a step is Send(), Wait(), Reset() or the like, not {named(step)}")
+    return checked
 
 
 @public
@@ -126,6 +152,20 @@ Step: TypeAlias = Send | Wait | WaitFor | AwaitRequest | Hold | Close | Reset | 
 """One thing a server does."""
 
 know_later_names(Repeat, Step=Step)
+
+
+def check_piece(piece: object, whole: str) -> None:
+    """Refuse what is neither bytes nor a step.
+
+    Args:
+        piece: What was given.
+        whole: What it was to be a part of, as a sentence that says what that is made of.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if not isinstance(piece, bytes | Step):
+        raise TypeError(f"{whole}, not of {named(piece)}")
 
 
 def _ends_the_connection(steps: Sequence[Step]) -> bool:

@@ -543,6 +543,20 @@ async def test_if_no_answer_is_accepted_the_last_one_is_in_the_error(
         assert [each.partial.text for each in failure.other_errors] == ["one"]
 
 
+async def test_a_judge_that_returns_nothing_has_forgotten_it(autojump_clock: MockClock) -> None:
+    def judge(answer: CollectedResponse[Any]) -> Any:
+        answer.text.startswith("o")
+
+    async def judge_later(answer: CollectedResponse[Any]) -> Any:
+        judge(answer)
+
+    for accept in (judge, judge_later):
+        async with open_models(text("one"), text("two")) as models:
+            adapter = FallbackAdapter(models.llms, accept=accept)
+            with pytest.raises(TypeError, match="accept returned None; it returns True or False"):
+                await ask(adapter).collect()
+
+
 async def test_nothing_is_delivered_before_the_verdict(autojump_clock: MockClock) -> None:
     async with open_models(CUT, text("a", "b", every=1.0)) as models:
         adapter = FallbackAdapter(models.llms, accept=lambda _: True)
@@ -860,8 +874,12 @@ async def test_a_model_that_was_not_entered_is_named_where_the_stream_is_entered
     ("options", "kind", "message"),
     [
         ({"extra_kwargs": {"temprature": 1}}, ValueError, "temperature"),
-        ({"conn_options": 3}, TypeError, "conn_options must be an APIConnectOptions, not a int"),
-        ({"chat_ctx": []}, TypeError, "chat_ctx must be a ChatContext"),
+        ({"conn_options": 3}, TypeError, "conn_options must be an APIConnectOptions, not an int"),
+        (
+            {"chat_ctx": []},
+            TypeError,
+            r"chat_ctx must be a ChatContext, not a list; .*from_openai\(messages",
+        ),
     ],
 )
 async def test_a_bad_argument_is_refused_at_the_call(
@@ -1047,7 +1065,7 @@ def some_llm() -> LLM:
 
 BAD_INPUT: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no model": ([], {}, ValueError, r"llm=\[\] holds no model"),
-    "one model": (some_llm(), {}, TypeError, "llm must be a list of ChatModel, not a LLM"),
+    "one model": (some_llm(), {}, TypeError, "llm must be a list of ChatModel, not an LLM"),
     "a string": ("gpt", {}, TypeError, "llm must be a list of ChatModel, not a str"),
     "no models": ([some_llm(), "gpt"], {}, TypeError, r"llm\[1\] must be a ChatModel"),
     "negative": ([some_llm()], {"attempt_timeout": -1}, ValueError, "attempt_timeout=-1"),
@@ -1070,7 +1088,7 @@ BAD_INPUT: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
         [some_llm()],
         {"conn_options": [3]},
         TypeError,
-        "conn_options must hold APIConnectOptions, not a int",
+        "conn_options must hold APIConnectOptions, not an int",
     ),
     "options: unknown model": (
         [some_llm()],

@@ -67,6 +67,13 @@ MESSAGE: Final = ChatMessage(role="user", content=["Hello"])
 CHAT_CTX: Final = ChatContext([MESSAGE])
 
 
+@attrs.frozen
+class Happening:
+    """An event that can be pickled, which one of Trio's cannot."""
+
+    async def wait(self) -> None: ...
+
+
 def usage() -> CompletionUsage:
     return CompletionUsage(7, 5, reasoning_tokens=2, total_tokens=12, service_tier="default")
 
@@ -174,7 +181,7 @@ EXAMPLES: Final[Mapping[str, Callable[[], Any]]] = {
     # Of a script.
     "Send": lambda: Send(b"Hello"),
     "Wait": lambda: Wait(1.5),
-    "WaitFor": lambda: lktrio.testing.WaitFor(typing.cast("Any", "event")),
+    "WaitFor": lambda: lktrio.testing.WaitFor(Happening()),
     "AwaitRequest": lambda: lktrio.testing.AwaitRequest(),
     "Hold": lambda: lktrio.testing.Hold(),
     "Close": lambda: Close(),

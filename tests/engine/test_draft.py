@@ -147,7 +147,7 @@ async def prepare_later(request: RequestDraft) -> None: ...
 
 @pytest.mark.parametrize(
     ("prepare", "words"),
-    [(prepare_later, "prepare must not be async"), (3, "prepare must be callable, not a int")],
+    [(prepare_later, "prepare must not be async"), (3, "prepare must be callable, not an int")],
 )
 def test_only_a_function_is_taken(prepare: Any, words: str) -> None:
     with pytest.raises(TypeError, match=words):

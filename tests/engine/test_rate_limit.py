@@ -480,7 +480,7 @@ async def test_a_minute_holds_no_more_tokens_than_the_limit(autojump_clock: Mock
         (lambda request: 101, ValueError, "never fits into tokens_per_minute=100"),
         (lambda request: -1, ValueError, "not -1"),
         (lambda request: float("nan"), ValueError, "not nan"),
-        (lambda request: None, TypeError, "not a NoneType"),
+        (lambda request: None, TypeError, "not None"),
         (lambda request: True, TypeError, "not a bool"),
         (lambda request: {}["m"], KeyError, "m"),
     ],

@@ -15,6 +15,7 @@ import pytest
 import lktrio
 import lktrio.opentelemetry
 import lktrio.testing
+from lktrio._definitions import _texts_below
 
 ROOMS = [lktrio, lktrio.testing, lktrio.opentelemetry]
 with contextlib.suppress(ImportError):  # the SDK of the extra mcp need not be here
@@ -88,3 +89,29 @@ def test_help_can_be_read(name: str) -> None:
 def test_the_table_of_models_is_short_where_it_is_shown() -> None:
     assert repr(lktrio.DEFAULT_MODEL_TABLE).startswith("<ModelTable of ")
     assert "gpt-" not in str(inspect.signature(lktrio.LLM))
+
+
+FIELDS = [
+    (name, field)
+    for name in CLASSES
+    for field in vars(PUBLIC[name]).get("__slots__", ())
+    if not field.startswith("_") and inspect.ismemberdescriptor(getattr(PUBLIC[name], field))
+]
+
+
+@pytest.mark.parametrize(("name", "field"), FIELDS, ids=".".join)
+def test_help_says_what_a_field_means(name: str, field: str) -> None:
+    assert inspect.getdoc(getattr(PUBLIC[name], field))
+
+
+def test_fields_are_looked_for_in_vain_where_no_source_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ("lktrio.Attempt", "number") in FIELDS
+    _texts_below.cache_clear()
+    monkeypatch.setattr(inspect, "getsource", lambda _: source_that_is_not_there())
+
+    assert inspect.getdoc(lktrio.Attempt.number) is None
+    _texts_below.cache_clear()
+
+
+def source_that_is_not_there() -> str:
+    raise OSError("could not get source code")

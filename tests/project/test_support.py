@@ -136,7 +136,7 @@ def test_a_response_announces_its_length_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     ("message", "make"),
     [
-        ("seconds must be zero or more, not -1", lambda: Wait(-1)),
+        ("seconds=-1 is not accepted; it takes a number of seconds, at least 0", lambda: Wait(-1)),
         ("seconds", lambda: Wait(math.nan)),
         ("make it the last step", lambda: Exchange([Close(), Send(b"x")])),
         ("steps go on after Reset", lambda: Connection(on_accept=[Reset(), Hold()])),

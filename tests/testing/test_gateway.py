@@ -260,7 +260,7 @@ async def test_an_interruption_is_seen(autojump_clock: MockClock) -> None:
         async with llm.chat(chat_ctx=conversation(), conn_options=ONCE) as stream:
             async for text in stream.text:
                 if text == " answer":
-                    with pytest.raises(AssertionError, match=r"still being answered:\n- Recorded"):
+                    with pytest.raises(LeakError, match=r"still being answered:\n- Recorded"):
                         gateway.assert_all_closed()
                     break
         gateway.assert_all_closed()

@@ -392,6 +392,17 @@ def test_only_functions_are_decorated(wrong: Any) -> None:
         function_tool()(wrong)
 
 
+def test_a_class_is_no_tool() -> None:
+    class Waiter:
+        def __init__(self, guests: int) -> None:
+            self.guests = guests
+
+    with pytest.raises(
+        TypeError, match=r"got the class Waiter; .* find_function_tools\(Waiter\(\)"
+    ):
+        function_tool(Waiter)
+
+
 def test_a_tool_is_not_decorated_again() -> None:
     with pytest.raises(TypeError, match="<FunctionTool get_weather> is a tool already"):
         function_tool(get_weather)

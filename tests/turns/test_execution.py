@@ -764,7 +764,8 @@ async def test_no_calls_are_no_results_and_still_a_checkpoint() -> None:
             TypeError,
             "tool_calls must be a list",
         ),  # type: ignore[arg-type]
-        (lambda: execute_function_calls([1], ToolContext()), TypeError, "not a int"),  # type: ignore[list-item]
+        (lambda: execute_function_calls([1], ToolContext()), TypeError, "not an int"),  # type: ignore[list-item]
+        (lambda: execute_function_calls(1, ToolContext()), TypeError, "has one: answer.tool_calls"),  # type: ignore[arg-type]
         (
             lambda: execute_function_call(
                 call("x"), ToolContext(), call_ctx=RunContext(1), userdata=1

@@ -1344,6 +1344,7 @@ async def test_a_model_that_was_not_entered(autojump_clock: MockClock) -> None:
         ({"max_concurrency": 0}, ValueError, "max_concurrency=0"),
         ({"max_rounds": 1, "tool_choice": "required"}, ValueError, "at least 2"),
         ({"tools": [len]}, TypeError, "function_tool"),
+        ({"tools": Tools()}, TypeError, "tools=<Tools 'tools'> is no list of tools; give"),
         ({"extra_kwargs": {"temprature": 1}}, ValueError, "temperature"),
         ({"tool_choice": {"type": "function", "function": {"name": "x"}}}, ValueError, "'x'"),
     ],

@@ -257,6 +257,7 @@ async def a_typed_turn(llm: LLM) -> Weather | None:
         async for text in turn.text:
             assert_type(text, str)
     assert_type(turn.last_response, CollectedResponse[Weather] | None)
+    assert_type(await turn.collect(), CollectedResponse[Weather])
     assert_type(
         run_turn(llm, chat_ctx=conversation(), response_format=list[Weather]), Turn[list[Weather]]
     )
