@@ -294,7 +294,7 @@ def _read_content(content: object, path: str, role: str) -> tuple[list[ChatConte
             parts.append(_text(members.pop("text", None), f"{where}.text"))
         elif kind == "image_url":
             parts.append(_read_image(members.pop(kind, None), f"{where}.{kind}"))
-        elif kind in ("input_audio", "file"):
+        else:
             parts.append(_read_media(kind, members.pop(kind, None), f"{where}.{kind}"))
         # The output of a call is one text, in which nothing can be marked.
         marks = () if role == "tool" else CACHE_MARKS

@@ -179,7 +179,7 @@ def json_types(shape: Shape) -> frozenset[str]:
             return json_types(inner)
         case Custom(json_types=types):
             return types
-        case Anything() | Foreign():
+        case Anything() | Foreign():  # pragma: no branch - there is no other
             return JSON_TYPES
 
 

@@ -179,7 +179,7 @@ def hashable(type_: object) -> Any:
     if origin is None:
         return type_
     args = tuple(hashable(arg) for arg in typing.get_args(type_))
-    if origin in (Union, types.UnionType):
+    if origin in (Union, types.UnionType):  # pragma: no cover - none can be made before 3.13
         return Union[args]  # noqa: UP007  the members are known at run time
     copy_with: Callable[[Any], Any] | None = getattr(type_, "copy_with", None)
     return origin[args] if copy_with is None else copy_with(args)

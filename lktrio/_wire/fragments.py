@@ -253,7 +253,7 @@ class Calls:
                 return traces.of_id
             case Candidate.LAST:
                 return self.last
-            case Candidate.NONE:
+            case Candidate.NONE:  # pragma: no branch - there is no other
                 return None
 
     def case(

@@ -319,6 +319,12 @@ def test_what_a_chunk_carries_along_is_no_part_of_what_it_says() -> None:
     assert msgspec.structs.replace(chunk, raw_json=None).raw is None
 
 
+def test_a_problem_is_shown_without_what_was_given() -> None:
+    (problem,) = mismatch().problems
+
+    assert repr(problem) == f"Problem(path={problem.path!r})"
+
+
 def test_sound_is_not_shown() -> None:
     shown = repr(lktrio.AudioOutput("audio_1", bytes(4800), "Hi"))
 
@@ -327,6 +333,7 @@ def test_sound_is_not_shown() -> None:
 
 def test_a_value_is_not_equal_to_one_of_another_class() -> None:
     assert lktrio.TextDelta("Noon", 1) != lktrio.ReasoningDelta("Noon", 1)
+    assert (ChatChunk("c1") == "c1") is False
     assert QuotaUsage(1, 2) != (1, 2)
 
 

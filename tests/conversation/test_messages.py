@@ -287,6 +287,13 @@ def test_a_message_behind_its_calls_is_one_with_them() -> None:
     ]
 
 
+def test_an_empty_message_behind_its_calls_adds_no_words() -> None:
+    assert build(call("a", "r/1"), output("a"), message("assistant", id="r")) == [
+        {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
+        answered("a"),
+    ]
+
+
 def test_calls_without_a_group_are_messages_of_their_own() -> None:
     assert build(call("a", "x"), call("b", "y"), output("a"), output("b")) == [
         {"role": "assistant", "content": None, "tool_calls": [asked("a")]},
@@ -515,5 +522,7 @@ def test_every_call_is_answered_right_behind_it_and_every_message_is_sent(
             waiting = [asking["id"] for asking in entry.get("tool_calls", [])]
 
     assert waiting == []
-    spoken = [entry for entry in built if entry["content"] is not None and entry["role"] != "tool"]
-    assert len(spoken) == sum(isinstance(item, ChatMessage) for item in items)
+    # One without words that joins its calls adds nothing to them.
+    spoken = [entry for entry in built if entry["content"] and entry["role"] != "tool"]
+    said = [item for item in items if isinstance(item, ChatMessage) and item.content]
+    assert len(spoken) == len(said)

@@ -25,6 +25,7 @@ from lktrio import (
 )
 
 USER: dict[str, Any] = {"role": "user", "content": "Hi"}
+PDF = "data:application/pdf;base64,JVBERg=="
 
 
 def call(call_id: str = "call_1", name: str = "f", arguments: str = "{}") -> dict[str, Any]:
@@ -167,6 +168,51 @@ def test_a_function_without_an_id_gets_one() -> None:
     # To a server it goes as calls go today.
     sent, _ = chat_ctx.to_provider_format()
     assert sent == [asks(call(asked.call_id, "f", '{"x": 1}')), output(asked.call_id, "1")]
+
+
+def test_a_function_is_answered_under_its_name_in_any_order() -> None:
+    messages = [
+        {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"role": "assistant", "content": None, "function_call": {"name": "g", "arguments": "{}"}},
+        {"role": "function", "name": "f", "content": "1"},
+        {"role": "function", "name": "g", "content": "2"},
+    ]
+    chat_ctx = ChatContext.from_openai(messages)
+
+    f, g, of_f, of_g = chat_ctx.items
+    assert isinstance(f, FunctionCall)
+    assert isinstance(g, FunctionCall)
+    assert isinstance(of_f, FunctionCallOutput)
+    assert isinstance(of_g, FunctionCallOutput)
+    assert (of_f.call_id, of_g.call_id) == (f.call_id, g.call_id)
+    assert chat_ctx.to_openai() == [messages[place] for place in (0, 2, 1, 3)]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "input_audio", "input_audio": {"data": "no base64!", "format": "wav"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "no format"}},
+        {"type": "input_audio", "input_audio": {"data": "AAAA"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "no base64!"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:no base64!"}},
+        {"type": "file", "file": {"filename": "a.pdf"}},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": PDF, "file_id": "file-1"}},
+    ],
+    ids=repr,
+)
+def test_sound_and_files_in_words_that_are_not_known_are_written_as_they_were(part: Any) -> None:
+    messages = [{"role": "user", "content": [part]}]
+
+    assert ChatContext.from_openai(messages).to_openai() == messages
+
+
+def test_a_file_with_its_bytes_is_one_that_a_program_could_have_made() -> None:
+    part = {"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}
+    chat_ctx = ChatContext.from_openai([{"role": "user", "content": [part]}])
+
+    assert chat_ctx.messages()[0].content == [FileContent(file=PDF, filename="a.pdf")]
+    assert chat_ctx.to_openai() == [{"role": "user", "content": [part]}]
 
 
 def test_what_an_object_of_openai_says_with_none_is_not_said() -> None:

@@ -255,8 +255,9 @@ def test_the_length_is_limited() -> None:
         '{"a": ' + "word " * 20_000 + "}",
         "{" + "," * 100_000 + "}",
         '{"a": "' + 'x" y "' * 20_000 + '"}',
+        '{"a": "' + "x" * 200_000 + '",}',
     ],
-    ids=["keys", "fewer keys", "quotes", "brackets", "words", "commas", "inner quotes"],
+    ids=["keys", "fewer keys", "quotes", "brackets", "words", "commas", "inner quotes", "long"],
 )
 def test_a_repair_that_would_take_too_long_is_not_begun(raw: str) -> None:
     started = time.process_time()

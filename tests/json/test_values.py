@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lktrio._json.values import check_json, check_text, encode_json
+from lktrio._json.values import check_depth, check_json, check_text, encode_json
 
 texts = st.text(max_size=8)
 json_values = st.recursive(
@@ -166,3 +166,11 @@ def test_the_remedy_for_surrogates_works() -> None:
 
     assert eval(remedy, {"text": halves}) == "😀"
     assert eval(remedy, {"text": "a\ud800"}) == "a\ufffd"
+
+
+def test_what_has_no_levels_is_not_deep() -> None:
+    for value in ("text", 1, None, [], {"a": [1, {"b": ()}]}):
+        check_depth(value, "value")
+
+    with pytest.raises(ValueError, match="value "):
+        check_depth(endless(), "value")

@@ -348,6 +348,15 @@ def test_the_values_of_a_long_answer_take_linear_work(
     assert twice <= 2.2 * once
 
 
+def test_what_follows_text_that_is_no_json_is_not_kept() -> None:
+    partial = PartialValue(None)
+    assert partial.feed('{"a": 1} and ') == {"a": 1}
+
+    assert partial.feed("more") is MISSING
+    assert partial.look() is MISSING
+    assert not partial.is_behind
+
+
 def test_a_short_answer_gives_a_value_with_every_piece() -> None:
     partial = PartialValue(None)
     partial.feed('{"a": "')

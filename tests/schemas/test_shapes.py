@@ -360,6 +360,23 @@ def test_metadata_need_not_be_hashable() -> None:
     assert schema(list[unhashable])["items"] == {"type": "integer", "description": "a slider"}
     assert schema(Base[unhashable])["properties"]["item"]["description"] == "a slider"
 
+    bounded = Annotated[int, pydantic.Field(default=4, ge=1), {"ui": "slider"}]
+    assert schema(Base[bounded])["properties"]["item"] == {
+        "type": "integer",
+        "minimum": 1,
+        "default": 4,
+    }
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="no such union can be made")
+def test_metadata_in_a_union_need_not_be_hashable() -> None:
+    either = schema(Base[Union[Annotated[int, {"ui": "slider"}, "a slider"], str]])
+
+    assert either["properties"]["item"]["anyOf"] == [
+        {"type": "integer", "description": "a slider"},
+        {"type": "string"},
+    ]
+
 
 # --- What has no JSON form -----------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ from lktrio._settings.origins import (
     resolve_base_url,
     same_origin,
 )
+from lktrio._settings.secret import Secret
 
 SECRET = "secret-0123456789abcdef0123456789abcdef"
 NOW = 1_700_000_000.75
@@ -581,3 +582,9 @@ def test_the_refusal_of_plain_http_names_the_credential_and_does_not_show_it() -
             where="extra_query['key']",
         )
     assert "credentials (extra_query['key']) unencrypted" in str(caught.value)
+
+
+def test_a_secret_is_equal_to_the_same_one_and_to_no_text() -> None:
+    assert Secret("sk-123") == Secret("sk-123")
+    assert Secret("sk-123") != Secret("sk-124")
+    assert (Secret("sk-123") == "sk-123") is False

@@ -269,6 +269,12 @@ def test_a_rule_of_the_user_comes_first_and_the_table_stays_as_it_was() -> None:
     assert DEFAULT_MODEL_TABLE.facts("gpt-5").starts_in_thinking is False
 
 
+def test_a_table_is_shown_without_its_rules() -> None:
+    table = ModelTable(rules=[("qwen*", ModelFacts()), ("*", ModelFacts())])
+
+    assert repr(table) == "<ModelTable of 2 rules>"
+
+
 def test_single_facts_are_corrected_and_the_others_stay() -> None:
     table = DEFAULT_MODEL_TABLE.with_facts("*", content_beside_calls="absent")
     table = table.with_facts("GPT-5*", starts_in_thinking=True, content_beside_calls="empty")

@@ -106,6 +106,7 @@ def test_it_is_a_copy_of_what_was_given() -> None:
     assert isinstance(tool, Tool)
     assert (tool.name, tool.description, tool.timeout) == ("web_search", "", None)
     assert repr(tool) == "<ProviderTool web_search>"
+    assert (tool.info.name, tool.info.raw_schema) == ("web_search", tool.definition())
     assert tool == tool  # noqa: PLR0124
     assert tool != ProviderTool(given)
 

@@ -27,7 +27,9 @@ from lktrio import (
     CompletionUsage,
     FallbackAdapter,
     HedgeAdapter,
+    Instrument,
     LLMStream,
+    RequestInfo,
     UsageCollector,
     UsageCount,
     UsageReport,
@@ -257,14 +259,26 @@ async def test_a_race_that_is_left_undecided_has_no_loser(autojump_clock: MockCl
     assert used.report == UsageReport(cancelled=count(2, None, unknown=2))
 
 
+class Keeper(Instrument):
+    """Keeps what it is told of, as one that shows what is under way might."""
+
+    def __init__(self) -> None:
+        self.requests: list[RequestInfo] = []
+
+    def request_started(self, request: RequestInfo) -> None:
+        self.requests.append(request)
+
+
+@pytest.mark.parametrize("others", [[], [Keeper()]], ids=["forgotten", "kept"])
 async def test_one_that_is_asked_in_the_place_of_another_is_no_loser(
-    autojump_clock: MockClock,
+    others: list[Instrument], autojump_clock: MockClock
 ) -> None:
     used = UsageCollector()
     scripts = ([reply("The rain", Close())], [reply("To be", Hold())])
     async with open_models(*scripts) as models:
         adapter = FallbackAdapter(llm=models, max_retry_per_llm=0, restart_after_output=True)
-        async with adapter.chat(chat_ctx=asked(), instruments=[used]) as stream:
+        instruments = [*others, used]
+        async with adapter.chat(chat_ctx=asked(), instruments=instruments) as stream:
             async for each in stream:
                 if each.delta is not None and each.delta.content == "To":
                     break

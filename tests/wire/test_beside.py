@@ -36,8 +36,12 @@ from lktrio import (
     TopLogprob,
 )
 from lktrio._answers import add_usage
+from lktrio._json import SLICE
 from lktrio._wire import MAX_AUDIO_BYTES, AnswerReader, Assembler
+from lktrio._wire.attached import map_texts
+from lktrio._wire.payloads import ChoicePayload, ChunkPayload, DeltaPayload, has_free_members
 from lktrio._wire.sse import EventReader
+from lktrio._wire.usage import _rest_in
 from lktrio.testing import (
     DONE,
     Close,
@@ -697,3 +701,27 @@ async def test_a_model_of_a_programs_own_may_speak() -> None:
     assert answer.audio == AudioOutput(data=b"ABCD")
     assert answer.annotations == [CITED]
     assert lktrio.CollectedResponse(audio=AudioOutput("audio_1")).empty
+
+
+def test_every_text_of_a_value_is_changed() -> None:
+    value = {"a": ["b", {"c": [1, None, "d"]}]}
+
+    assert map_texts(value, str.upper) == {"A": ["B", {"C": [1, None, "D"]}]}
+
+
+@pytest.mark.parametrize(
+    ("member", "is_free"),
+    [("annotations", True), ("images", True), ("reasoning_details", True), ("content", False)],
+)
+def test_what_comes_in_any_form_is_walked_through(member: str, is_free: bool) -> None:
+    value: Any = "Hi" if member == "content" else [{"a": 1}]
+    payload = ChunkPayload("c1", [ChoicePayload(delta=DeltaPayload(**{member: value}))])
+
+    assert has_free_members(payload) is is_free
+
+
+def test_usage_in_what_is_nearly_json_is_read_if_it_is_short() -> None:
+    data = b'{"usage": {"prompt_tokens": 1, "cost": 0.5, "odd": NaN}}'
+
+    assert _rest_in(data)["cost"] == 0.5
+    assert _rest_in(data + b" " * SLICE) == {}
