@@ -5,6 +5,7 @@ A session makes its own environment; only nox itself must be installed.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import tarfile
@@ -23,6 +24,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # One process a core; a test keeps to itself.
 PARALLEL = ["-n", "auto"]
+# The same requests again and again, each time disturbed at another place or by another fault: what
+# they prove is what comes of it. They run no line that the other tests do not.
+SWEEPS = ["tests/engine/test_matrix.py", "tests/faults", "tests/fuzz", "tests/soak"]
 # Those that bring an HTTP client of their own.
 ENGINE_TESTS = [
     "tests/http/test_transport.py",
@@ -32,15 +36,37 @@ ENGINE_TESTS = [
     ),
 ]
 
+# The back-end is not part of the group: pyproject.toml names it already.
+BUILDING = (
+    *nox.project.dependency_groups(PYPROJECT, "package"),
+    *PYPROJECT["build-system"]["requires"],
+)
+# Files of the repository that no sdist has.
+NOT_PUBLISHED = {".ci/run", ".gitattributes", ".gitignore"}
+# Schemas that check-jsonschema brings, and what must fit them.
+READ_BY_HOSTS = {
+    "citation-file-format": ["CITATION.cff"],
+    "dependabot": [".github/dependabot.yml"],
+    "github-issue-config": [".github/ISSUE_TEMPLATE/config.yml"],
+    "github-issue-forms": [".github/ISSUE_TEMPLATE/[!c]*.yml"],
+    "github-workflows": [".github/workflows/*.yml"],
+    "readthedocs": [".readthedocs.yaml"],
+}
+PAGES = ("sphinx-build", "-W", "--keep-going", "-E", "-q")
+
 # --- Checks -------------------------------------------------------------------------------------
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Run ruff: rules and layout."""
+    """Run ruff, rules and layout; look at the workflows, and at what a host reads of us."""
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("zizmor", "--offline", "--pedantic", "--no-progress", ".github")
+    for schema, names in READ_BY_HOSTS.items():
+        files = [str(path) for name in names for path in sorted(Path().glob(name))]
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files, silent=True)
 
 
 @nox.session
@@ -69,18 +95,20 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[0])
 def coverage(session: nox.Session) -> None:
-    """Run the tests with branch coverage and hold it to the thresholds."""
+    """Run the tests but for the sweeps, with branch coverage, and hold it to the thresholds."""
     session.install("-e", ".", *_group("coverage"))
     # In the tests' own processes: those that they start (examples, servers, benchmarks) run nothing
     # of the package that is not also run here, and would each load the tracer.
-    session.run("pytest", "--cov", "--cov-report=", *PARALLEL, *session.posargs)
+    unswept = [f"--ignore={place}" for place in SWEEPS]
+    session.run("pytest", "--cov", "--cov-report=", *PARALLEL, *unswept, *session.posargs)
     # What is above the line takes values and returns values: nothing in it is hard to reach.
     listed = session.run("python", "-m", "tests.support.rooms", "core", silent=True)
     core = str(listed).strip()
     session.run("coverage", "report", f"--include={core}", "--fail-under=100")
     session.run("coverage", "report", "--include=lktrio/*", f"--omit={core}", "--fail-under=97")
     # A line of a test that does not run proves nothing.
-    session.run("coverage", "report", "--include=tests/*", "--fail-under=97")
+    swept = ",".join(place if place.endswith(".py") else f"{place}/*" for place in SWEEPS)
+    session.run("coverage", "report", "--include=tests/*", f"--omit={swept}", "--fail-under=97")
 
 
 @nox.session(python=PYTHONS[0])
@@ -110,33 +138,39 @@ def httpx2(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build what is published, look at it, install it and import it."""
-    # The back-end is here already: a build in isolation would fetch it again each time.
-    session.install(*_group("package"), *PYPROJECT["build-system"]["requires"])
-    build = ("python", "-m", "build", "--no-isolation")
+    """Build what is published, look at it, install it and run the README's first program."""
+    session.install(*BUILDING)
     dist = Path(session.create_tmp()).resolve() / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    # The sdist, and the wheel from the sdist: what is not in the one is not in the other.
-    session.run(*build, "--outdir", str(dist), silent=True)
-    (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
-    session.run("twine", "check", "--strict", str(sdist), str(wheel))
-    session.run("check-wheel-contents", str(wheel))
-    direct = dist / "direct"
-    session.run(*build, "--wheel", "--outdir", str(direct), silent=True)
-    if _contents(wheel) != _contents(next(direct.glob("*.whl"))):
-        session.error("the wheel built from the sdist is not the one built from the repository")
-    with tarfile.open(sdist) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    tracked = session.run("git", "ls-files", "lktrio", "tests", external=True, silent=True)
-    missing = set(str(tracked).splitlines()) - names
-    if missing:
-        session.error(f"the sdist lacks {', '.join(sorted(missing))}")
-    session.run("python", "-m", "venv", "--clear", str(dist / "venv"))
-    scripts = "Scripts" if sys.platform == "win32" else "bin"
-    python = str(dist / "venv" / scripts / "python")
-    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
-    with session.chdir(dist):
-        session.run(python, "-W", "error", "-c", "import lktrio; print(lktrio.LLM)", external=True)
+    _build(session, Path.cwd(), dist)
+    session.run("python", "-m", "tests.support.release", str(dist), "--description")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Prove what can be proved here of a release of HEAD; what is proved is then in dist/.
+
+    What only a person can fill in is named last: with ``-- --final``, it fails.
+    """
+    session.install(*BUILDING)
+    # What is committed, and nothing else that lies here.
+    place = Path(session.create_tmp()).resolve()
+    clean, dist = place / "clean", place / "dist"
+    shutil.rmtree(clean, ignore_errors=True)
+    session.run("git", "clone", "--quiet", ".", str(clean), external=True)
+    with session.chdir(clean):
+        session.run("validate-pyproject", "pyproject.toml")
+        _build(session, clean, dist)
+        (wheel,) = dist.glob("*.whl")
+        session.install(f"{wheel}[opentelemetry,mcp]", *_group("docs"))
+        session.run(*PAGES, "docs", str(dist / "pages"))
+        session.run(
+            *("python", "-m", "tests.support.release", str(dist)),
+            *("--pages", str(dist / "pages"), *session.posargs),
+        )
+    shutil.rmtree("dist", ignore_errors=True)
+    Path("dist").mkdir()
+    for built in (*dist.glob("*.tar.gz"), wheel):
+        shutil.copy(built, "dist")
 
 
 @nox.session
@@ -155,7 +189,7 @@ def readme(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into docs/_build/html; a warning fails. Needs no network."""
     session.install(".[opentelemetry,mcp]", *_group("docs"))
-    session.run("sphinx-build", "-W", "--keep-going", "-E", "-q", "docs", "docs/_build/html")
+    session.run(*PAGES, "docs", "docs/_build/html")
 
 
 @nox.session
@@ -216,6 +250,47 @@ def fuzz(session: nox.Session) -> None:
     # Guided by coverage where there is a wheel; nobody wants to wait until clang has built one.
     session.install("--only-binary=:all:", "atheris", success_codes=range(256), silent=True)
     session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+def _build(session: nox.Session, source: Path, dist: Path) -> None:
+    """Build an sdist and a wheel, look at them, and try the wheel where nothing else is."""
+    # The back-end is here already: a build in isolation would fetch it again each time.
+    build = ("python", "-m", "build", "--no-isolation")
+    shutil.rmtree(dist, ignore_errors=True)
+    # The sdist, and the wheel from the sdist: what is not in the one is not in the other.
+    session.run(*build, "--outdir", str(dist), str(source), silent=True)
+    (sdist,), (wheel,) = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    session.run("twine", "check", "--strict", str(sdist), str(wheel))
+    session.run("check-wheel-contents", str(wheel))
+    direct = dist / "direct"
+    session.run(*build, "--wheel", "--outdir", str(direct), str(source), silent=True)
+    if _contents(wheel) != _contents(next(direct.glob("*.whl"))):
+        session.error("the wheel built from the sdist is not the one built from the repository")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = session.run("git", "-C", str(source), "ls-files", external=True, silent=True)
+    missing = set(str(tracked).splitlines()) - names - NOT_PUBLISHED
+    if missing:
+        session.error(f"the sdist lacks {', '.join(sorted(missing))}")
+    _try_wheel(session, wheel, source / "README.md")
+
+
+def _try_wheel(session: nox.Session, wheel: Path, readme: Path) -> None:
+    """Run the README's first program with what a user installs, and nothing else."""
+    place = wheel.parent / "empty"
+    session.run("python", "-m", "venv", "--clear", str(place))
+    python = str(place / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    session.run(python, "-m", "pip", "install", "--quiet", str(wheel), external=True)
+    program = re.search(
+        r"^```python\n(.*?)^```$", readme.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    if program is None:
+        session.error("README.md has no program")
+    (place / "first.py").write_text(program[1], encoding="utf-8")
+    with session.chdir(place):
+        said = session.run(python, "-W", "error", "first.py", external=True, silent=True)
+    if str(said).strip() != "To be heard.":
+        session.error(f"the first program of README.md says {said!r}")
 
 
 def _contents(wheel: Path) -> dict[str, int]:
