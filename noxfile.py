@@ -165,7 +165,8 @@ def demo(session: nox.Session) -> None:
     if not all(each.marker is None or each.marker.evaluate() for each in extra):
         session.skip(
             "xllamacpp, which runs the model, has no wheel for this platform. Use another server: "
-            "pip install . && python examples/chat.py --base-url URL --bearer TOKEN --model NAME"
+            "pip install . && "
+            "python examples/chat.py --base-url URL --key-from VARIABLE --model NAME"
         )
     # Nobody who asks for a demo wants to wait until llama.cpp is built from source.
     session.install(".[local]", "--only-binary=xllamacpp")

@@ -1,18 +1,18 @@
 """How Sphinx builds the documentation: ``nox -s docs``.
 
-The build needs no network. With ``LKTRIO_DOCS_LINKS=1`` it looks up where the documentation of
-Python and Trio describes what ours names, and links there.
+The build needs no network. ``elsewhere.txt`` says where other projects describe what is named here.
 """
 
 from __future__ import annotations
 
 import builtins
+import html
 import importlib
 import inspect
-import os
 import pkgutil
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext.napoleon import Config, GoogleDocstring
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.transforms import SphinxTransform
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 import lktrio
 
 sys.path.insert(0, str(Path(__file__).parent))
 import defining
+import elsewhere
 
+DOCS = Path(__file__).parent
 defining.put_back()
 
 project = "lktrio"
@@ -37,16 +40,37 @@ author = "The lktrio authors"
 copyright = "The lktrio authors"  # noqa: A001 - Sphinx's name
 version = release = lktrio.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.intersphinx",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+# In the theme's own, what is imported looks like a link.
+pygments_dark_style = "github-dark"
 html_title = f"lktrio {release}"
 html_copy_source = False
 html_static_path = ["_static"]
 html_css_files = ["lktrio.css"]
+intersphinx_mapping = elsewhere.write_inventories(DOCS / "_build" / "elsewhere")
+# What a program prints is not for copying.
+copybutton_selector = "div:not(.highlight-output) > div.highlight > pre"
+# A longer signature has a line for each parameter.
+maximum_signature_line_length = 70
 
 # So that a page may link to a heading of another one.
 myst_heading_anchors = 3
+# What a page links as `source:` and `issues:`.
+_project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_urls = {"Source": "https://example.invalid", "Issues": "https://example.invalid"}
+_urls |= _project.get("urls", {})
+myst_url_schemes = {
+    **dict.fromkeys(("http", "https", "mailto")),
+    **{name.lower(): {"url": url} for name, url in _urls.items()},
+}
 
 # Docstrings spell a name in single backticks.
 default_role = "py:obj"
@@ -64,19 +88,8 @@ nitpick_ignore_regex = [
         "py:class",
         r"lktrio\._\w+\.\w+\.(DecodedArguments|FunctionName|NamedTool|PredictionContent|ToolGroup)",
     ),
-    ("py:.*", r"(_ssl|attrs|cattrs|httpx2?|mcp|mcp_types|opentelemetry|pytest)\..*"),
+    ("py:.*", r"(_ssl|cattrs|httpx2|mcp|mcp_types|opentelemetry|pytest)\..*"),
 ]
-if os.environ.get("LKTRIO_DOCS_LINKS") == "1":
-    extensions.append("sphinx.ext.intersphinx")
-    intersphinx_mapping = {
-        "python": ("https://docs.python.org/3", None),
-        "trio": ("https://trio.readthedocs.io/en/stable", None),
-    }
-else:
-    nitpick_ignore_regex += [
-        ("py:.*", r"(abc|collections|contextvars|math|os|pathlib|ssl|trio|typing)\..*|fnmatch"),
-    ]
-
 
 # --- docstrings ---------------------------------------------------------------------------------
 
@@ -153,6 +166,8 @@ def _other_names(target: str, in_class: str | None) -> list[str]:
     if "._" in owner:
         package = owner.partition("._")[0]
         return [f"{package}.{member}"]
+    # What Sphinx takes for a type of the standard library, if it stands in an annotation.
+    target = target.removeprefix("typing.")
     names = [f"{package}.{target}" for package in _PACKAGES]
     for package in _PACKAGES:
         place = importlib.import_module(package)
@@ -161,6 +176,8 @@ def _other_names(target: str, in_class: str | None) -> list[str]:
             names += [f"{package}.{base.__name__}.{member}" for base in cls.__mro__]
     return names
 
+
+_ELSEWHERE = elsewhere.names()
 
 # What the pages call an object of a class.
 _VARIABLES = {
@@ -173,8 +190,10 @@ _VARIABLES = {
 
 
 def _target(text: str, page: str) -> str | None:
-    """The full name of what a literal in a page's text names, if that is public."""
+    """The full name of what a literal in a page's text names, if that is described anywhere."""
     name = re.sub(r"\(.*\)$", "", text)
+    if "." in name and name in _ELSEWHERE:
+        return name
     if not re.fullmatch(r"\w+(\.\w+)?", name):
         return None
     owner, _, member = name.partition(".")
@@ -194,7 +213,7 @@ def _has(cls: type, member: str) -> bool:
 
 
 class Names(SphinxPostTransform):
-    """Links a public name in a page's text to its description."""
+    """Links a name in a page's text to its description, here or elsewhere."""
 
     default_priority = 5
 
@@ -220,9 +239,81 @@ class Names(SphinxPostTransform):
                 reference.attributes.pop("refspecific", None)
 
 
+# --- what is searched for -----------------------------------------------------------------------
+
+# Words that people look for, by the page that is to be found first.
+_SOUGHT = {
+    "installation": "install pip",
+    "howto/beyond-text": "audio pdf file logprobs citations",
+    "howto/connections": "certificate tls pool keep-alive prewarm",
+    "howto/conversations": "history memory messages reasoning thinking save",
+    "howto/deadlines": "timeout deadline clock",
+    "howto/failover": "fallback hedge failover",
+    "howto/gateways": "azure litellm openrouter entra",
+    "howto/images": "image vision picture",
+    "howto/interrupt": "cancel interrupt stop abort break",
+    "howto/limits": "cost usage tokens price rate concurrency budget quota",
+    "howto/mcp": "mcp",
+    "howto/migrating": "livekit-agents asyncio",
+    "howto/observing": "logging metrics instrument debug",
+    "howto/opentelemetry": "opentelemetry tracing spans",
+    "howto/options": "temperature seed options",
+    "howto/proxies": "proxy socks",
+    "howto/retries": "retry retries backoff retry-after",
+    "howto/servers": "ollama vllm llama.cpp openai",
+    "howto/structured": "structured json pydantic schema response_format",
+    "howto/testing": "test testing mock pytest fake",
+    "howto/tools": "tool tools function approval",
+    "howto/troubleshooting": "error exception",
+    "howto/web": "web sse starlette fastapi quart hypercorn",
+    "performance": "benchmark speed memory",
+    "tutorial": "stream streaming",
+}
+
+
+class Sought(SphinxTransform):
+    """Puts the words that people look for into the index, which the search looks at first."""
+
+    default_priority = 500
+
+    def apply(self, **kwargs: Any) -> None:  # noqa: ARG002 - Sphinx calls it
+        """Add the words of a page."""
+        words = _SOUGHT.get(self.env.docname, "").split()
+        for section in list(self.document.findall(nodes.section))[:1]:
+            entries = [("single", word, section["ids"][0], "main", None) for word in words]
+            section.insert(1, addnodes.index(entries=entries))
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+class Pictures(SphinxPostTransform):
+    """Draws pictures within the page, where they have its colours, by day and by night."""
+
+    default_priority = 5
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:  # noqa: ARG002 - Sphinx calls it
+        """Put the pictures in place of the links to them."""
+        for image in list(self.document.findall(nodes.image)):
+            if image["uri"].endswith(".svg"):
+                svg = (DOCS / image["uri"]).read_text(encoding="utf-8")
+                told = html.escape(" ".join(image["alt"].split()))
+                width = int(svg.partition('viewBox="0 0 ')[2].partition(" ")[0])
+                # What is wide scrolls by itself, before it becomes too small to be read.
+                style = f"min-width: {width * 0.8:.0f}px" if width > 400 else "min-width: 0"
+                drawn = (
+                    f'<span class="picture" role="img" aria-label="{told}" tabindex="0">'
+                    f'<span style="{style}">{svg}</span></span>'
+                )
+                image.replace_self(nodes.raw("", drawn, format="html"))
+
+
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("autodoc-process-docstring", read_docstring)
     app.connect("autodoc-process-signature", read_signature)
     app.connect("missing-reference", find_elsewhere)
+    app.add_transform(Sought)
     app.add_post_transform(Names)
+    app.add_post_transform(Pictures)

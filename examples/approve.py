@@ -6,12 +6,14 @@ or say why not, which the model reads. Nothing is really paid.
 
 from __future__ import annotations
 
+from command_line import chosen_server, options, run
+
 import argparse
 import os
-from pathlib import Path
 
 import trio
-from command_line import chosen_server, options, run
+from terminal import paint, printable, timed
+from tools import TEMPLATE, end_of
 
 from lktrio import (
     ChatContext,
@@ -24,9 +26,6 @@ from lktrio import (
     function_tool,
     run_turn,
 )
-
-TEMPLATE = Path(__file__).with_name("tools.jinja")
-"""Teaches the local model to call tools."""
 
 CALL_AND_ANSWER = 2
 """Rounds; in the last one the model may not call anything, so it has to answer."""
@@ -69,10 +68,9 @@ class Person:
         """Decide whether a call may run."""
         if call.name != pay.name:
             return True
-        # What a model writes must not move the cursor.
-        to = "".join(filter(str.isprintable, call.arguments["to"]))
+        question = printable(f"Pay {call.arguments['euros']} euros to {call.arguments['to']}?")
         async with self._lock:
-            print(f"\nPay {call.arguments['euros']} euros to {to}? ", end="", flush=True)
+            print(f"\n{paint(question, 'bold')} ", end="", flush=True)
             said = await trio.to_thread.run_sync(read_line, abandon_on_cancel=True)
         if said.lower() in {"y", "yes"}:
             return True
@@ -103,18 +101,18 @@ async def main(args: argparse.Namespace) -> int:
             approve=Person().approve,
             userdata=Account(120),
         ) as turn:
-            async for event in turn:
+            async for event in timed(turn):
                 match event:
                     case ToolStarted(call=call):
-                        print(f"\nstarted:  {call.name} {call.arguments}", flush=True)
+                        started = paint("started: ", "cyan")
+                        print(f"\n{started} {call.name} {call.arguments}", flush=True)
                     case ToolFinished(result=result):
-                        state = "failed:" if result.is_error else "finished:"
-                        print(f"\n{state:<9} {result.fnc_call_out.output}", flush=True)
+                        print(f"\n{end_of(result)} {result.fnc_call_out.output}", flush=True)
                     case TextDelta(text=text):
                         print(text, end="", flush=True)
                     case _:
                         pass
-        print(f"\n\n[{llm.model}: {turn.rounds} rounds]")
+        print("\n\n" + paint(f"[{llm.model}: {turn.rounds} rounds]", "dim"))
     return 0
 
 

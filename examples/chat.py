@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from command_line import chosen_server, options, run
+
 import argparse
 
-from command_line import chosen_server, options, run
+from terminal import paint, timed
 
 from lktrio import ChatContext, LLMStream
 
@@ -14,11 +16,11 @@ async def main(args: argparse.Namespace) -> int:
     chat_ctx.add_message(role="user", content=args.question)
 
     async with chosen_server(args) as server, server.llm() as llm:
-        print(f"> {args.question}\n")
+        print(f"> {args.question}\n", flush=True)
         async with llm.chat(chat_ctx=chat_ctx) as stream:
-            async for text in stream.text:
+            async for text in timed(stream.text):
                 print(text, end="", flush=True)
-        print(f"\n\n[{llm.model}: {summary(stream)}]")
+        print("\n\n" + paint(f"[{llm.model}: {summary(stream)}]", "dim"))
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ctrl_c import INTERRUPTED, run_until_ctrl_c
+
 import argparse
 import io
 import os
@@ -12,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-import trio
 from local_model import MODEL, CannotStartError, local_model
 
 from lktrio import LLM, APIError, ChatCompletionOptions
@@ -40,7 +41,10 @@ def options(doc: str) -> argparse.ArgumentParser:
         "--base-url", metavar="URL", help="any server that has URL/chat/completions"
     )
     server.add_argument(
-        "--bearer", metavar="TOKEN", help="the token that this server wants (default: none)"
+        "--key-from",
+        metavar="VARIABLE",
+        help="the environment variable with the key for this server, such as OPENAI_API_KEY "
+        "(default: none is sent)",
     )
     server.add_argument(
         "--model", metavar="NAME", help=f"which of its models (default: {DEFAULT_MODEL})"
@@ -69,7 +73,7 @@ class Server:
     """Address of the API; None for LiveKit Inference."""
 
     bearer: str | None = field(default=None, repr=False)
-    """Token for ``base_url``; None to send none."""
+    """Key for ``base_url``; None to send none."""
 
     def llm(self) -> LLM:
         """Make an `LLM`, to be entered.
@@ -106,7 +110,9 @@ async def chosen_server(
         CannotStartError: It is not installed, or does not start.
     """
     if args.base_url is not None:
-        yield Server(args.model or DEFAULT_MODEL, args.max_tokens, args.base_url, args.bearer)
+        # Who lists the processes of this machine reads every command line, and no environment.
+        key = None if args.key_from is None else os.environ[args.key_from]
+        yield Server(args.model or DEFAULT_MODEL, args.max_tokens, args.base_url, key)
     elif not args.local and has_livekit_key():
         yield Server(args.model or DEFAULT_MODEL, args.max_tokens)
     else:
@@ -133,19 +139,20 @@ def run(
     args = parser.parse_args()
     if args.base_url is not None and args.local:
         parser.error("--local and --base-url exclude each other")
-    if args.base_url is None and args.bearer is not None:
-        parser.error("--bearer is for --base-url")
+    if args.base_url is None and args.key_from is not None:
+        parser.error("--key-from is for --base-url")
+    if args.key_from is not None and not os.environ.get(args.key_from):
+        parser.error(f"the environment has no {args.key_from}")
     # A model may write what the terminal's encoding does not have.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     status = 1
     try:
-        status = trio.run(main, args)
-    except* KeyboardInterrupt:
-        print(file=sys.stderr)
-        status = 130
+        status = run_until_ctrl_c(main, args)
     except* (APIError, CannotStartError) as failures:
         print(f"{parser.prog}: {_first(failures)}", file=sys.stderr)
+    if status == INTERRUPTED:
+        print(file=sys.stderr)
     sys.exit(status)
 
 

@@ -6,14 +6,15 @@ to the fields and their types. Whether it is true is another matter: try it with
 
 from __future__ import annotations
 
+from command_line import chosen_server, options, run
+
 import argparse
 import enum
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 
-from command_line import chosen_server, options, run
+from terminal import is_terminal, paint, printable, timed
 
 from lktrio import APIResponseFormatError, ChatContext
 
@@ -49,7 +50,7 @@ async def main(args: argparse.Namespace) -> int:
         line = Line()
         try:
             async with llm.chat(chat_ctx=chat_ctx, response_format=Booking) as stream:
-                async for value in stream.partial_values:
+                async for value in timed(stream.partial_values):
                     # The last one is the object; those before are what there is of it so far.
                     if not isinstance(value, Booking):
                         line.show(json.dumps(value, ensure_ascii=False))
@@ -57,10 +58,10 @@ async def main(args: argparse.Namespace) -> int:
         except APIResponseFormatError as error:
             # The server has answered; it is only nothing that we could use.
             line.end()
-            print("\nThis is no booking:", *error.reasons, sep="\n- ")
+            print(paint("\nThis is no booking:", "red"), *error.reasons, sep="\n- ")
             return 1
         line.end()
-        print(f"\n{booking}")
+        print("\n" + paint(str(booking), "green"))
     return 0
 
 
@@ -68,14 +69,13 @@ class Line:
     """A line that is redrawn in place if the output is a terminal, else written anew."""
 
     def __init__(self) -> None:
-        self._redraws = sys.stdout.isatty()
+        self._redraws = is_terminal()
         self._room = shutil.get_terminal_size().columns - 1
         self._is_open = False
 
     def show(self, text: str) -> None:
         """Show another text."""
-        # What a model writes must not move the cursor.
-        shown = "".join(filter(str.isprintable, text))
+        shown = printable(text)
         if self._redraws:
             # A line that is longer than the terminal is wide could not be redrawn.
             print(f"\r{shown[: self._room]}\x1b[K", end="", flush=True)

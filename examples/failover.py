@@ -6,6 +6,8 @@ those from the question to the first word. It fails if anything is not as it is 
 
 from __future__ import annotations
 
+from ctrl_c import INTERRUPTED, run_until_ctrl_c
+
 import argparse
 import json
 import os
@@ -18,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import trio
+from terminal import paint, timed
 
 from lktrio import LLM, ChatContext, ChatModel, FallbackAdapter, HedgeAdapter
 
@@ -116,9 +119,9 @@ async def ask(model: ChatModel) -> str:
     heard = ""
     start = trio.current_time()
     async with model.chat(chat_ctx=chat_ctx) as stream:
-        async for chunk in stream:
+        async for chunk in timed(stream):
             if chunk.restart:
-                print(" -- lost; it begins anew:")
+                print(paint(" -- lost; it begins anew:", "yellow"))
                 heard = ""
             elif chunk.delta is not None and chunk.delta.content:
                 if not heard:
@@ -130,7 +133,7 @@ async def ask(model: ChatModel) -> str:
 
 
 def title(text: str) -> None:
-    print(f"\n{text}", flush=True)
+    print(f"\n{paint(text, 'bold')}", flush=True)
 
 
 async def main(slow: float) -> int:
@@ -197,9 +200,7 @@ if __name__ == "__main__":
     )
     # A proxy would look for this machine's address on its own.
     os.environ["no_proxy"] = "127.0.0.1"
-    status = 130
-    try:
-        status = trio.run(main, parser.parse_args().slow)
-    except* KeyboardInterrupt:
+    status = run_until_ctrl_c(main, parser.parse_args().slow)
+    if status == INTERRUPTED:
         print(file=sys.stderr)
     sys.exit(status)

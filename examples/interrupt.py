@@ -6,11 +6,13 @@ nothing goes on generating behind its back, and what was heard stays in the conv
 
 from __future__ import annotations
 
+from command_line import Server, chosen_server, options, run
+
 import argparse
 
 import httpx
 import trio
-from command_line import Server, chosen_server, options, run
+from terminal import paint, timed
 
 from lktrio import ChatContext, LLMStream
 
@@ -36,17 +38,18 @@ async def main(args: argparse.Namespace) -> int:
             await enough.wait()
             before = await generating(server, http)
             turn.cancel_scope.cancel()  # the caller barges in
-        print(" -- interrupted")
+        print(paint(" -- interrupted", "yellow"))
         chat_ctx.add_message(role="assistant", content="".join(heard), interrupted=True)
         has_stopped = await watch_it_stop(server, http, before)
 
         ask(chat_ctx, args.second)
         async with llm.chat(chat_ctx=chat_ctx) as stream:
-            async for text in stream.text:
+            async for text in timed(stream.text):
                 print(text, end="", flush=True)
         first_output = stream.response.attempts[-1].first_output
         if first_output is not None:
-            print(f"\n        [began {first_output:.2f} s after the question]")
+            print()
+            note(f"began {first_output:.2f} s after the question")
     return 0 if has_stopped else 1
 
 
@@ -55,10 +58,14 @@ def ask(chat_ctx: ChatContext, question: str) -> None:
     print(f"caller: {question}\nmodel:  ", end="", flush=True)
 
 
+def note(text: str) -> None:
+    print(paint(f"        [{text}]", "dim"), flush=True)
+
+
 async def speak(answer: LLMStream[None], heard: list[str], enough: trio.Event) -> None:
     """The model's turn. Being cancelled anywhere in here is all it takes to stop the server."""
     async with answer as stream:
-        async for text in stream.text:
+        async for text in timed(stream.text):
             print(text, end="", flush=True)
             heard.append(text)
             if sum(map(len, heard)) > HEARD_ENOUGH:
@@ -69,10 +76,12 @@ async def speak(answer: LLMStream[None], heard: list[str], enough: trio.Event) -
 async def watch_it_stop(server: Server, http: httpx.AsyncClient, before: int | None) -> bool:
     """Say how soon the server stops generating what was interrupted; False if it does not."""
     if before is None:
-        print("        [this server does not tell what it is generating]\n")
+        note("this server does not tell what it is generating")
+        print()
         return True
     if before == 0:
-        print("        [the answer had ended before it could be interrupted]\n")
+        note("the answer had ended before it could be interrupted")
+        print()
         return False
     interrupted_at = trio.current_time()
     while True:
@@ -80,7 +89,8 @@ async def watch_it_stop(server: Server, http: httpx.AsyncClient, before: int | N
         seconds = trio.current_time() - interrupted_at
         has_stopped = now is not None and now < before
         if has_stopped or seconds > PATIENCE:
-            print(f"        [answers in the making: {before}, and {seconds:.2f} s later {now}]\n")
+            note(f"answers in the making: {before}, and {seconds:.2f} s later {now}")
+            print()
             return has_stopped
 
 

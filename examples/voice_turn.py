@@ -7,6 +7,8 @@ conversation keeps what was heard. The voice is simulated; it says its words by 
 
 from __future__ import annotations
 
+from command_line import chosen_server, options, run
+
 import argparse
 import math
 import os
@@ -16,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import trio
-from command_line import chosen_server, options, run
+from terminal import paint
 from tools import TEMPLATE, get_weather
 
 from lktrio import (
@@ -84,13 +86,13 @@ async def take_turns(
     """Answer whatever the caller says, until the caller hangs up."""
     utterance = await next_of(utterances)
     while utterance is not None:
-        print(f"caller: {utterance}")
+        print(f"{paint('caller:', 'cyan')} {utterance}")
         chat_ctx.add_message(role="user", content=utterance)
         async with trio.open_nursery() as turn:
             turn.start_soon(answer, llm, chat_ctx, voice)
             utterance = await next_of(utterances)
             if utterance is not None and turn.child_tasks:
-                print(" -- interrupted", end="")
+                print(paint(" -- interrupted", "yellow"), end="")
                 turn.cancel_scope.cancel()
         print()
 
@@ -105,7 +107,7 @@ async def next_of(utterances: trio.MemoryReceiveChannel[str]) -> str | None:
 
 async def answer(llm: LLM, chat_ctx: ChatContext, voice: Voice) -> None:
     """The agent's turn. To cancel this is all it takes to stop voice, model and tools."""
-    print("agent:  ", end="", flush=True)
+    print(paint("agent:  ", "green"), end="", flush=True)
     async with run_turn(
         llm,
         chat_ctx=chat_ctx,

@@ -1,8 +1,10 @@
 """A web back end: an answer goes to the browser as it comes, and the model stops when the browser
-leaves. Needs what examples/requirements.txt names.
+leaves. Needs what examples/requirements.txt names, and says which address to open.
 """
 
 from __future__ import annotations
+
+from command_line import chosen_server, options, run
 
 import argparse
 import json
@@ -10,10 +12,10 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 import trio
-from command_line import chosen_server, options, run
 from hypercorn.config import Config
 from hypercorn.trio import serve
 from quart import Response, request
@@ -22,35 +24,7 @@ from quart_trio import QuartTrio
 
 from lktrio import APIError, ChatContext, ChatModel
 
-PAGE = """<!doctype html>
-<title>Ask</title>
-<form><input name="question" value="Why do whales sing?"><button>Ask</button></form>
-<button id="stop">Stop</button>
-<pre></pre>
-<script>
-let asked = new AbortController();
-document.querySelector("#stop").onclick = () => asked.abort();
-document.querySelector("form").onsubmit = async (event) => {
-  event.preventDefault();
-  asked.abort();
-  asked = new AbortController();
-  const answer = document.querySelector("pre");
-  answer.textContent = "";
-  const body = new FormData(event.target);
-  const response = await fetch("/answer", {method: "POST", body, signal: asked.signal});
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (let part; !(part = await reader.read()).done;) {
-    const events = (rest + part.value).split("\\n\\n");
-    rest = events.pop();
-    for (const event of events) {
-      const {text, error} = JSON.parse(event.slice("data: ".length));
-      answer.textContent += text ?? (error ? ` [${error}]` : "");
-    }
-  }
-};
-</script>
-"""
+PAGE = Path(__file__).with_name("web.html")
 
 
 def make_app(llm: ChatModel) -> QuartTrio:
@@ -59,7 +33,7 @@ def make_app(llm: ChatModel) -> QuartTrio:
 
     @app.get("/")
     async def page() -> str:
-        return PAGE
+        return PAGE.read_text(encoding="utf-8")
 
     @app.post("/answer")
     async def answer() -> Response:
@@ -123,7 +97,7 @@ async def main(args: argparse.Namespace) -> int:
     async with chosen_server(args) as server, server.llm() as llm, trio.open_nursery() as nursery:
         run_server = partial(serve, make_app(llm), config, shutdown_trigger=told_to_end)
         addresses = await nursery.start(run_server)
-        print(f"Listening on {addresses[0]}; Ctrl-C ends it.", flush=True)
+        print(f"Open {addresses[0]}; Ctrl-C ends it.", flush=True)
     return 0
 
 

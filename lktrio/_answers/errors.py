@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from lktrio._definitions import public
+from lktrio._json import is_object
 
 from .chunks import EMPTY_RESPONSE, CollectedResponse
 from .info import Attempt, Quota
@@ -118,6 +119,19 @@ class APIError(Exception):
         self.partial = EMPTY_RESPONSE
         self.attempts = ()
         self.other_errors = ()
+
+    @property
+    def code(self) -> str | None:
+        """The server's own word for what went wrong, for example ``"context_length_exceeded"``:
+        the ``code`` under ``error`` in `body`, or beside it; None if there is no such word."""
+        body = self.body
+        if not is_object(body):
+            return None
+        for place in (body.get("error"), body):
+            code = place.get("code") if is_object(place) else None
+            if isinstance(code, str):
+                return code
+        return None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Made again without running the keyword-only constructor.

@@ -20,7 +20,7 @@ import attrs
 from lktrio._checks import shown
 from lktrio._json import check_depth, check_json, plain_json
 
-from .fields import new_item_id
+from .fields import UnknownType, new_item_id
 from .items import ChatItem, ChatMessage, FunctionCall, FunctionCallOutput
 from .kept import (
     CACHE_MARKS,
@@ -341,7 +341,7 @@ def _read_media(kind: str, media: object, path: str) -> AudioContent | FileConte
         return found
     kept: _Members = {kind: plain_json(members)}
     if kind == "file":
-        return UnknownContent(type=kind, unknown_members=kept)
+        return UnknownContent(type=cast("UnknownType", kind), unknown_members=kept)
     return AudioContent(unknown_members=kept)
 
 

@@ -17,6 +17,7 @@ from lktrio._checks import shown
 from lktrio._definitions import public
 
 from .fields import (
+    UnknownType,
     check_arguments,
     check_bool,
     check_names,
@@ -59,11 +60,17 @@ call; it stands right behind the instructions that do not."""
 
 _check_role: Final = check_word(ChatRole)
 
+_FROM_OPENAI: Final = "; ChatContext.from_openai() reads messages that are dicts"
+
 
 def _check_content(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     for index, part in enumerate(cast("list[object]", value)):
         if not isinstance(part, CONTENT_TYPES):
-            raise TypeError(refusal(f"{attribute.name}[{index}]", part, CONTENT_WANTED))
+            raise TypeError(refusal(f"{attribute.name}[{index}]", part, _part_wanted(part)))
+
+
+def _part_wanted(instead_of: object) -> str:
+    return CONTENT_WANTED + (_FROM_OPENAI if isinstance(instead_of, Mapping) else "")
 
 
 def _to_content(value: str | Sequence[ChatContent]) -> list[ChatContent]:
@@ -327,7 +334,7 @@ class UnknownItem(Saved):
     """An item that a newer version saved and this one does not know: kept in its place and saved
     again as it was, not sent (which is logged)."""
 
-    type: str = attrs.field(validator=check_text)
+    type: UnknownType = attrs.field(validator=check_text)
     """What the saved conversation calls it."""
 
     id: str = attrs.field(factory=new_item_id, validator=check_text)
@@ -372,6 +379,6 @@ def check_items(items: Iterable[ChatItem]) -> list[ChatItem]:
 
 
 _ITEMS_WANTED: Final = (
-    "items such as ChatMessage and FunctionCall; ChatContext.from_dict() reads saved ones, "
-    "ChatContext.from_openai() a list of messages, and answer_items() makes them of an answer"
+    f"items such as ChatMessage and FunctionCall{_FROM_OPENAI}, ChatContext.from_dict() saved "
+    "items, and answer_items() makes them of an answer"
 )

@@ -16,6 +16,7 @@ import attrs
 from lktrio._definitions import Value, know_later_names, public
 
 from .fields import (
+    UnknownType,
     check_optional_int,
     check_optional_text,
     check_text,
@@ -226,7 +227,7 @@ class UnknownContent(Saved):
     """A part that a newer version saved and this one does not know: saved again as it was, not
     sent (which is logged)."""
 
-    type: str = attrs.field(validator=check_text)
+    type: UnknownType = attrs.field(validator=check_text)
     """What the saved conversation calls it."""
 
 

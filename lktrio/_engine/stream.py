@@ -242,7 +242,13 @@ class LLMStream(TaskStream[ChatChunk], Generic[T_co]):
     A call to ``__anext__`` is a cancel point; it is a schedule point once per network read.
     """
 
-    _terms = StreamTerms("stream", "request", "chat()", "async with llm.chat(...) as stream")
+    _terms = StreamTerms(
+        "stream",
+        "request",
+        "chat()",
+        "async with llm.chat(...) as stream",
+        "; or, for the whole answer: await llm.chat(...).collect()",
+    )
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import logging
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, NoReturn, Self, TypeVar, cast
 
 import trio
 from trio.lowlevel import checkpoint_if_cancelled, current_task, enable_ki_protection
@@ -130,6 +130,9 @@ class StreamTerms(NamedTuple):
 
     statement: str
     """How one is entered, for example ``"async with llm.chat(...) as stream"``."""
+
+    awaited: str = ""
+    """What may be awaited in its place, as the end of a sentence."""
 
 
 class TaskStream(abc.ABC, Generic[T]):
@@ -305,6 +308,15 @@ class TaskStream(abc.ABC, Generic[T]):
             self._failure_traceback = error.__traceback__
 
     # --- consuming ------------------------------------------------------------------------
+
+    if not TYPE_CHECKING:
+        # Whoever comes from a client whose calls are awaited does so here, too, and Python alone
+        # would not say what to write. A type checker says before that it cannot be awaited.
+        def __await__(self) -> NoReturn:
+            terms = self._terms
+            raise TypeError(
+                f"a {terms.noun} is not awaited; write: {terms.statement}{terms.awaited}"
+            )
 
     def __aiter__(self) -> Self:
         return self

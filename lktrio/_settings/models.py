@@ -82,7 +82,7 @@ It is a hint, not a check: any other string is passed to the server as it is
 (``LLMModels | str``).
 """
 
-ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+ReasoningEffort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How much a model may think before it answers, from not at all to most."""
 
 

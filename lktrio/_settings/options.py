@@ -173,7 +173,7 @@ class ChatCompletionOptions(TypedDict, total=False):
     reasoning_effort: ReasoningEffort | None
     """How much the model may think before it answers."""
 
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None
     """Processing tier at the provider."""
 
     stop: str | list[str] | None

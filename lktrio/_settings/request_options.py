@@ -153,8 +153,9 @@ def merge_options(
 
     The closer to the call, the stronger: its explicit arguments, then its ``extra_kwargs``, then
     those of the instance. ``extra_headers`` (whatever the case of their names), ``extra_query``
-    and ``extra_body`` are merged name by name; every other option is replaced as a whole.
-    `NOT_GIVEN` says nothing, None is a value.
+    and ``extra_body`` are merged name by name; every other option is replaced as a whole, also by
+    the other name that it has (``max_tokens``, ``max_completion_tokens``). `NOT_GIVEN` says
+    nothing, None is a value.
 
     Args:
         instance: ``extra_kwargs`` of the `LLM`, or what `structure_options` made of them.
@@ -187,6 +188,10 @@ def merge_options(
             layer = options
         else:
             layer = structure_options(options, parameter=parameter, converter=converter)
+        if not _NAMES_OF_THE_BOUND.isdisjoint(layer.body):
+            # Servers refuse a request with both.
+            for name in _NAMES_OF_THE_BOUND:
+                body.pop(name, None)
         body.update(layer.body)
         if layer.headers:
             replaced = {name.lower() for name in layer.headers}
@@ -206,6 +211,10 @@ def merge_options(
         extra_body=_copy(extra_body),
         timeout=timeout,
     )
+
+
+_NAMES_OF_THE_BOUND: Final = frozenset({"max_tokens", "max_completion_tokens"})
+"""The bound of an answer in tokens has an older name, and a newer one."""
 
 
 def _copy(members: dict[str, object]) -> dict[str, object]:
@@ -228,7 +237,11 @@ _BELONGS_ELSEWHERE: Final = {
     "stream": "every answer is streamed; `await llm.chat(...).collect()` gives it whole",
     "stream_options": "the usage is always asked for, and is found in `stream.usage`",
     "inference_class": "it is an argument of LLM() and chat()",
-    "conn_options": "it is an argument of chat()",
+    "conn_options": "it is an argument of LLM() and chat()",
+    "max_retries": "write chat(conn_options=APIConnectOptions(max_retry=...))",
+    **dict.fromkeys(
+        ("functions", "function_call"), "it is out of date; give chat() tools, and a tool_choice"
+    ),
     **dict.fromkeys(
         ("provider", "base_url", "api_key", "api_secret"), "it is an argument of LLM()"
     ),
@@ -399,6 +412,8 @@ def _sentence(problem: Problem, place: Callable[[str], str]) -> str:
             hint = ""
             if option == "response_format" and len(problem.path) == 1:
                 hint = "; a Python type is given to chat(response_format=...)"
+                if value is None:
+                    hint = "; leave it out if the answer may have any form"
             elif option and isinstance(value, str) and not is_wrong_type(shape, value):
                 # The API may have learnt the word since, or only one server may know it.
                 hint = f"; extra_body={{{option!r}: ...}} sends any value"

@@ -174,6 +174,11 @@ def _flatten(tools: Iterable[Any]) -> Iterator[Tool[..., Any]]:
             yield from tool.tools
         elif isinstance(tool, Tool):
             yield cast("Tool[..., Any]", tool)
+        elif isinstance(tool, type):
+            raise TypeError(
+                f"{tool!r} is a class, not a tool: give an instance if it is a Toolset, and "
+                f"find_function_tools({tool.__name__}(...)) if it has decorated methods"
+            )
         elif callable(tool):
             raise TypeError(f"{tool!r} is not a tool: decorate it with @function_tool")
         elif isinstance(tool, Mapping):

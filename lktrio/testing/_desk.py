@@ -40,7 +40,7 @@ __all__ = [
 @public
 @attrs.frozen
 class RecordedRequest:
-    """One request for a chat completion, as the gateway saw it. Times are `trio.current_time()`."""
+    """One request for a chat completion, as the gateway saw it. Times are `trio.current_time`."""
 
     number: int
     """Counted from 0, in the order of arrival, retries included."""
@@ -85,6 +85,9 @@ class RecordedRequest:
     closed_at: float | None = None
     """When the client closed the connection of this request; None if it has not, if the server was
     first, or if the connection has been used for another request since."""
+
+    target: str = attrs.field(default="", repr=False)
+    """The path and the query of its URL, as sent: ``"/v1/chat/completions?tenant=acme"``."""
 
     @property
     def interrupted(self) -> bool:
@@ -310,6 +313,7 @@ def snapshot(entry: Entry, record: ReplyRecord | None, closed_at: float | None) 
         messages=_objects(body.pop("messages", None)),
         tools=_objects(body.pop("tools", None)),
         options=body,
+        target=entry.request.target,
         headers=dict(entry.request.headers),
         body=entry.request.body,
         arrived_at=entry.request.received_at,

@@ -67,7 +67,7 @@ class ScriptError(AssertionError):
 
 @attrs.define(eq=False)
 class ReplyRecord:
-    """How the reply to one request went. Times are `trio.current_time()`."""
+    """How the reply to one request went. Times are `trio.current_time`."""
 
     request: Request
     """The request."""
@@ -84,7 +84,7 @@ class ReplyRecord:
 
 @attrs.define(eq=False)
 class ConnectionRecord:
-    """What happened on one connection, as the server saw it. Times are `trio.current_time()`."""
+    """What happened on one connection, as the server saw it. Times are `trio.current_time`."""
 
     number: int
     """Counted from 0, in the order of opening."""

@@ -275,7 +275,7 @@ class Request:
     """The body, without its transfer coding; empty where only the head was read."""
 
     received_at: float
-    """`trio.current_time()` when its last byte was read."""
+    """`trio.current_time` when its last byte was read."""
 
     connection: int
     """The number of the connection it came on, counted from 0."""

@@ -52,6 +52,23 @@ def test_an_error_knows_nothing_that_it_was_not_told() -> None:
     assert error.args == ("failed",)
 
 
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"error": {"message": "no", "code": "insufficient_quota"}}, "insufficient_quota"),
+        ({"code": "model_not_found", "message": "no"}, "model_not_found"),
+        ({"error": {"code": None}, "code": "outer"}, "outer"),
+        ({"error": "no", "code": 429}, None),
+        ({"error": {"code": 429}}, None),
+        ([{"code": "x"}], None),
+        ("<html>", None),
+        (None, None),
+    ],
+)
+def test_the_server_s_word_for_it_is_found_where_it_stands(body: object, code: str | None) -> None:
+    assert APIError("no", body=body).code == code
+
+
 def test_a_connection_error_can_pass_unless_it_is_said_otherwise() -> None:
     assert APIConnectionError("lost").retryable
     assert not APIConnectionError("not a stream", retryable=False).retryable

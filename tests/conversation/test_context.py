@@ -24,6 +24,7 @@ from lktrio import (
     FunctionCallOutput,
     UnknownItem,
 )
+from lktrio._conversation import check_chat_ctx
 from tests.support.paths import DATA
 
 RECORDINGS = {
@@ -146,9 +147,21 @@ def test_what_is_no_item_is_not_inserted(item: Any) -> None:
 def test_a_refused_item_is_named_by_its_place() -> None:
     with pytest.raises(
         TypeError,
-        match=r"items\[1\]={'role': 'user'} .* ChatContext.from_dict.*from_openai.*answer_items",
+        match=r"items\[1\]={'role': 'user'} .* ChatContext.from_openai.*from_dict.*answer_items",
     ):
         ChatContext([message("a"), {"role": "user"}])  # type: ignore[list-item]
+
+
+def test_messages_that_are_dicts_are_told_who_reads_them() -> None:
+    messages: Any = [{"role": "user", "content": "Hi"}]
+    part: Any = {"type": "text", "text": "Hi"}
+
+    with pytest.raises(TypeError, match=r"ChatContext\.from_openai\(\) reads messages"):
+        ChatContext(messages)
+    with pytest.raises(TypeError, match=r"ChatContext\.from_openai\(\) reads messages"):
+        check_chat_ctx(messages)
+    with pytest.raises(TypeError, match=r"content\[0\]=.* ChatContext\.from_openai\(\) reads"):
+        ChatContext().add_message(role="user", content=[part])
 
 
 # Looking.

@@ -94,6 +94,14 @@ async def test_iterating_a_stream_that_was_not_entered(autojump_clock: MockClock
                 await iterate()
 
 
+async def test_awaiting_a_stream(autojump_clock: MockClock) -> None:
+    async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
+        stream: Any = ask(llm)
+        with pytest.raises(TypeError, match=r"async with llm\.chat.* await llm\.chat.*collect"):
+            await stream
+        assert (await stream.collect()).text == "Hello"
+
+
 async def test_entering_a_stream_twice(autojump_clock: MockClock) -> None:
     async with MemoryNetwork(SLOW) as network, open_llm(network) as llm:
         async with ask(llm) as stream:

@@ -146,6 +146,19 @@ SERVERS: dict[str, Script] = {
     ],
     "busy-once": [BUSY, text("To be", " heard.")],
     "rate-limited": error(429, "slow down", retry_after=20),
+    "says-its-limits": text(
+        "To be",
+        " heard.",
+        headers={"x-request-id": "req_7", "x-ratelimit-remaining-requests": "59"},
+    ),
+    "out-of-quota": error(
+        429,
+        "You have no credits left.",
+        retry_after=20,
+        headers={"x-request-id": "req_8"},
+        type="billing",
+        code="insufficient_quota",
+    ),
     "breaks-off": [
         sse(text_chunk("The rain in Spain")),
         text(" stays mainly in the plain."),

@@ -120,37 +120,44 @@ async def started(
                 await pipe.aclose()
 
 
-async def drawn_by(script: str, *arguments: str) -> str:
-    """Run an example on a terminal of 80 columns and 24 lines; return what it writes there."""
+@asynccontextmanager
+async def on_terminal(
+    script: str, *arguments: str, **variables: str
+) -> AsyncIterator[tuple[trio.Process, trio.abc.ReceiveStream]]:
+    """Run an example on a terminal of 80 columns and 24 lines; gives what it writes there, too."""
     screen, terminal = os.openpty()
-    try:
-        process = await trio.lowlevel.open_process(
-            [*PYTHON, str(EXAMPLES / script), *arguments],
-            stdout=terminal,
-            env=environment(LINES="24"),
-        )
-        os.close(terminal)
-        terminal = -1
-        drawn = await trio.to_thread.run_sync(read_all, screen)
-        assert await process.wait() == 0
-    finally:
-        os.close(screen)
-        if terminal >= 0:
+    async with trio.lowlevel.FdStream(screen) as drawn:
+        try:
+            process = await trio.lowlevel.open_process(
+                [*PYTHON, str(EXAMPLES / script), *arguments],
+                stdout=terminal,
+                env=environment(LINES="24", TERM="xterm", **variables),
+            )
+        finally:
             os.close(terminal)
+        try:
+            yield process, drawn
+        finally:
+            with trio.CancelScope(shield=True):
+                process.kill()
+                await process.wait()
+
+
+async def rest_of_screen(screen: trio.abc.ReceiveStream) -> str:
+    drawn = b""
+    # How a Linux terminal says that nobody has it open any more.
+    with contextlib.suppress(trio.BrokenResourceError):
+        async for piece in screen:
+            drawn += piece
     return drawn.decode().replace("\r\n", "\n")
 
 
-def read_all(descriptor: int) -> bytes:
-    data = b""
-    while True:
-        try:
-            piece = os.read(descriptor, 65536)
-        except OSError:
-            # How a Linux terminal says that nobody has it open any more.
-            return data
-        if not piece:
-            return data
-        data += piece
+async def drawn_by(script: str, *arguments: str) -> str:
+    """Run an example on a terminal without colours; return what it writes there."""
+    async with on_terminal(script, *arguments, NO_COLOR="1") as (process, screen):
+        drawn = await rest_of_screen(screen)
+        assert await process.wait() == 0
+    return drawn
 
 
 async def read_until(pipe: trio.abc.ReceiveStream | None, wanted: bytes) -> bytes:
@@ -183,7 +190,7 @@ async def test_help_says_what_the_example_does_and_which_servers_it_can_use(scri
     docstring = (EXAMPLES / script).read_text(encoding="utf-8").split('"""')[1]
     assert ended.returncode == 0
     assert docstring.strip() in said
-    assert {"--local", "--base-url", "--bearer", "LIVEKIT_API_KEY"} <= set(
+    assert {"--local", "--base-url", "--key-from", "LIVEKIT_API_KEY"} <= set(
         re.findall(r"[\w-]+", said)
     )
 
@@ -208,10 +215,48 @@ async def test_ctrl_c_ends_an_example_quietly_and_closes_its_connections(script:
             await connection.closed.wait()
 
 
+@needs_signals
+@pytest.mark.parametrize("imported", ["ctrl_c", "trio", "lktrio"])
+@pytest.mark.parametrize("script", ["chat.py", "failover.py"])
+async def test_ctrl_c_is_as_quiet_while_the_modules_are_imported(
+    script: str, imported: str
+) -> None:
+    # The interpreter tells of each module when it is there.
+    told = environment(PYTHONPROFILEIMPORTTIME="1")
+    async with LoopbackServer(sse(end=False).then(Hold())) as server:
+        arguments = base_url(server) if script == "chat.py" else []
+        async with started(script, *arguments, env=told) as process:
+            await read_until(process.stderr, f" {imported}\n".encode())
+            process.send_signal(signal.SIGINT)
+            said = await rest_of(process.stderr)
+            # Either is a Ctrl-C to a shell.
+            assert await process.wait() in {-signal.SIGINT, 130}
+    assert b"Traceback" not in said
+    assert b"KeyboardInterrupt" not in said
+
+
+@needs_terminal
+async def test_a_terminal_has_colours_and_shows_how_long_an_answer_is_waited_for() -> None:
+    seen = trio.Event()
+    answer = sse(WaitFor(seen), text_chunk("To be heard."), finish(), DONE)
+    async with (
+        LoopbackServer(answer) as server,
+        on_terminal("chat.py", *base_url(server)) as (process, screen),
+    ):
+        shown = await read_until(screen, b" s\x1b[0m\x1b[K\x1b8")
+        seen.set()
+        rest = await rest_of_screen(screen)
+        assert await process.wait() == 0
+
+    assert re.search(rb"\x1b7\x1b\[2m\d+\.\d s\x1b\[0m", shown)
+    assert "\x1b[KTo be heard.\n\n\x1b[2m[openai/gpt-4.1-mini: " in rest
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
-async def test_a_failure_is_one_line_without_the_bearer_token(script: str) -> None:
+async def test_a_failure_is_one_line_without_the_key(script: str) -> None:
     async with LoopbackServer(error(401, "wrong token: s3cret-of-mine")) as server:
-        ended = await run(script, *base_url(server), "--bearer", "s3cret-of-mine")
+        with_key = environment(MY_KEY="s3cret-of-mine")
+        ended = await run(script, *base_url(server), "--key-from", "MY_KEY", env=with_key)
         assert server.requests[0].header("authorization") == "Bearer s3cret-of-mine"
 
     said = (ended.stdout + ended.stderr).decode()
@@ -226,8 +271,9 @@ async def test_a_failure_is_one_line_without_the_bearer_token(script: str) -> No
     ("arguments", "variables", "complaint"),
     [
         (["--base-url", "ftp://somewhere"], {}, "base_url='ftp://somewhere'"),
-        (["--base-url", "http://example.invalid/v1", "--bearer", "x"], {}, "https"),
-        (["--bearer", "x"], {}, "--bearer is for --base-url"),
+        (["--base-url", "http://example.invalid/v1", "--key-from", "K"], {"K": "x"}, "https"),
+        (["--base-url", "https://example.invalid/v1", "--key-from", "K"], {}, "has no K"),
+        (["--key-from", "K"], {"K": "x"}, "--key-from is for --base-url"),
         (["--local", "--base-url", "http://localhost/v1"], {}, "exclude each other"),
         ([], {"LIVEKIT_API_KEY": "key"}, "api_secret is missing"),
     ],
@@ -429,15 +475,22 @@ async def test_many_redraws_its_lines_on_a_terminal() -> None:
     async with LoopbackServer(Together(3)) as server:
         drawn = await drawn_by("many.py", "--n", "3", *base_url(server))
 
-    first, *redrawn = drawn.split("\x1b[3F")
-    assert first == "  1  waiting  \n  2  waiting  \n  3  waiting  \n"
-    assert (
-        redrawn[-1]
-        .replace("\x1b[K", "")
-        .startswith(
-            "  1  done     One[2J two.\n  2  done     One[2J two.\n  3  done     One[2J two.\n\n"
-        )
+    first, *_, last = re.sub(r" +\d+\.\d s", " T", drawn.replace("\x1b[K", "")).split("\x1b[4F")
+    assert first == "  1  waiting T  \n  2  waiting T  \n  3  waiting T  \n     3 waiting\n"
+    assert last.startswith(
+        "  1  done T  One[2J two.\n  2  done T  One[2J two.\n"
+        "  3  done T  One[2J two.\n     3 done\n\n3 of 3 answers"
     )
+
+
+@needs_terminal
+async def test_many_draws_as_many_as_there_is_room_for_and_counts_all() -> None:
+    async with LoopbackServer(Together(30)) as server:
+        drawn = await drawn_by("many.py", "--n", "30", *base_url(server))
+
+    last = drawn.split("\x1b[23F")[-1].splitlines()
+    assert last[21].startswith(" 22  done ")
+    assert last[22].replace("\x1b[K", "") == "     30 done"
 
 
 # --- tools.py -----------------------------------------------------------------------------------
@@ -1004,6 +1057,11 @@ async def test_an_example_runs_with_the_real_model(script: str) -> None:
     elif script == "tools.py":
         assert 'call:     get_weather {"city": "Paris"}\n' in said
         assert 'finished: {"sky": "sunny", "celsius": 21}\n\nThe weather in Paris is' in said
+    elif script == "approve.py":
+        # Whatever the model makes of the order: nobody is there to say yes.
+        assert "\nPay 20 euros to " in said
+        assert "nobody has answered" in said
+        assert "Paid " not in said
     elif script == "voice_turn.py":
         assert '[get_weather {"city": "Paris"}] The weather in Paris -- interrupted\n' in said
         assert "assistant: The weather in Paris --\n" in said

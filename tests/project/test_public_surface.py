@@ -54,7 +54,7 @@ def test_nothing_public_has_changed_unnoticed() -> None:
         """
         class UnknownContent(attrs)
             UnknownContent(*, unknown_members=..., type)
-            type: str
+            type: UnknownType
             unknown_members: dict[str, Any]
         """,
         """

@@ -162,7 +162,7 @@ def test_every_file_that_is_named_exists() -> None:
     named = set(re.findall(r"`?\b((?:examples/)?[\w-]+\.(?:py|md))\b", SAID))
 
     scripts = {path.name for path in (ROOT / "examples").glob("*.py")}
-    helpers = {"command_line.py", "local_model.py"}
+    helpers = {"command_line.py", "ctrl_c.py", "local_model.py", "terminal.py"}
     assert {*scripts - helpers, "SECURITY.md"} <= named
     places = [ROOT, ROOT / "examples", ROOT / "docs", ROOT / "docs/howto"]
     assert [name for name in named if not any((place / name).is_file() for place in places)] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -31,9 +32,12 @@ REQUEST = (
 @asynccontextmanager
 async def running(gateway: ScriptedGateway) -> AsyncGenerator[int, None]:
     """Run the back end before this gateway; gives the port, and ends it by Ctrl-C."""
-    server = ["--base-url", gateway.base_url, "--bearer", "sk-of-nobody", "--port", "0"]
+    server = ["--base-url", gateway.base_url, "--key-from", "MY_KEY", "--port", "0"]
     process = await trio.lowlevel.open_process(
-        [sys.executable, str(SCRIPT), *server], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, str(SCRIPT), *server],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "MY_KEY": "sk-of-nobody"},
     )
     assert process.stdout is not None
     try:

@@ -164,10 +164,13 @@ class TestStructure:
             ("stream", "collect()"),
             ("stream_options", "stream.usage"),
             ("inference_class", "argument of LLM() and chat()"),
-            ("conn_options", "argument of chat()"),
+            ("conn_options", "argument of LLM() and chat()"),
             ("provider", "argument of LLM()"),
             ("max_retry", "chat(conn_options=APIConnectOptions(max_retry=...))"),
             ("total_timeout", "chat(conn_options=APIConnectOptions(total_timeout=...))"),
+            ("max_retries", "chat(conn_options=APIConnectOptions(max_retry=...))"),
+            ("functions", "give chat() tools, and a tool_choice"),
+            ("function_call", "give chat() tools, and a tool_choice"),
         ],
     )
     def test_what_is_set_elsewhere_is_refused_and_says_where(self, name: str, place: str) -> None:
@@ -254,9 +257,9 @@ class TestStructure:
         assert message.endswith("\nand at least 90 more")
 
     def test_a_word_the_api_may_have_learnt_since_can_be_sent_all_the_same(self) -> None:
-        message = refusal(ValueError, {"reasoning_effort": "max"})
+        message = refusal(ValueError, {"reasoning_effort": "most"})
         assert message.endswith("; extra_body={'reasoning_effort': ...} sends any value")
-        assert structure_options({"extra_body": {"reasoning_effort": "max"}})
+        assert structure_options({"extra_body": {"reasoning_effort": "most"}})
 
     @pytest.mark.parametrize(
         ("name", "value", "problem"),
@@ -277,6 +280,11 @@ class TestStructure:
     def test_a_class_as_raw_response_format_is_told_where_to_go(self) -> None:
         message = refusal(TypeError, {"response_format": int})
         assert message.endswith("; a Python type is given to chat(response_format=...)")
+
+    def test_no_response_format_is_told_to_be_left_out(self) -> None:
+        message = refusal(TypeError, {"response_format": None}, parameter="chat()")
+        assert message.startswith("chat(): response_format=None ")
+        assert message.endswith("; leave it out if the answer may have any form")
 
     def test_the_argument_the_options_came_in_is_named(self) -> None:
         message = refusal(ValueError, {"tool_choice": "maybe"}, parameter="chat()")
@@ -450,6 +458,24 @@ class TestMerge:
             instance={"temperature": 0.1, "seed": 1}, call={"temperature": None, "seed": NOT_GIVEN}
         )
         assert merged.body == {"temperature": None, "seed": 1}
+
+    @pytest.mark.parametrize(
+        ("instance", "call"),
+        [
+            ({"max_tokens": 400}, {"max_completion_tokens": 300}),
+            ({"max_completion_tokens": 400}, {"max_tokens": 300}),
+            ({"max_tokens": 400, "max_completion_tokens": 400}, {"max_tokens": 300}),
+            ({"max_tokens": 400}, {"max_completion_tokens": None}),
+        ],
+    )
+    def test_a_bound_is_overridden_by_its_other_name(
+        self, instance: dict[str, Any], call: dict[str, Any]
+    ) -> None:
+        assert merge_options(instance=instance, call=call).body == call
+
+    def test_both_names_of_a_bound_in_one_place_are_what_the_program_wants(self) -> None:
+        both = {"max_tokens": 400, "max_completion_tokens": 300}
+        assert merge_options(instance={"max_tokens": 9}, call=both).body == both
 
     def test_extras_merge_one_level(self) -> None:
         merged = merge_options(

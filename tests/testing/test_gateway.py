@@ -307,6 +307,7 @@ async def test_a_request_is_a_typed_value(autojump_clock: MockClock) -> None:
     assert request.tool_names == ["get_weather"]
     assert request.options == {"temperature": 0.5, "tool_choice": "auto"}
     assert request.headers["x-livekit-inference-priority"] == "low"
+    assert request.target == "/v1/chat/completions"
     assert json.loads(request.body)["stream"] is True
     assert (request.number, request.connection, request.refused) == (0, 0, None)
     assert request.tool_outputs == {}

@@ -143,6 +143,13 @@ def test_a_tool_and_the_sets_of_a_context_are_looked_up() -> None:
     assert ToolContext(iter([look_up, outer])).toolsets == [inner, outer]
 
 
+@pytest.mark.parametrize("class_", [Waiter, Toolset])
+def test_a_class_is_told_what_to_give_in_its_place(class_: Any) -> None:
+    instance = rf"give an instance .* find_function_tools\({class_.__name__}\(\.\.\.\)\)"
+    with pytest.raises(TypeError, match=f"is a class, not a tool: {instance}"):
+        ToolContext([class_])
+
+
 # --- setting up -------------------------------------------------------------------------------
 
 

@@ -1281,6 +1281,9 @@ async def test_the_lifetime_is_that_of_a_stream(autojump_clock: MockClock) -> No
             await anext(turn)
         with pytest.raises(RuntimeError, match="turn was not entered"):
             await turn.__aexit__(None, None, None)
+        awaited: Any = turn
+        with pytest.raises(TypeError, match=r"a turn is not awaited; .*async with run_turn"):
+            await awaited
         assert network.connect_attempts == []
         assert repr(turn) == "<Turn test-model new, 0 rounds, 0 events>"
         async with turn:

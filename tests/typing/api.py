@@ -39,6 +39,7 @@ from lktrio import (
     Converter,
     FallbackAdapter,
     FileContent,
+    FunctionCall,
     FunctionToolCall,
     FunctionToolInfo,
     HedgeAdapter,
@@ -110,6 +111,19 @@ def conversation() -> ChatContext:
 
 
 # --- A stream ---------------------------------------------------------------------------------
+
+
+def told_apart_by_type(chat_ctx: ChatContext) -> list[str]:
+    """As programs from LiveKit Agents do it."""
+    for item in chat_ctx.items:
+        if item.type == "message":
+            assert_type(item, ChatMessage)
+            for part in item.content:
+                if not isinstance(part, str) and part.type == "image_content":
+                    assert_type(part, ImageContent)
+        elif item.type == "function_call":
+            assert_type(item, FunctionCall)
+    return [item.output for item in chat_ctx.items if item.type == "function_call_output"]
 
 
 async def text_of(llm: LLM) -> None:
