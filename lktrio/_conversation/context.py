@@ -491,8 +491,8 @@ def check_chat_ctx(value: object) -> ChatContext:
     """Refuse a ``chat_ctx`` that is none, and return it otherwise."""
     if not isinstance(value, ChatContext):
         raise TypeError(
-            f"chat_ctx must be a ChatContext, not {kind_of(value)}; "
-            "make one with ChatContext(items); ChatContext.from_openai() reads messages that are "
-            "dicts, and ChatContext.from_dict() a saved conversation"
+            f"chat_ctx must be a ChatContext, not {kind_of(value)}; make one with ChatContext() "
+            "and add_message(role='user', content=...); ChatContext.from_openai(messages) reads "
+            "messages that are dicts, and ChatContext.from_dict() a saved conversation"
         )
     return value

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from lktrio._answers import APIRefusalError, APIResponseFormatError, CollectedResponse
-from lktrio._checks import refusal
 from lktrio._json import MISSING, Mismatch, PartialJSON, is_object, parse_arguments, refused
 
 # What reads types is a quarter of the package, and only programs that ask for one need it: it is
@@ -62,13 +61,9 @@ class AnswerShape:
         try:
             shape = self._types.shape(self._type)
         except UnsupportedType as exc:
-            fault = _fault_of_value(type_)
-            if fault is not None:
-                raise TypeError(
-                    refusal("response_format", type_, f"a type or a mapping; {fault}")
-                ) from None
+            fault = self._fault_of_value(type_) or exc
             raise TypeError(
-                f"response_format={self._type_name} cannot be asked for: {exc}"
+                f"response_format={self._type_name} cannot be asked for: {fault}"
             ) from None
         field = Field(name=_WRAPPED, argument=_WRAPPED, shape=shape, required=True, type=self._type)
         self._structure: Callable[[dict[str, Any]], Any] | None = None
@@ -81,6 +76,20 @@ class AnswerShape:
         self.schema: dict[str, Any] = self._make_strict(plain)
         """The strict schema."""
 
+    def _fault_of_value(self, value: object) -> str | None:
+        """What to say of a value that stands where its type should; None if it is none."""
+        from .type_hints import UnsupportedType
+
+        if isinstance(value, str):
+            return "it is a string; give a type, or {'type': 'json_object'} for any JSON object"
+        if isinstance(value, type) or type(value).__module__ == "builtins":
+            return None
+        try:
+            self._types.shape(type(value))
+        except UnsupportedType:
+            return None
+        return f"it is a value; give its type, {type(value).__name__}"
+
     def _make_strict(self, plain: dict[str, Any]) -> dict[str, Any]:
         from .strict import UnsupportedSchema, strict_schema
 
@@ -89,7 +98,8 @@ class AnswerShape:
         except UnsupportedSchema as exc:
             raise ValueError(
                 f"response_format={self._type_name} has no strict schema: {exc}. Change the type, "
-                "or give the response_format as a dict with a schema of your own"
+                "or give the response_format as a dict: {'type': 'json_object'}, or one with a "
+                "schema of your own"
             ) from None
 
     def to_json(self) -> dict[str, Any]:
@@ -222,20 +232,6 @@ def answer_shape(response_format: object, converter: Converter | None = None) ->
         # What a type is annotated with need not be hashable.
         return AnswerShape(response_format, converter)
     return _cached_shape(response_format, converter, 0 if converter is None else converter.version)
-
-
-# What a typing construct is an instance of.
-_TYPES_OF_TYPES: Final = frozenset({"builtins", "types", "typing", "typing_extensions"})
-
-
-def _fault_of_value(value: object) -> str | None:
-    """What to give in place of a value that is no type; None if it is one, or that is not known."""
-    if isinstance(value, str):
-        return "{'type': 'json_object'} asks for any JSON"
-    class_ = type(value)
-    if isinstance(value, type) or class_.__module__ in _TYPES_OF_TYPES:
-        return None
-    return f"this is a value, and its class is {class_.__name__}"
 
 
 # Reading a class costs more than a request; a program asks for few different ones.

@@ -158,7 +158,7 @@ def test_messages_that_are_dicts_are_told_who_reads_them() -> None:
 
     with pytest.raises(TypeError, match=r"ChatContext\.from_openai\(\) reads messages"):
         ChatContext(messages)
-    with pytest.raises(TypeError, match=r"ChatContext\.from_openai\(\) reads messages"):
+    with pytest.raises(TypeError, match=r"from_openai\(messages\) reads messages"):
         check_chat_ctx(messages)
     with pytest.raises(TypeError, match=r"content\[0\]=.* ChatContext\.from_openai\(\) reads"):
         ChatContext().add_message(role="user", content=[part])
