@@ -878,7 +878,7 @@ async def test_a_model_that_was_not_entered_is_named_where_the_stream_is_entered
         (
             {"chat_ctx": []},
             TypeError,
-            r"chat_ctx must be a ChatContext, not a list; .*from_openai\(\) reads",
+            r"chat_ctx must be a ChatContext, not a list; .*from_openai\(messages",
         ),
     ],
 )
