@@ -255,6 +255,7 @@ _SOUGHT = {
     "howto/limits": "cost usage tokens price rate concurrency budget quota",
     "howto/mcp": "mcp",
     "howto/migrating": "livekit-agents asyncio",
+    "howto/migrating-openai": "openai-python asyncopenai",
     "howto/observing": "logging metrics instrument debug",
     "howto/opentelemetry": "opentelemetry tracing spans",
     "howto/options": "temperature seed options",

@@ -100,7 +100,13 @@ class Turn(TaskStream[TurnEvent], Generic[T_co]):
     * What ``approve`` raised, if it is not for the model.
     """
 
-    _terms = StreamTerms("turn", "work", "run_turn()", "async with run_turn(...) as turn")
+    _terms = StreamTerms(
+        "turn",
+        "work",
+        "run_turn()",
+        "async with run_turn(...) as turn",
+        "; or, for the last answer: await run_turn(...).collect()",
+    )
 
     def __init__(self, settings: TurnSettings, first: LLMStream[Any]) -> None:
         channel = Channel[TurnEvent]()
