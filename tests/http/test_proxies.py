@@ -856,7 +856,7 @@ def test_one_that_is_given_and_cannot_be_used_is_refused_at_once(url: str) -> No
 
 @pytest.mark.parametrize("value", [3, True, b"http://proxy.test", httpx.Proxy("http://a")])
 def test_a_proxy_is_a_string(value: Any) -> None:
-    with pytest.raises(TypeError, match="proxy must be a str or None, not an? "):
+    with pytest.raises(TypeError, match=r"proxy must be a str or None, not an? "):
         TrioTransport(proxy=value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from typing import Annotated, Any, Literal, NamedTuple, TypedDict
 
 import attrs
@@ -302,6 +303,7 @@ async def test_partial_values_end_with_the_error(autojump_clock: MockClock) -> N
         (7, TypeError, "7 has no JSON form"),
         (lambda: None, TypeError, "response_format"),
         ([int], TypeError, "has no JSON form"),
+        (threading.Event(), TypeError, "has no JSON form"),
     ],
 )
 def test_a_format_that_cannot_be_asked_for(
