@@ -44,8 +44,8 @@ from lktrio._engine import (
 )
 from lktrio._instruments import Instrument
 from lktrio._settings import (
-    DEFAULT_API_CONNECT_OPTIONS,
     APIConnectOptions,
+    call_conn_options,
     check_conn_options,
     timeout_or,
 )
@@ -383,10 +383,9 @@ class FallbackAdapter(Adapter):
     def _options_of(
         self, model: ChatModel, own: APIConnectOptions | None, call: APIConnectOptions
     ) -> APIConnectOptions:
-        is_given = own is not None or call is not DEFAULT_API_CONNECT_OPTIONS
-        if not is_given and isinstance(model, FallbackAdapter):
-            return call  # its models have options of their own
-        options = own or (call if is_given else model.conn_options)
+        if own is None and isinstance(model, FallbackAdapter):
+            return call  # it has retries of its own, and models with options of their own
+        options = own or call_conn_options(call, model.conn_options)
         first_output = options.first_output_timeout or call.first_output_timeout
         if first_output is None and not isinstance(model, FallbackAdapter):
             first_output = self._attempt_timeout
