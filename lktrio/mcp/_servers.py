@@ -21,6 +21,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server import Server
 from mcp.server.mcpserver import MCPServer as ServerInProcess
 
+from lktrio._checks import check_instance, kind_of
 from lktrio._definitions import Value, public
 from lktrio._settings import credentials_in, is_local_host, origin
 
@@ -41,12 +42,11 @@ def _names(values: Mapping[str, str] | None) -> str:
 def _checked_texts(name: str, values: object) -> None:
     if values is None:
         return
-    if not isinstance(values, Mapping):
-        raise TypeError(f"{name} must be a mapping of strings, not a {type(values).__name__}")
+    check_instance(name, values, Mapping, "a mapping of strings")
     for key, value in cast("Mapping[object, object]", values).items():
         # The value may be a secret and is not shown.
         if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"{name}[{key!r}] must be a string, not a {type(value).__name__}")
+            raise TypeError(f"{name}[{key!r}] must be a string, not {kind_of(value)}")
 
 
 def _to_args(value: Sequence[str]) -> tuple[str, ...]:
@@ -84,8 +84,7 @@ class MCPServerStdio(Value):
     """An open file for its error output; that of this program by default."""
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(cast("object", self.command), str):
-            raise TypeError(f"command must be a string, not a {type(self.command).__name__}")
+        check_instance("command", self.command, str, "a string")
         if not self.command.strip():
             raise ValueError(f"command={self.command!r} is no program")
         for arg in self.args:
@@ -122,8 +121,7 @@ class MCPServerHTTP(Value):
     """Whether credentials may be sent to another machine over plain http."""
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(cast("object", self.url), str):
-            raise TypeError(f"url must be a string, not a {type(self.url).__name__}")
+        check_instance("url", self.url, str, "a string")
         try:
             scheme, host, _ = origin(self.url)
         except ValueError:
@@ -162,7 +160,7 @@ def check_server(server: object) -> None:
     if not isinstance(server, known) and not callable(server):
         raise TypeError(
             f"server must be a MCPServerStdio or a MCPServerHTTP, or a server or a function that "
-            f"makes a transport of the SDK, not a {type(server).__name__}"
+            f"makes a transport of the SDK, not {kind_of(server)}"
         )
 
 
